@@ -1,0 +1,120 @@
+"""Files that are never half written and never outside their directory."""
+
+import contextlib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from so101rl.errors import So101Error
+
+_PART = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._=+-]{1,128}")
+
+
+class FileError(So101Error):
+    """A file cannot be read or written."""
+
+
+class UnsafePath(FileError):
+    """A name would leave its directory, or cannot be a portable file name."""
+
+
+def inside(root: Path, name: str) -> Path:
+    """Path of a relative name below a directory; refuses every way out of it.
+
+    Args:
+        root: the directory that must not be left.
+        name: relative name with forward slashes, e.g. `figures/summary.png`.
+    """
+    parts = name.split("/")
+    if not all(_PART.fullmatch(part) for part in parts):
+        raise UnsafePath(
+            f"{name!r} is no name inside {root}; right are relative names of letters, "
+            "digits and . _ = + - with forward slashes"
+        )
+    path = root.joinpath(*parts)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UnsafePath(f"{name} leads out of {root} by a link")
+    return path
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file so that readers and crashes see the old or the new, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise FileError(f"cannot write {path}: {error.strerror}") from error
+
+
+def append(path: Path, text: str) -> None:
+    """Append to a file with one system call."""
+    try:
+        with path.open("ab", buffering=0) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror}") from error
+
+
+def to_json(content: Mapping[str, Any]) -> str:
+    """Readable JSON; a NaN or infinity is refused by its place in the content."""
+    _refuse_non_finite(content, "")
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Content of a JSON file that holds one object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise FileError(f"{path} holds a {type(content).__name__}, not an object")
+    return content
+
+
+def read_jsonl(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Whole lines of a jsonl file from a byte offset on.
+
+    An unfinished last line is still being written, or was torn by a crash: it is
+    left for the next call. A file that is not there yet has no lines.
+
+    Returns:
+        The records and the offset to go on from.
+    """
+    if not path.exists():
+        return [], offset
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+        data = data[: data.rfind(b"\n") + 1]
+        return [json.loads(line) for line in data.splitlines()], offset + len(data)
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot read {path}: {error}") from error
+
+
+def _refuse_non_finite(value: Any, place: str) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _refuse_non_finite(item, f"{place}/{key}" if place else str(key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _refuse_non_finite(item, f"{place}/{index}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise FileError(f"{place} is {value}; right is a finite number or null")

@@ -1,0 +1,93 @@
+"""Where a run comes from: code state, versions, and a name that people can say."""
+
+import contextlib
+import hashlib
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+SOURCE_ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = (
+    "torch",
+    "mujoco",
+    "stable-baselines3",
+    "sb3-contrib",
+    "gymnasium",
+    "numpy",
+    "scipy",
+    "hydra-core",
+    "omegaconf",
+    "mlflow",
+)
+ADJECTIVES = str.split(
+    "amber agile bold brave bright brisk calm clever cosy deft eager early fair firm "
+    "gentle glad golden happy keen kind lively lucky mellow neat nimble patient quick "
+    "quiet sharp steady sunny warm"
+)
+ANIMALS = str.split(
+    "badger beaver bison crane dingo dove eagle egret falcon ferret finch fox gecko "
+    "heron ibis jackal koala lemur lynx marten mole newt otter owl panda puffin raven "
+    "robin seal stork tapir wren"
+)
+
+
+def versions() -> dict[str, str | None]:
+    """Installed versions, read without importing anything (None = not installed)."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def git_state(root: Path = SOURCE_ROOT) -> dict[str, Any] | None:
+    """Commit and a hash of everything that differs from it; None outside git.
+
+    Args:
+        root: top folder of the checkout. A repository further up does not count.
+
+    Returns:
+        `commit`, `dirty`, and `diff_sha256` over the tracked changes and the
+        untracked files (None when clean).
+    """
+    try:
+        top, commit = _git(root, "rev-parse", "--show-toplevel", "HEAD").splitlines()
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return None  # no git, no repository, or no commit yet
+    if Path(os.fsdecode(top)).resolve() != root.resolve():
+        return None
+    diff = _git(root, "diff", "--binary", "--no-ext-diff", "--no-textconv", "HEAD")
+    untracked = _git(root, "ls-files", "-z", "--others", "--exclude-standard")
+    digest = hashlib.sha256(diff)
+    for name in untracked.split(b"\0")[:-1]:
+        digest.update(name)
+        with contextlib.suppress(OSError):  # gone meanwhile, or a nested checkout
+            digest.update((root / os.fsdecode(name)).read_bytes())
+    dirty = bool(diff or untracked)
+    return {
+        "commit": commit.decode(),
+        "dirty": dirty,
+        "diff_sha256": digest.hexdigest() if dirty else None,
+    }
+
+
+def spoken_name(uid: str) -> str:
+    """A short name for people, such as `calm-otter`, picked by the run's unique id."""
+    pick = int(hashlib.sha256(uid.encode()).hexdigest(), 16)
+    pick, animal = divmod(pick, len(ANIMALS))
+    return f"{ADJECTIVES[pick % len(ADJECTIVES)]}-{ANIMALS[animal]}"
+
+
+def _git(root: Path, *args: str) -> bytes:
+    return subprocess.run(
+        ["git", "-C", str(root), *args],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # read only: touch no index
+    ).stdout
