@@ -1,0 +1,178 @@
+"""The config root: typed keys, without values (those live in `conf/`, with units).
+
+A group node (`env`, `algo`, ...) is an open mapping here: its keys and values belong to
+the class that its `_target_` names, and that class's constructor checks them.
+"""
+
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
+
+from so101rl.errors import ConfigError
+
+GROUPS = (
+    "job",
+    "env",
+    "base_policy",
+    "algo",
+    "randomization",
+    "hardware",
+    "tracking",
+)
+N_JOINTS = 6
+
+
+@dataclass
+class ResidualConfig:
+    """How base action and residual meet."""
+
+    alpha: Any = MISSING  # float, list of 6 floats, or {start, end, steps}
+    penalty: float = MISSING
+    observe_base_action: bool = MISSING
+    zero_init: bool = MISSING
+
+
+@dataclass
+class EvaluationConfig:
+    """Held-out episodes: how many, how often, and what is kept of them."""
+
+    n_episodes: int = MISSING
+    select_episodes: int = MISSING
+    every: int = MISSING
+    video: bool = MISSING
+    figure: bool = MISSING
+
+
+@dataclass
+class Config:
+    """Everything that a job gets."""
+
+    job: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, Any] = field(default_factory=dict)
+    base_policy: dict[str, Any] = field(default_factory=dict)
+    algo: dict[str, Any] = field(default_factory=dict)
+    randomization: dict[str, Any] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
+    tracking: dict[str, Any] = field(default_factory=dict)
+    residual: ResidualConfig = field(default_factory=ResidualConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    seed: int = MISSING
+    total_timesteps: int = MISSING
+    n_envs: int = MISSING
+    n_threads: int | None = MISSING
+    run: str | None = MISSING
+    checkpoint: str | None = MISSING
+    trust: bool = MISSING
+    checkpoint_every: int = MISSING
+    keep_checkpoints: int = MISSING
+    log_every: int = MISSING
+
+
+# key -> lowest and highest value, both allowed
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "total_timesteps": (1, math.inf),
+    "n_envs": (1, 65536),
+    "n_threads": (1, 4096),
+    "checkpoint_every": (1, math.inf),
+    "keep_checkpoints": (1, math.inf),
+    "log_every": (1, math.inf),
+    "residual.penalty": (0, 1e6),
+    "evaluation.n_episodes": (1, math.inf),
+    "evaluation.select_episodes": (1, math.inf),
+    "evaluation.every": (1, math.inf),
+}
+
+
+def register() -> None:
+    """Make the schema and the `run_id` resolver known to Hydra; safe to call again."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    # Six hex digits, the same wherever one composed config asks for them, so that two
+    # runs started within the same second get two directories.
+    OmegaConf.register_new_resolver(
+        "run_id", lambda: secrets.token_hex(3), use_cache=True, replace=True
+    )
+
+
+def validate(cfg: DictConfig) -> None:
+    """Refuse a composed config whose root keys cannot work.
+
+    Args:
+        cfg: Composed config; group nodes are only checked for being there.
+
+    Raises:
+        ConfigError: Naming the first wrong key, its value and what would be right.
+    """
+    _check_interpolations(cfg)
+    for group in GROUPS:
+        if not cfg[group]:
+            raise ConfigError(group, got=None, expected="one of the group's options")
+    if cfg.run is not None and not cfg.job.get("loads_run", False):
+        expected = "null; only jobs that read a run take it, such as job=evaluate"
+        raise ConfigError("run", got=cfg.run, expected=expected)
+    for key, (low, high) in RANGES.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not low <= value <= high:
+            raise ConfigError(key, got=value, expected=_between(low, high))
+    _check_alpha(OmegaConf.to_container(cfg.residual)["alpha"])  # type: ignore
+
+
+def _between(low: float, high: float) -> str:
+    """Put a range into words."""
+    if math.isinf(high):
+        return f"a number >= {low:g}"
+    return f"a number between {low} and {high}"
+
+
+def _check_interpolations(cfg: DictConfig) -> None:
+    """Refuse `${...}` that names a key which does not exist."""
+    for key in cfg:
+        if key == "hydra":
+            continue
+        try:
+            node = cfg[key]
+            if isinstance(node, DictConfig):
+                OmegaConf.to_container(node, resolve=True)
+        except InterpolationKeyError as error:
+            message = str(error.msg or error).splitlines()[0]
+            raise ConfigError(
+                str(error.full_key or key), got=message, expected="an existing key"
+            ) from error
+
+
+def _check_alpha(alpha: object) -> None:
+    """Refuse a residual authority that is not a share, one per joint, or a schedule."""
+    expected = (
+        "a number in [0, 1], a list of 6 such numbers (one per joint), "
+        "or {start: a, end: b, steps: n}"
+    )
+    if isinstance(alpha, dict):
+        steps = alpha.get("steps")
+        right = (
+            set(alpha) == {"start", "end", "steps"}
+            and _is_share(alpha["start"])
+            and _is_share(alpha["end"])
+            and isinstance(steps, int)
+            and steps >= 1
+        )
+    elif isinstance(alpha, Sequence) and not isinstance(alpha, str):
+        right = len(alpha) == N_JOINTS and all(_is_share(value) for value in alpha)
+    else:
+        right = _is_share(alpha)
+    if not right:
+        raise ConfigError("residual.alpha", got=alpha, expected=expected)
+
+
+def _is_share(value: object) -> bool:
+    """Tell whether `value` is a number in [0, 1]; True and False are not numbers."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0.0 <= value <= 1.0
+    )

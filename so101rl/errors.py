@@ -1,0 +1,128 @@
+"""Errors that a user can mend: one short message, exit code 2, no traceback.
+
+Every error names the thing, the value it got and what would be right. A subclass takes
+data and writes its own sentence; `main.py` prints it and nothing else. Anything that is
+not a `So101Error` is a bug and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class So101Error(Exception):
+    """Base class of every error that is the user's to mend."""
+
+
+class ConfigError(So101Error):
+    """A config key has a value that it cannot have."""
+
+    def __init__(self, key: str, *, got: object, expected: str) -> None:
+        """Write the sentence.
+
+        Args:
+            key: Dotted config key, for example `residual.alpha`.
+            got: The value found there.
+            expected: What would be right, for example `a number in [0, 1]`.
+        """
+        shown = "null" if got is None else got
+        super().__init__(f"{key}={shown}: expected {expected}.")
+        self.key = key
+
+
+class UnknownKeyError(So101Error):
+    """The command line names a key that the composed config does not have."""
+
+    def __init__(
+        self, key: str, *, parent: str, keys: Iterable[str], siblings: Iterable[str]
+    ) -> None:
+        """Write the sentence.
+
+        Args:
+            key: The key that was typed.
+            parent: The longest beginning of it that exists; empty for the root.
+            keys: Every dotted key of the composed config.
+            siblings: The names that exist below `parent`.
+        """
+        guess = nearest_key(key, keys)
+        where = f"keys of {parent}" if parent else "top-level keys"
+        known = ", ".join(sorted(siblings)) or "none, it is a single value"
+        super().__init__(
+            f"{key}: there is no such key.{did_you_mean(guess)}\n{where}: {known}"
+        )
+
+
+class UnknownOptionError(So101Error):
+    """The command line chooses an option that a config group does not have."""
+
+    def __init__(self, group: str, *, got: str, options: Iterable[str]) -> None:
+        """Write the sentence.
+
+        Args:
+            group: Config group, for example `algo`.
+            got: The option that was typed.
+            options: The options that exist.
+        """
+        names = sorted(options)
+        guess = nearest(got, names)
+        super().__init__(
+            f"{group}={got}: there is no such option."
+            f"{did_you_mean(guess and f'{group}={guess}')}"
+            f"\noptions of {group}: {', '.join(names) or '(none yet)'}"
+        )
+
+
+class OverrideSyntaxError(So101Error):
+    """A word on the command line cannot be read as `key=value`."""
+
+    def __init__(self, word: str, *, reason: str, guess: str | None = None) -> None:
+        """Write the sentence.
+
+        Args:
+            word: The word that was typed.
+            reason: What is wrong with it.
+            guess: What was probably meant.
+        """
+        super().__init__(f"{word}: {reason}.{did_you_mean(guess)}")
+
+
+class RunNotFoundError(So101Error):
+    """`run=` does not lead to a run directory."""
+
+    def __init__(self, run: str, *, reason: str) -> None:
+        """Write the sentence.
+
+        Args:
+            run: The directory (or `latest`) that was asked for.
+            reason: Why it is not a run.
+        """
+        super().__init__(f"run={run}: {reason}.")
+
+
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """Return the option most like `word`, or None if nothing is like it."""
+    found = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def nearest_key(key: str, keys: Iterable[str]) -> str | None:
+    """Return the dotted key most like `key`, first as typed, then by its last name.
+
+    `env.act_scal` and a bare `act_scale` both find `env.act_scale`.
+    """
+    known = list(keys)
+    leaves: dict[str, str] = {}
+    for known_key in known:
+        leaves.setdefault(known_key.rpartition(".")[2], known_key)
+    leaf = key.rpartition(".")[2]
+    if leaf in leaves:
+        return leaves[leaf]
+    whole = nearest(key, known)
+    if whole is not None:
+        return whole
+    like = nearest(leaf, leaves)
+    return leaves[like] if like is not None else None
+
+
+def did_you_mean(guess: str | None) -> str:
+    """Return ` Did you mean guess?`, or nothing without a guess."""
+    return f" Did you mean {guess}?" if guess else ""

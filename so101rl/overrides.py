@@ -1,0 +1,174 @@
+"""Checks what was typed on the command line against the config it would change.
+
+Struct mode refuses unknown keys, but with Hydra's words; and a value inside a group is
+untyped, so `env.act_scale=big` would travel until something deep breaks. Here each
+typed `key=value` is compared with the value that the yaml files give that key.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+from so101rl.errors import ConfigError, OverrideSyntaxError, UnknownKeyError
+
+_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a mapping",
+}
+
+
+def checked(override: Override, base: DictConfig) -> str:
+    """Return the override as Hydra should apply it.
+
+    Args:
+        override: One `key=value` that was typed; not a group choice, not a sweep.
+        base: The config composed from the same groups without any `key=value`.
+
+    Returns:
+        The text that was typed, or `key=100000` where `key=1e5` was typed for a whole
+        number.
+
+    Raises:
+        UnknownKeyError: If the config has no such key.
+        ConfigError: If the value's type does not fit the value in the yaml.
+    """
+    line = override.input_line
+    assert line is not None
+    key = override.key_or_group
+    if override.is_sweep_override():
+        reason = "several values need -m (one run each), or [a,b] if a list is meant"
+        raise OverrideSyntaxError(line, reason=reason)
+    if override.is_delete():
+        _check_deletion(key, base)
+        return line
+    value = override.value()
+    if not (override.is_add() or override.is_force_add()):
+        _check_key(key, value, base)
+    default = _default(key, base)
+    if isinstance(default, int) and _is_whole_float(value):
+        assert isinstance(value, float)
+        return f"{key}={int(value)}"
+    _check_value(key, value, base)
+    return line
+
+
+def _check_value(key: str, value: Any, base: DictConfig) -> None:
+    """Refuse a value, or one within a mapping, whose type is not that of the yaml's."""
+    default = _default(key, base)
+    check_type(key, value, default)
+    if isinstance(value, dict) and isinstance(default, dict):
+        for name, inner in value.items():
+            _check_value(f"{key}.{name}", inner, base)
+
+
+def check_type(key: str, value: Any, default: Any) -> None:
+    """Refuse a value whose type does not fit the default's; a null default fits all.
+
+    Args:
+        key: Dotted key, for the message.
+        value: What was typed.
+        default: What the yaml files say, as plain Python.
+
+    Raises:
+        ConfigError: If the types do not fit or a number is NaN.
+    """
+    if default is None or (isinstance(value, str) and "${" in value):
+        return
+    if isinstance(value, float) and math.isnan(value):
+        raise ConfigError(key, got=value, expected="a number")
+    expected = next(kind for kind in _NAMES if isinstance(default, kind))
+    if not _fits(value, expected):
+        hint = f" like {default}" if expected in (int, float) else ""
+        raise ConfigError(key, got=value, expected=f"{_NAMES[expected]}{hint}")
+    if isinstance(default, list) and default:
+        for index, inner in enumerate(value):
+            check_type(f"{key}[{index}]", inner, default[0])
+
+
+def key_paths(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Yield every dotted key of a config, `hydra` left out."""
+    for name in map(str, node):
+        if not prefix and name == "hydra":
+            continue
+        yield f"{prefix}{name}"
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and not _is_open(child):
+            yield from key_paths(child, f"{prefix}{name}.")
+
+
+def _is_open(node: Node) -> bool:
+    """Tell whether a node has nothing to look into: null, missing or a reference."""
+    return node._is_none() or node._is_missing() or node._is_interpolation()
+
+
+def _check_key(key: str, value: Any, base: DictConfig) -> None:
+    """Refuse a key, or a key within a mapping, that the composed config lacks."""
+    node: Any = base
+    names = key.split(".")
+    for depth, name in enumerate(names):
+        if isinstance(node, ListConfig) or "[" in name:
+            return  # an index into a list: Hydra's own check is good enough
+        if not isinstance(node, DictConfig) or name not in node:
+            siblings = node if isinstance(node, DictConfig) else ()
+            raise UnknownKeyError(
+                key,
+                parent=".".join(names[:depth]),
+                keys=key_paths(base),
+                siblings=[str(name) for name in siblings if name != "hydra"],
+            )
+        child = node._get_node(name)
+        node = child if child is None or _is_open(child) else node[name]
+    if isinstance(value, dict) and isinstance(node, DictConfig):
+        for name, inner in value.items():
+            _check_key(f"{key}.{name}", inner, base)
+
+
+def _check_deletion(key: str, base: DictConfig) -> None:
+    """Refuse to remove (`~key`) a key that every run must have."""
+    _check_key(key, None, base)
+    parent_key = key.rpartition(".")[0]
+    parent = OmegaConf.select(base, parent_key) if parent_key else base
+    if is_dataclass(OmegaConf.get_type(parent)):
+        raise ConfigError(key, got="(removed)", expected="a value")
+
+
+def _default(key: str, base: DictConfig) -> Any:
+    """Return the yaml's value as plain Python; None where any type is right."""
+    parent_key, _, name = key.rpartition(".")
+    parent = OmegaConf.select(base, parent_key) if parent_key else base
+    if isinstance(parent, DictConfig):
+        open_type = isinstance(parent._get_node(name), AnyNode)
+        if open_type and is_dataclass(OmegaConf.get_type(parent)):
+            return None
+    try:
+        value = OmegaConf.select(base, key)
+    except InterpolationResolutionError:
+        return None
+    if isinstance(value, DictConfig | ListConfig):
+        return OmegaConf.to_container(value)
+    return value
+
+
+def _fits(value: Any, expected: type) -> bool:
+    """Tell whether a typed value can stand where `expected` is the default's type."""
+    if expected is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if expected is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if expected is list:
+        return isinstance(value, Sequence) and not isinstance(value, str)
+    return isinstance(value, expected)
+
+
+def _is_whole_float(value: object) -> bool:
+    """Tell whether `value` is a whole number written as a float, for example 1e5."""
+    return isinstance(value, float) and value.is_integer()
