@@ -1,0 +1,5 @@
+"""Trackers mirror the run directory; they are fed from it and from nothing else."""
+
+from so101rl.tracking.base import Mirror, Tracker, TrackerError, make_mirror
+
+__all__ = ["Mirror", "Tracker", "TrackerError", "make_mirror"]

@@ -1,0 +1,158 @@
+"""What a tracker is, and the mirror that keeps trackers from hurting a run."""
+
+import contextlib
+import logging
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from so101rl.errors import So101Error
+from so101rl.files import read_jsonl
+from so101rl.rundir import METRICS, TIMINGS, RunDir
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 60.0  # how long the end of a run waits for a tracker to catch up [s]
+CLOCK = "time/unix_s"
+
+
+class TrackerError(So101Error):
+    """A tracker cannot be built or reached."""
+
+
+class Tracker(ABC):
+    """Mirrors one run elsewhere. May block and may raise: `Mirror` guards the run."""
+
+    @abstractmethod
+    def start(self, run: RunDir) -> None:
+        """Open the mirror; called once, before any push."""
+
+    @abstractmethod
+    def push(self, run: RunDir) -> None:
+        """Copy the log lines that are new since the last push."""
+
+    @abstractmethod
+    def finish(self, run: RunDir) -> None:
+        """Copy the rest, results and final status of a run that has ended."""
+
+
+class Mirror:
+    """All trackers of a run, each in a thread of its own that cannot hurt the run.
+
+    The first failure of a tracker is logged as a warning and ends that tracker; the
+    run directory still holds everything.
+    """
+
+    def __init__(self, trackers: Mapping[str, Tracker]) -> None:
+        self._workers = [_Worker(name, tracker) for name, tracker in trackers.items()]
+
+    def push(self, run: RunDir) -> None:
+        """Ask for new log lines to be copied; returns at once."""
+        for worker in self._workers:
+            worker.ask("push", run)
+
+    @contextlib.contextmanager
+    def follow(self, run: RunDir) -> Iterator[None]:
+        """Start the trackers, and finish them when the block ends, however it ends.
+
+        Put it outside of `run.lifecycle()`, which settles the status that it reads.
+        """
+        for worker in self._workers:
+            worker.ask("start", run)
+        try:
+            yield
+        finally:
+            for worker in self._workers:
+                worker.ask("finish", run)
+            for worker in self._workers:
+                worker.join()
+
+
+def make_mirror(cfg: "DictConfig") -> Mirror:
+    """Build the mirror from the config group `tracking`."""
+    from hydra.utils import instantiate
+
+    return Mirror({name: instantiate(node) for name, node in cfg.trackers.items()})
+
+
+class _Worker:
+    """One tracker's thread and its queue of requests."""
+
+    def __init__(self, name: str, tracker: Tracker) -> None:
+        self._name = name
+        self._tracker = tracker
+        self._asked: queue.SimpleQueue[tuple[str, RunDir]] = queue.SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._work, name=f"tracker-{name}", daemon=True
+        )
+
+    def ask(self, call: str, run: RunDir) -> None:
+        if call == "start":
+            self._thread.start()
+        if call != "push" or self._asked.empty():  # a waiting push sees the same lines
+            self._asked.put((call, run))
+
+    def join(self) -> None:
+        self._thread.join(PATIENCE_S)
+        if self._thread.is_alive():
+            log.warning("%s did not catch up in %g s", self._name, PATIENCE_S)
+
+    def _work(self) -> None:
+        call = ""
+        while call != "finish":
+            call, run = self._asked.get()
+            try:
+                getattr(self._tracker, call)(run)
+            except Exception as error:  # design: tracking never costs a run
+                reason = f"{type(error).__name__}: {error}"
+                log.warning(
+                    "%s stopped at %s (%s); the run goes on, %s has everything",
+                    *(self._name, call, reason, run.path),
+                )
+                return
+
+
+class NewLines:
+    """Reads both logs of a run from where the last reading ended."""
+
+    def __init__(self) -> None:
+        self._offsets = {METRICS: 0, TIMINGS: 0}
+        self._clocks: list[float] = []
+        self.last_step = 0
+
+    def read(self, run: RunDir) -> Iterator[tuple[str, float, int, float]]:
+        """New scalars as (name, value, step, unix time [s])."""
+        metrics, self._offsets[METRICS] = read_jsonl(
+            run.path / METRICS, self._offsets[METRICS]
+        )
+        timings, self._offsets[TIMINGS] = read_jsonl(
+            run.path / TIMINGS, self._offsets[TIMINGS]
+        )
+        self._clocks += [line[CLOCK] for line in timings]
+        count = len(metrics)  # every metrics line has its timings line, written first
+        clocks, self._clocks = self._clocks[:count], self._clocks[count:]
+        timed = [*zip(metrics, clocks, strict=True)]
+        for line, clock in [*timed, *((line, line[CLOCK]) for line in timings)]:
+            self.last_step = max(self.last_step, line["step"])
+            for name, value in line.items():
+                if name not in ("step", CLOCK):
+                    yield name, float(value), line["step"], clock
+
+
+def results(run: RunDir) -> dict[str, float]:
+    """Final numbers of `evaluation.json`, named `base/success_rate` and so on."""
+    flat: dict[str, float] = {}
+    for policy, scores in ((run.evaluation() or {}).get("policies", {})).items():
+        for name, value in scores.items():
+            if isinstance(value, int | float):
+                flat[f"{policy}/{name}"] = float(value)
+        low, high = scores["wilson_95"]
+        flat |= {f"{policy}/success_low": low, f"{policy}/success_high": high}
+        for failure, count in scores["failures"].items():
+            flat[f"{policy}/failures/{failure}"] = float(count)
+    return flat

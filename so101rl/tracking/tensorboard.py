@@ -1,0 +1,42 @@
+"""TensorBoard event files in the run directory."""
+
+from typing import TYPE_CHECKING
+
+from so101rl.rundir import RunDir
+from so101rl.tracking.base import NewLines, Tracker, TrackerError, results
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class TensorboardTracker(Tracker):
+    """Event files in the run's `tensorboard/`."""
+
+    def __init__(self) -> None:
+        self._lines = NewLines()
+        self._writer: SummaryWriter  # set by start
+
+    def start(self, run: RunDir) -> None:
+        """Open the event file."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise TrackerError(
+                f"tracking=tensorboard needs a package: {error}; "
+                "right is `pip install tensorboard`"
+            ) from error
+        folder = run.file("tensorboard/events").parent
+        self._writer = SummaryWriter(str(folder))
+
+    def push(self, run: RunDir) -> None:
+        """Write the new scalars and flush."""
+        for name, value, step, seconds in self._lines.read(run):
+            self._writer.add_scalar(name, value, step, walltime=seconds)
+        self._writer.flush()
+
+    def finish(self, run: RunDir) -> None:
+        """Write the rest and the final evaluation, then close."""
+        self.push(run)
+        for name, value in results(run).items():
+            self._writer.add_scalar(name, value, self._lines.last_step)
+        self._writer.close()
