@@ -50,12 +50,16 @@ def find_run(run: str) -> Path:
     return path
 
 
-def choices(run_dir: Path) -> dict[str, str]:
-    """Return which option the run chose in each of our groups, for example the env."""
+def choices(run_dir: Path) -> dict[str, list[str]]:
+    """Return the options (usually one) that the run chose in each of our groups."""
     if not (run_dir / HYDRA_FILE).is_file():
         return {}
     chosen = _load(run_dir, HYDRA_FILE).hydra.runtime.choices
-    return {group: chosen[group] for group in GROUPS if chosen.get(group)}
+    found = {group: chosen[group] for group in GROUPS if chosen.get(group)}
+    return {
+        group: [names] if isinstance(names, str) else list(names)
+        for group, names in found.items()
+    }
 
 
 def restore(cfg: DictConfig, run_dir: Path, *, keep: Collection[str]) -> None:
