@@ -1,0 +1,123 @@
+"""Intervals against published values, and against what they promise."""
+
+import math
+import random
+import subprocess
+import sys
+
+import pytest
+
+from so101rl.statistics import StatisticsError, oddity, t_interval, wilson
+
+
+# Newcombe 1998, Statistics in Medicine 17, table I (score method); the last two rows
+# are the formula worked by hand with z = 1.959964.
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (14, 20, 0.4810, 0.8545),
+        (70, 100, 0.6042, 0.7811),
+    ],
+)
+def test_wilson_equals_published_values(k, n, low, high):
+    assert wilson(k, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_equals_its_formula():
+    k, n, z = 37, 50, 1.6448536269514722
+    centre = (k + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
+    assert wilson(k, n, 0.90) == pytest.approx(
+        (centre - half, centre + half), abs=1e-12
+    )
+
+
+def test_wilson_mirrors_and_stays_in_range():
+    low, high = wilson(100, 100)
+    assert high == pytest.approx(1.0) and high <= 1.0
+    assert wilson(0, 100) == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("k", "n"),
+    [(5, 4), (-1, 4), (0, 0), (0.5, 4), (math.nan, 4), (1, math.inf), (1, math.nan)],
+)
+def test_wilson_refuses_what_is_no_count(k, n):
+    with pytest.raises(StatisticsError):
+        wilson(k, n)
+
+
+def test_t_interval_equals_student_1908():
+    """Extra hours of sleep, ten patients: the table that introduced the method."""
+    differences = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
+    found = t_interval(differences)
+    assert found.mean == pytest.approx(1.58)
+    assert (found.low, found.high) == pytest.approx((0.7001142, 2.4598858), abs=1e-7)
+
+
+def test_t_interval_by_hand():
+    """Sd sqrt(2.5), t(4) = 2.776445 (any t table)."""
+    found = t_interval([1, 2, 3, 4, 5])
+    half = 2.776445 * math.sqrt(2.5 / 5)
+    assert (found.low, found.high) == pytest.approx((3 - half, 3 + half), abs=1e-6)
+
+
+def test_t_interval_is_not_clipped():
+    assert t_interval([1.0, 0.7, 1.0]).high > 1
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, math.nan], [0.5, math.inf]])
+def test_t_interval_refuses_too_little_or_not_finite(values):
+    with pytest.raises(StatisticsError):
+        t_interval(values)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95, math.nan])
+def test_confidence_is_a_share(confidence):
+    with pytest.raises(StatisticsError, match="confidence"):
+        wilson(1, 2, confidence)
+    with pytest.raises(StatisticsError, match="confidence"):
+        t_interval([1, 2], confidence)
+
+
+def test_t_interval_covers_across_seeds_where_pooling_does_not():
+    """Five seeds that differ by sd 0.15, 100 episodes each (facts, M17)."""
+    rng, trials, hits, pooled = random.Random(0), 400, 0, 0
+    for _ in range(trials):
+        rates = [min(max(rng.gauss(0.5, 0.15), 0), 1) for _ in range(5)]
+        wins = [sum(rng.random() < rate for _ in range(100)) for rate in rates]
+        found = t_interval([k / 100 for k in wins])
+        hits += found.low <= 0.5 <= found.high
+        low, high = wilson(sum(wins), 500)
+        pooled += low <= 0.5 <= high
+    assert 0.92 <= hits / trials <= 0.98
+    assert pooled / trials < 0.6
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1.0, 1.0, 1.0], "constant"),
+        ([0.02, 0.0, 0.01, 0.98, 0.95], "bimodal"),
+        ([0.97, 0.98, 0.96, 0.97, 0.31], "skewed"),
+        ([0.90, 0.92, 0.94, 0.96, 0.98], None),
+        ([0.1, 0.9], None),
+    ],
+)
+def test_oddity_warns_of_the_obvious(values, said):
+    assert oddity(values) == said
+
+
+def test_import_is_cheap():
+    program = (
+        "import sys, so101rl.statistics\n"
+        "print([m for m in ('scipy', 'numpy', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
