@@ -1,0 +1,52 @@
+# `make` alone prints what there is.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# Where pip looks for torch first, for example TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format ui bench results clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  ARGS='...' is passed on: make run ARGS='seed=1 algo=sac', make test ARGS='-m slow'"
+
+setup: $(STAMP)  ## create .venv with the pinned packages (once)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "so101rl needs Python 3.11 or newer: make setup PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install torch -c constraints.txt --index-url $(TORCH_INDEX))
+	$(BIN)/python -m pip install -e '.[dev]' -c constraints.txt
+	touch $@
+
+run: setup  ## train a residual PPO policy on Jacobian IK, then evaluate both
+	$(BIN)/python main.py base_policy=jacobian algo=ppo $(ARGS)
+
+test: setup  ## the tests (minutes on two cores)
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: setup  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup  ## format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+ui: setup  ## MLflow on http://127.0.0.1:5000 over the local store
+	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri sqlite:///mlflow.db
+
+bench: setup  ## speed, measured on this machine
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+results: setup  ## tables and figures of the reported studies
+	$(BIN)/python benchmarks/results.py $(ARGS)
+
+clean:  ## remove the environment and caches; runs stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
