@@ -65,9 +65,10 @@ class BadMetric(RunDirError):
 
 
 class Terminated(SystemExit):
-    """SIGTERM arrived while a run was alive; exit code 143 as shells expect."""
+    """SIGTERM arrived while a run was alive; exit code 143."""
 
     def __init__(self) -> None:
+        """Take the exit code that a shell gives a process ended by SIGTERM."""
         super().__init__(128 + signal.SIGTERM)
 
 
@@ -80,6 +81,7 @@ class RunDir:
     """
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
+        """Hold a run whose `run.json` is known: use `create` or `open`."""
         self.path = path
         self.info = info
         self._clock = time.monotonic()

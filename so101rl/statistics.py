@@ -7,6 +7,7 @@ numbers, not 500.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from so101rl.errors import So101Error
 
@@ -89,7 +90,7 @@ def oddity(values: Sequence[float]) -> str | None:
         return "constant"  # the interval has no width; the truth has
     if len(values) < 4:
         return None
-    gaps = [high - low for low, high in zip(ordered, ordered[1:], strict=False)]
+    gaps = [high - low for low, high in pairwise(ordered)]
     largest = gaps.index(max(gaps))
     both_sides = 2 <= largest + 1 <= len(values) - 2
     if both_sides and gaps[largest] > BIMODAL_GAP * spread:

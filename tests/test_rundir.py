@@ -92,9 +92,10 @@ def test_same_metrics_give_same_bytes(tmp_path):
         run.log(128, {"a/y": 0.1 + 0.2})
         lines.append((run.path / "metrics.jsonl").read_bytes())
     assert lines[0] == lines[1]
-    assert lines[0] == (
-        b'{"a/y": 1, "b/x": 0.5, "step": 64}\n{"a/y": 0.30000000000000004, "step": 128}\n'
-    )
+    assert lines[0].splitlines() == [
+        b'{"a/y": 1, "b/x": 0.5, "step": 64}',
+        b'{"a/y": 0.30000000000000004, "step": 128}',
+    ]
 
 
 def test_every_metric_line_has_its_timing_line(run):
@@ -145,8 +146,12 @@ def test_damaged_line_is_an_error(run):
 
 @pytest.mark.parametrize(
     ("raised", "status"),
-    [(ValueError("boom"), "failed"), (KeyboardInterrupt(), "killed")]
-    + [(SystemExit(1), "failed"), (Terminated(), "killed")],
+    [
+        (ValueError("boom"), "failed"),
+        (SystemExit(1), "failed"),
+        (KeyboardInterrupt(), "killed"),
+        (Terminated(), "killed"),
+    ],
 )
 def test_lifecycle_records_how_the_run_ended(run, raised, status):
     with pytest.raises(type(raised)), run.lifecycle():
@@ -227,10 +232,15 @@ def test_episodes_refuse_a_wrong_column(run):
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "a/../../x", "/etc/passwd", "", "a//b", "..", ".", "a\0b", "a\\b", "a\n"]
-    + ["x" * 300, "%2e%2e/x y", "\u2025/x"],
+    ["../x", "a/../../x", "/etc/passwd", "", "a//b", "..", ".", "a\0b", "a\\b", "a\n"],
 )
 def test_names_never_leave_the_run_directory(run, name):
+    with pytest.raises(UnsafePath):
+        run.file(name)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "%2e%2e/x y", "\u2025/x", "~/x"])
+def test_odd_names_are_refused(run, name):
     with pytest.raises(UnsafePath):
         run.file(name)
 

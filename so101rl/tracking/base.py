@@ -49,6 +49,7 @@ class Mirror:
     """
 
     def __init__(self, trackers: Mapping[str, Tracker]) -> None:
+        """Give each tracker, by name, a thread that starts with `follow`."""
         self._workers = [_Worker(name, tracker) for name, tracker in trackers.items()]
 
     def push(self, run: RunDir) -> None:
@@ -121,6 +122,7 @@ class NewLines:
     """Reads both logs of a run from where the last reading ended."""
 
     def __init__(self) -> None:
+        """Begin at the beginning of both logs."""
         self._offsets = {METRICS: 0, TIMINGS: 0}
         self._clocks: list[float] = []
         self.last_step = 0

@@ -13,6 +13,7 @@ class TensorboardTracker(Tracker):
     """Event files in the run's `tensorboard/`."""
 
     def __init__(self) -> None:
+        """Prepare without importing anything heavy."""
         self._lines = NewLines()
         self._writer: SummaryWriter  # set by start
 

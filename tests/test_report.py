@@ -1,0 +1,192 @@
+"""Tables count every run, and figures draw what the runs say."""
+
+import csv
+import math
+import random
+
+import pytest
+
+from so101rl.figures import FigureError, figure_summary
+from so101rl.report import ReportError, main, study_table
+from so101rl.rundir import RunDir
+
+FAILURES = ("timed_out", "wrong_yaw", "overshot", "jammed", "never_touched")
+
+
+def scores(rate, n=100):
+    k = round(rate * n)
+    lost = [(n - k) // 2, (n - k) // 5, (n - k) // 6, (n - k) // 10]
+    counts = [k, *lost, n - k - sum(lost)]
+    z = 1.96
+    half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
+    centre = (k + z * z / 2) / (n + z * z)
+    return {
+        "success_rate": k / n,
+        "wilson_95": [centre - half, centre + half],
+        "n_episodes": n,
+        "failures": dict(zip(("none", *FAILURES), counts, strict=True)),
+    }
+
+
+def make_run(path, *, seed=0, base=0.41, residual=0.97, status="finished", **groups):
+    """A run directory as training leaves it, with made-up numbers."""
+    rng = random.Random(f"{path}{seed}")
+    chosen = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
+    alpha = groups.pop("alpha", 1.0)
+    run = RunDir.create(
+        path,
+        cfg={"seed": seed, "residual": {"alpha": alpha}},
+        command=f"main.py seed={seed}",
+        groups=chosen | groups,
+    )
+    for step in range(8192, 300_001, 8192):
+        reached = residual + (base - residual) * math.exp(-step / 60_000)
+        noisy = reached + rng.gauss(0, 0.03)
+        metrics = {"rollout/success_rate": min(max(noisy - 0.08, 0), 1)}
+        if step // 8192 % 6 == 0:
+            metrics["eval/success_rate"] = min(max(noisy, 0), 1)
+        run.log(step, metrics)
+    if status == "finished":
+        run.write_evaluation(
+            {"policies": {"base": scores(base), "residual": scores(residual)}}
+        )
+    run.finish(status, None if status == "finished" else ValueError("diverged"))
+    return run
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Two arms of three seeds; one seed of the second arm failed."""
+    runs = []
+    for base_policy, base, residual in (("jacobian", 0.41, 0.96), ("zero", 0, 0.7)):
+        for seed in range(3):
+            bad = base_policy == "zero" and seed == 2
+            run = make_run(
+                tmp_path / "runs" / f"{base_policy}{seed}",
+                seed=seed,
+                base=base,
+                residual=residual + (seed - 1) / 100,
+                status="failed" if bad else "finished",
+                base_policy=base_policy,
+            )
+            runs.append(run)
+    return runs
+
+
+def is_png(path):
+    return path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_summary_figure_is_drawn(tmp_path):
+    path = figure_summary(make_run(tmp_path / "run"))
+    assert path == tmp_path / "run" / "figures" / "summary.png"
+    assert is_png(path)
+
+
+def test_summary_figure_of_a_bare_base_without_metrics(tmp_path):
+    cfg = {"seed": 0, "residual": {"alpha": 0.0}}
+    run = RunDir.create(tmp_path / "run", cfg=cfg, command="x")
+    run.write_evaluation({"policies": {"base": scores(1.0)}})
+    assert is_png(figure_summary(run))
+
+
+def test_summary_figure_needs_an_evaluation(tmp_path):
+    run = make_run(tmp_path / "run", status="failed")
+    with pytest.raises(FigureError, match=r"no evaluation\.json"):
+        figure_summary(run)
+
+
+def test_same_run_same_figure(tmp_path):
+    run = make_run(tmp_path / "run")
+    assert figure_summary(run).read_bytes() == figure_summary(run).read_bytes()
+
+
+def test_results_hold_one_row_per_run(study, tmp_path):
+    study_table(study, tmp_path / "out")
+    with (tmp_path / "out" / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert {row["uid"] for row in rows} == {run.info["uid"] for run in study}
+    assert rows[1]["base_success"] == "0.41"
+    assert rows[1]["env_steps"] == "294912"
+    assert [row["status"] for row in rows].count("failed") == 1
+    assert rows[5]["residual_success"] == ""
+
+
+def test_table_has_intervals_over_seeds_and_marks(study, tmp_path):
+    text = study_table(study, tmp_path / "out").read_text()
+    # 95, 96, 97 %: sd 1, t(2) = 4.3027, half width 4.3027 / sqrt(3) = 2.484
+    assert "| jacobian | ppo | 1.0 | 3 | 100 " in text
+    assert "| 96.0 [93.5, 98.5] | PRELIMINARY |" in text
+    assert "| zero | ppo | 1.0 | 2 of 3 | 100 " in text
+    assert "PRELIMINARY, INCOMPLETE" in text
+
+
+def test_failed_runs_are_named_with_their_reason(study, tmp_path):
+    text = study_table(study, tmp_path / "out").read_text()
+    assert "1 of 6 runs gave no result" in text
+    assert study[-1].info["name"] in text
+    assert "ValueError: diverged" in text
+
+
+def test_equal_seed_means_get_the_width_of_one_seed(tmp_path):
+    """A base without chance is no more certain for having been run ten times."""
+    runs = [make_run(tmp_path / f"{seed}", seed=seed, base=0.7) for seed in range(3)]
+    text = study_table(runs, tmp_path / "out").read_text()
+    assert "| 70.0 [60.4, 78.1] W |" in text
+
+
+def test_odd_seed_means_are_pointed_out(tmp_path):
+    rates = [0.97, 0.98, 0.96, 0.97, 0.31]
+    runs = [
+        make_run(tmp_path / f"{seed}", seed=seed, residual=rate)
+        for seed, rate in enumerate(rates)
+    ]
+    text = study_table(runs, tmp_path / "out").read_text()
+    assert "the residual seed means look skewed" in text
+
+
+def test_ten_seeds_are_not_preliminary(tmp_path):
+    runs = [make_run(tmp_path / f"{seed}", seed=seed) for seed in range(10)]
+    table = study_table(runs, tmp_path / "out").read_text()
+    assert "| 10 | 100 |" in table
+    assert "| PRELIMINARY |" not in table
+
+
+def test_study_figure_is_drawn(study, tmp_path):
+    study_table(study, tmp_path / "out")
+    assert is_png(tmp_path / "out" / "figure.png")
+
+
+def test_study_of_failures_only_says_so(tmp_path):
+    text = study_table(
+        [make_run(tmp_path / "run", status="killed")], tmp_path / "out"
+    ).read_text()
+    assert "1 of 1 runs gave no result" in text
+    assert not (tmp_path / "out" / "figure.png").exists()
+
+
+def test_a_seed_counts_once(tmp_path):
+    runs = [make_run(tmp_path / name, seed=3) for name in ("a", "b")]
+    with pytest.raises(ReportError, match="same seed 3"):
+        study_table(runs, tmp_path / "out")
+
+
+def test_a_failed_seed_may_be_run_again(tmp_path):
+    runs = [
+        make_run(tmp_path / "a", seed=3, status="failed"),
+        make_run(tmp_path / "b", seed=3),
+    ]
+    assert "1 of 2" in study_table(runs, tmp_path / "out").read_text()
+
+
+def test_command_line(study, tmp_path, capsys):
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "table.md")
+
+
+def test_command_line_answers_a_mistake_in_one_line(tmp_path, capsys):
+    assert main([str(tmp_path / "absent"), "--out", str(tmp_path / "out")]) == 2
+    assert "absent is no folder" in capsys.readouterr().err
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "no runs" in capsys.readouterr().err
