@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from so101rl import config, explain, saved_run
-from so101rl.errors import ConfigError, UnknownOptionError
+from so101rl.errors import ConfigError, OverrideSyntaxError, UnknownOptionError
 from so101rl.overrides import checked
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -144,14 +144,15 @@ class CheckedLoader(ConfigLoaderImpl):
 
     def _choices_of_run(self, run_dir: Path, typed: list[Override]) -> list[str]:
         """Return the run's group choices as overrides, but for those typed anew."""
-        known, groups = self.options(), {item.key_or_group for item in typed}
+        groups = {item.key_or_group for item in typed}
         if "experiment" in groups:
             expected = "to be left out next to run=, which brings all of its config"
             raise ConfigError("experiment", got="(typed)", expected=expected)
         return [
             f"{group}={names[0]}" if len(names) == 1 else f"{group}=[{','.join(names)}]"
             for group, names in saved_run.choices(run_dir).items()
-            if group not in groups and set(names) <= set(known.get(group, ()))
+            if not groups & {group, group.split("/")[0]}
+            and set(names) <= set(self.get_group_options(group))
         ]
 
     def _restore(
@@ -164,11 +165,19 @@ class CheckedLoader(ConfigLoaderImpl):
         self._apply_overrides_to_config(parsed, cfg)
 
     def _check_choice(self, override: Override) -> None:
-        """Refuse `group=null`, which Hydra does not understand."""
-        if override.value() is None and not override.is_delete():
-            group, known = override.key_or_group, self.options()
-            if group in known:
-                raise UnknownOptionError(group, got="null", options=known[group])
+        """Refuse `group=null` and `env.observation=...` for `env/observation=...`."""
+        key, value = override.key_or_group, override.value()
+        if override.is_hydra_override():
+            return
+        if value is None and not override.is_delete():
+            options = self.get_group_options(key)
+            if options:
+                raise UnknownOptionError(key, got="null", options=options)
+        path = key.replace(".", "/")
+        if path != key and isinstance(value, str) and self.get_group_options(path):
+            raise OverrideSyntaxError(
+                _line(override), reason="that is a group", guess=f"{path}={value}"
+            )
 
     def _is_value(self, override: Override) -> bool:
         """Tell a `key=value` from the choice of a group's option."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from so101rl.config import GROUPS
 from so101rl.errors import RunNotFoundError
@@ -51,11 +52,15 @@ def find_run(run: str) -> Path:
 
 
 def choices(run_dir: Path) -> dict[str, list[str]]:
-    """Return the options (usually one) that the run chose in each of our groups."""
+    """Return the options (usually one) that the run chose in each of our groups.
+
+    Groups within groups are among them, such as `env/observation`.
+    """
     if not (run_dir / HYDRA_FILE).is_file():
         return {}
     chosen = _load(run_dir, HYDRA_FILE).hydra.runtime.choices
-    found = {group: chosen[group] for group in GROUPS if chosen.get(group)}
+    ours = [str(group) for group in chosen if str(group).split("/")[0] in GROUPS]
+    found = {group: chosen[group] for group in ours if chosen[group]}
     return {
         group: [names] if isinstance(names, str) else list(names)
         for group, names in found.items()
@@ -68,7 +73,8 @@ def restore(cfg: DictConfig, run_dir: Path, *, keep: Collection[str]) -> None:
     Args:
         cfg: Composed config, with the `hydra` node.
         run_dir: The run.
-        keep: Groups chosen on the command line: they stay as composed.
+        keep: Groups (`env`, `env/observation`) chosen on the command line: they stay as
+            composed.
 
     Raises:
         RunNotFoundError: If the run's config cannot be read by this version.
@@ -77,6 +83,8 @@ def restore(cfg: DictConfig, run_dir: Path, *, keep: Collection[str]) -> None:
     values = OmegaConf.to_container(saved)  # as written: references stay references
     assert isinstance(values, dict)
     _check_targets(values, str(run_dir))
+    inner = [group.replace("/", ".") for group in keep if "/" in group]
+    fresh = {path: OmegaConf.select(cfg, path) for path in inner}
     for key, value in ((str(name), value) for name, value in values.items()):
         if key in _OF_THE_CALL or key in keep:
             continue
@@ -93,6 +101,8 @@ def restore(cfg: DictConfig, run_dir: Path, *, keep: Collection[str]) -> None:
                 f"its {key} does not fit this version ({str(error).splitlines()[0]})"
             )
             raise RunNotFoundError(str(run_dir), reason=reason) from error
+    for path, node in fresh.items():
+        OmegaConf.update(cfg, path, node, merge=False)
     cfg.run = str(run_dir)
     with open_dict(cfg.hydra):
         # The job writes into the run, if anywhere: Hydra makes no directory of its own.
@@ -116,7 +126,7 @@ def _load(run_dir: Path, name: Path) -> DictConfig:
     """Read one of the yaml files that Hydra left in a run directory."""
     try:
         cfg = OmegaConf.load(run_dir / name)
-    except (OSError, ValueError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise RunNotFoundError(str(run_dir), reason=f"cannot read {name}") from error
     if not isinstance(cfg, DictConfig):
         raise RunNotFoundError(str(run_dir), reason=f"cannot read {name}")

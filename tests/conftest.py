@@ -1,0 +1,97 @@
+"""Fixtures that every test file may use."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import main
+from so101rl.cli import guarded
+
+ROOT = Path(main.__file__).resolve().parent
+
+# Groups as small as a config can be, for tests of the command line alone.
+TINY = {
+    "env/observation/markov": "parts: [qpos, goal]\n",
+    "env/observation/paper25": "parts: [qpos]\n",
+    "env/paper_push": "defaults: [observation: markov]\n"
+    "_target_: so101rl.fake.Env\nact_scale: 0.05\nhorizon: 400\n"
+    "name: push\nlimit: null\nsizes: [0.1, 0.2]\n",
+    "env/pick_place": "_target_: so101rl.fake.Env\nact_scale: 0.05\nlift_height: 0.1\n",
+    "base_policy/zero": "_target_: so101rl.fake.Zero\n",
+    "base_policy/jacobian": "_target_: so101rl.fake.Jacobian\nkp_xyz: 1.0\n",
+    "algo/ppo": "_target_: so101rl.fake.Ppo\ntotal_timesteps: 1000\n"
+    "net: {layers: [64, 64]}\n",
+    "algo/sac": "_target_: so101rl.fake.Sac\ntotal_timesteps: 500\ntau: 0.005\n",
+    "randomization/default": "_target_: so101rl.fake.Terms\n",
+    "hardware/sim": "_target_: so101rl.fake.Sim\n",
+    "tracking/mlflow": "_target_: so101rl.fake.Mlflow\nuri: sqlite:///mlflow.db\n",
+    "tracking/none": "trackers: {}\n",
+    "experiment/guide": "# @package _global_\nresidual: {alpha: 0.5}\n",
+    "job/train": "_target_: so101rl.fake.job\n",
+    "job/evaluate": "_target_: so101rl.fake.job\nloads_run: true\n",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+    cfgs: list
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    """The real config root, help and jobs over groups with next to nothing in them."""
+    folder = tmp_path / "conf"
+    for name in ("job", "hydra"):
+        shutil.copytree(ROOT / "conf" / name, folder / name)
+    shutil.copy(ROOT / "conf" / "config.yaml", folder)
+    for name, text in TINY.items():
+        path = folder / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A stand-in for every job: it keeps the configs it gets in `cfgs`."""
+    module = ModuleType("so101rl.fake")
+    module.cfgs = []
+    module.job = module.cfgs.append
+    monkeypatch.setitem(sys.modules, "so101rl.fake", module)
+    return module
+
+
+@pytest.fixture
+def command(
+    conf: Path,
+    job: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., Answer]:
+    """Run `main.py` in this process, in an empty directory."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `guarded` sets it: undone afterwards
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+    def run(*argv: str) -> Answer:
+        job.cfgs.clear()
+        monkeypatch.setattr(sys, "argv", ["main.py", "-cp", str(conf), *argv])
+        try:
+            code = guarded(main.main)
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return Answer(code, out, err, list(job.cfgs))
+
+    return run

@@ -1,0 +1,374 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from so101rl.composition import compose
+from so101rl.errors import ConfigError, So101Error, UnknownKeyError
+
+# what is typed -> what the answer must contain
+MISTAKES = {
+    "residual.alfa=1": "Did you mean residual.alpha?",
+    "residual={alfa:1}": "Did you mean residual.alpha?",
+    "env.act_scal=1": "Did you mean env.act_scale?",
+    "act_scale=0.1": "Did you mean env.act_scale?",
+    "env.act_scale.x=1": "Did you mean env.act_scale?",
+    "algo.net={layer:[3]}": "Did you mean algo.net.layers?",
+    "base_polcy=zero": "Did you mean base_policy?",
+    "algo=pppo": "Did you mean algo=ppo?",
+    "algo=xyz": "options of algo: ppo, sac",
+    "algo=null": "options of algo: ppo, sac",
+    "env/observation=paper52": "Did you mean env/observation=paper25?",
+    "env.observation=paper25": "Did you mean env/observation=paper25?",
+    "experiment=gide": "Did you mean experiment=guide?",
+    "job=trian": "Did you mean job=train?",
+    "train": "Did you mean job=train?",
+    "seed=abc": "seed=abc: expected a whole number",
+    "n_envs=lots": "n_envs=lots: expected a whole number",
+    "n_envs=1.5": "n_envs=1.5: expected a whole number",
+    "n_threads=abc": "n_threads",
+    "env.act_scale=big": "env.act_scale=big: expected a number like 0.05",
+    "env.act_scale=nan": "env.act_scale=nan: expected a number",
+    "env.act_scale=null": "env.act_scale=null: expected a number",
+    "++env.act_scale=big": "env.act_scale=big: expected a number",
+    "env.horizon=true": "env.horizon=True: expected a whole number",
+    "env.name=5": "env.name=5: expected text",
+    "env.sizes=3": "env.sizes=3: expected a list",
+    "env.sizes=[a]": "env.sizes[0]=a: expected a number",
+    "evaluation.video=1": "evaluation.video=1: expected true or false",
+    "n_envs=0": "n_envs=0: expected a number between 1 and 65536",
+    "seed=-1": "seed=-1",
+    "total_timesteps=-5": "total_timesteps=-5: expected a number >= 1",
+    "evaluation.n_episodes=0": "evaluation.n_episodes=0",
+    "residual.penalty=-1": "residual.penalty=-1",
+    "residual.alpha=2": "residual.alpha=2: expected a number in [0, 1]",
+    "residual.alpha=-0.1": "residual.alpha=-0.1",
+    "residual.alpha=big": "residual.alpha=big",
+    "residual.alpha=true": "residual.alpha=True",
+    "residual.alpha=[0.1,0.2]": "a list of 6",
+    "residual.alpha={start:0,end:1}": "{start: a, end: b, steps: n}",
+    "env.act_scale=${foo}": "foo",
+    "~seed": "seed=(removed)",
+    "seed=[1,2": "cannot be read",
+    "seed=1,2": "need -m",
+    "seed=range(3)": "need -m",
+    "--seed": "written without dashes",
+    "run=somewhere": "only jobs that read a run",
+    "job._target_=os.getcwd": "a function of so101rl",
+    "job._target_=so101rl.nowhere.job": "a function of so101rl",
+    "hydra.run.dir=/dev/null/x": "/dev/null",
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES)
+def test_a_mistake_gets_one_short_message(command, typed):
+    answer = command(typed)
+    assert answer.code == 2
+    assert MISTAKES[typed] in answer.err
+    assert answer.err.startswith("error: ")
+    assert len(answer.err.splitlines()) <= 6
+    assert "Traceback" not in answer.err
+    assert answer.out == ""
+    assert answer.cfgs == []
+    assert not os.path.exists("outputs/paper_push") or "job._target_" in typed
+
+
+@pytest.mark.parametrize(
+    "typed", ["seed=1,abc", "residual.alfa=1,2", "algo=ppo,pppo", "n_envs=4,0"]
+)
+def test_a_mistake_in_a_sweep_is_found_before_the_first_job(command, typed):
+    answer = command("-m", typed, "env.horizon=100")
+    assert answer.code == 2
+    assert len(answer.err.splitlines()) <= 6
+    assert answer.cfgs == []
+    assert not os.path.exists("multirun")
+
+
+def test_defaults_reach_the_job_in_struct_mode(command):
+    (cfg,) = command().cfgs
+    assert (cfg.seed, cfg.n_envs, cfg.total_timesteps) == (0, 64, 1000)
+    assert "hydra" not in cfg
+    with pytest.raises(Exception, match="sed"):
+        cfg.sed = 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "alpha"),
+    [
+        ("0", 0),
+        ("0.5", 0.5),
+        ("[0,0,0.5,1,1,1]", [0, 0, 0.5, 1, 1, 1]),
+        ("{start:0,end:1,steps:9}", {"start": 0, "end": 1, "steps": 9}),
+    ],
+)
+def test_alpha_is_a_number_a_list_or_a_schedule(command, typed, alpha):
+    (cfg,) = command(f"residual.alpha={typed}").cfgs
+    assert cfg.residual.alpha == alpha
+
+
+def test_right_values_pass_and_large_counts_may_be_written_short(command):
+    (cfg,) = command(
+        "total_timesteps=2e5", "env.act_scale=1", "env.limit=x", "n_threads=2"
+    ).cfgs
+    assert cfg.total_timesteps == 200_000
+    assert isinstance(cfg.total_timesteps, int)
+    assert (cfg.env.act_scale, cfg.env.limit, cfg.n_threads) == (1, "x", 2)
+
+
+def test_a_preset_sets_keys_and_typed_keys_win(command):
+    assert command("experiment=guide").cfgs[0].residual.alpha == 0.5
+    typed = command("experiment=guide", "residual.alpha=0.7")
+    assert typed.cfgs[0].residual.alpha == 0.7
+
+
+def test_two_runs_of_one_second_get_two_directories(command, tmp_path):
+    for _ in range(3):
+        command()
+    runs = list((tmp_path / "work/outputs/paper_push/jacobian-ppo").iterdir())
+    assert len(runs) == 3
+    assert all((run / ".hydra/config.yaml").is_file() for run in runs)
+
+
+def test_a_sweep_runs_every_job_in_its_own_folder(command, tmp_path):
+    answer = command("-m", "seed=1,2", "algo=ppo,sac")
+    assert answer.code == 0
+    assert [cfg.seed for cfg in answer.cfgs] == [1, 1, 2, 2]
+    (sweep,) = (tmp_path / "work/multirun").iterdir()
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == set("0123")
+
+
+def test_an_error_inside_a_job_is_short_too(command, job, monkeypatch):
+    def fail(cfg):
+        raise ConfigError("env.act_scale", got=-1, expected="a number > 0")
+
+    job.job = fail
+    answer = command()
+    assert answer.code == 2
+    assert answer.err == "error: env.act_scale=-1: expected a number > 0.\n"
+    monkeypatch.setenv("SO101RL_DEBUG", "1")
+    with pytest.raises(ConfigError):
+        command()
+
+
+def test_an_error_wrapped_by_hydra_is_unwrapped(command, job):
+    import hydra
+
+    class Env:
+        def __init__(self, *, act_scale, **rest):
+            raise ConfigError("env.act_scale", got=act_scale, expected="less")
+
+    job.Env = Env
+    job.job = lambda cfg: hydra.utils.instantiate(cfg.env)
+    answer = command()
+    assert (answer.code, answer.err) == (
+        2,
+        "error: env.act_scale=0.05: expected less.\n",
+    )
+
+
+def test_a_key_that_the_class_does_not_take_is_named(command, job):
+    import hydra
+
+    class Zero:
+        def __init__(self, *, gain=1.0):
+            pass
+
+    job.Zero = Zero
+    job.job = lambda cfg: hydra.utils.instantiate(cfg.base_policy)
+    answer = command("base_policy=zero", "+base_policy.gian=2")
+    assert answer.code == 2
+    assert "gian" in answer.err
+    assert len(answer.err.splitlines()) <= 6
+
+
+def test_a_bug_keeps_its_traceback(command, job):
+    def fail(cfg):
+        raise ZeroDivisionError
+
+    job.job = fail
+    with pytest.raises(ZeroDivisionError):
+        command()
+
+
+def test_ctrl_c_exits_with_130(command, job):
+    def stop(cfg):
+        raise KeyboardInterrupt
+
+    job.job = stop
+    answer = command()
+    assert (answer.code, answer.err) == (130, "interrupted\n")
+
+
+def test_one_failed_job_does_not_stop_a_sweep(command, job):
+    seeds = []
+
+    def fail_at_two(cfg):
+        seeds.append(cfg.seed)
+        if cfg.seed == 2:
+            raise So101Error("two is bad")
+
+    job.job = fail_at_two
+    answer = command("-m", "seed=1,2,3")
+    assert seeds == [1, 2, 3]
+    assert answer.code == 2
+    assert "two is bad" in answer.err
+
+
+def finished_run(command, *typed):
+    """Run a job and mark its directory as a run, as training does."""
+    known = set(_run_dirs())
+    assert command(*typed).code == 0
+    (new,) = set(_run_dirs()) - known
+    with open(f"{new}/run.json", "w") as file:
+        file.write("{}")
+    return new
+
+
+def _run_dirs():
+    return [folder for folder, names, _ in os.walk("outputs") if ".hydra" in names]
+
+
+def test_run_brings_its_own_config_and_typed_keys_win(command):
+    run = finished_run(
+        command, "env=pick_place", "env.lift_height=0.3", "seed=5", "n_envs=2"
+    )
+    (cfg,) = command("job=evaluate", f"run={run}", "n_envs=3").cfgs
+    assert (cfg.seed, cfg.n_envs, cfg.env.lift_height, cfg.run) == (5, 3, 0.3, run)
+    (cfg,) = command("job=evaluate", f"run={run}", "env.lift_height=0.2").cfgs
+    assert (cfg.env.lift_height, cfg.n_envs) == (0.2, 2)
+    answer = command("job=evaluate", f"run={run}", "env.lift_heigt=0.2")
+    assert "Did you mean env.lift_height?" in answer.err
+
+
+def test_a_typed_group_replaces_the_whole_node(command):
+    run = finished_run(command, "env=pick_place", "algo.net.layers=[8]")
+    (cfg,) = command("job=evaluate", f"run={run}", "env=paper_push").cfgs
+    assert "lift_height" not in cfg.env
+    assert cfg.env.horizon == 400
+    assert cfg.algo.net.layers == [8]
+
+
+def test_a_group_within_a_group_comes_from_the_run_unless_typed(command):
+    run = finished_run(command, "env/observation=paper25", "env.horizon=9")
+    (cfg,) = command("job=evaluate", f"run={run}").cfgs
+    assert (cfg.env.horizon, list(cfg.env.observation.parts)) == (9, ["qpos"])
+    (cfg,) = command("job=evaluate", f"run={run}", "env/observation=markov").cfgs
+    assert (cfg.env.horizon, list(cfg.env.observation.parts)) == (9, ["qpos", "goal"])
+
+
+def test_latest_is_the_run_started_last(command):
+    first, second = finished_run(command, "seed=1"), finished_run(command, "seed=2")
+    os.utime(f"{first}/.hydra/config.yaml", (1, 1))
+    (cfg,) = command("job=evaluate", "run=latest").cfgs
+    assert (cfg.run, cfg.seed) == (second, 2)
+    os.utime(f"{second}/.hydra/config.yaml", (0, 0))
+    assert command("job=evaluate", "run=latest").cfgs[0].run == first
+
+
+def test_runs_can_be_swept_over(command):
+    runs = finished_run(command, "seed=1"), finished_run(command, "env=pick_place")
+    answer = command("-m", "job=evaluate", f"run={','.join(runs)}", "n_envs=1,2")
+    assert [(cfg.run, cfg.n_envs) for cfg in answer.cfgs] == [
+        (run, n) for run in runs for n in (1, 2)
+    ]
+
+
+def test_reading_a_run_makes_no_output_directory(command):
+    run = finished_run(command)
+    before = sorted(_run_dirs())
+    assert command("job=evaluate", "run=latest").code == 0
+    assert sorted(_run_dirs()) == before
+    assert not os.path.exists(".hydra")
+    assert sorted(os.listdir(run)) == [".hydra", "run.json"]
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        ("latest", "no run in outputs/"),
+        ("outputs/none", "no such directory"),
+        (".", "not a run directory"),
+    ],
+)
+def test_a_run_that_is_none_is_named(command, run, reason):
+    answer = command("job=evaluate", f"run={run}")
+    assert answer.code == 2
+    assert f"run={run}" in answer.err
+    assert reason in answer.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("_target_: so101rl.fake.Zero", "_target_: os.system", "would call os.system"),
+        ("seed: 0", "sead: 0", "no key 'sead'"),
+        ("seed: 0", "seed: [", "cannot read"),
+        ("n_envs: 64", "n_envs: many", "n_envs does not fit"),
+    ],
+)
+def test_a_foreign_or_broken_run_is_refused(command, old, new, reason):
+    run = finished_run(command, "base_policy=zero")
+    path = f"{run}/.hydra/config.yaml"
+    with open(path) as file:
+        text = file.read()
+    assert old in text
+    with open(path, "w") as file:
+        file.write(text.replace(old, new))
+    answer = command("job=evaluate", f"run={run}")
+    assert answer.code == 2
+    assert reason in answer.err
+    assert answer.cfgs == []
+
+
+def test_help_teaches(command):
+    answer = command("--help")
+    assert answer.code == 0
+    for words in ("algo: ppo, sac", "job=evaluate run=latest", "outputs/<env>", "-m"):
+        assert words in answer.out
+
+
+def test_compose_gives_scripts_the_same_config_and_checks(conf):
+    cfg = compose(["seed=3", "algo=sac"], conf=conf)
+    assert (cfg.seed, cfg.total_timesteps) == (3, 500)
+    with pytest.raises(UnknownKeyError, match=r"residual\.alpha"):
+        compose(["residual.alfa=1"], conf=conf)
+
+
+HEAVY = ("torch", "mujoco", "mlflow", "stable_baselines3", "gymnasium", "numpy")
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
+def test_asking_is_fast_and_imports_nothing_heavy(conf, flags):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['main.py', '-cp', {str(conf)!r}, *{flags}]\n"
+        "try:\n"
+        f"    runpy.run_path({str(ROOT / 'main.py')!r}, run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    assert not stop.code, stop.code\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
+    )
+    taken = []
+    for _ in range(3):  # the best of three: other processes may be busy
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        taken.append(time.perf_counter() - start)
+        assert done.stderr == "[]\n"
+    assert min(taken) < 1.0  # 0.3 s on a quiet machine; 0.5 s is promised there
+
+
+def test_the_script_itself_exits_with_2(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), "--seed", "3"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "Did you mean seed=VALUE?" in done.stderr
+    assert list(tmp_path.iterdir()) == []
