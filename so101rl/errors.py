@@ -98,29 +98,27 @@ class RunNotFoundError(So101Error):
         super().__init__(f"run={run}: {reason}.")
 
 
-def nearest(word: str, options: Iterable[str]) -> str | None:
+def nearest(word: str, options: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """Return the option most like `word`, or None if nothing is like it."""
-    found = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word, list(options), n=1, cutoff=cutoff)
     return found[0] if found else None
 
 
 def nearest_key(key: str, keys: Iterable[str]) -> str | None:
-    """Return the dotted key most like `key`, first as typed, then by its last name.
+    """Return the dotted key most like `key`, as a whole or by its last name.
 
     `env.act_scal` and a bare `act_scale` both find `env.act_scale`.
     """
     known = list(keys)
+    alike = nearest(key, known, cutoff=0.75)
+    if alike is not None:
+        return alike
     leaves: dict[str, str] = {}
     for known_key in known:
         leaves.setdefault(known_key.rpartition(".")[2], known_key)
     leaf = key.rpartition(".")[2]
-    if leaf in leaves:
-        return leaves[leaf]
-    whole = nearest(key, known)
-    if whole is not None:
-        return whole
-    like = nearest(leaf, leaves)
-    return leaves[like] if like is not None else None
+    like = leaf if leaf in leaves else nearest(leaf, leaves)
+    return leaves[like] if like is not None else nearest(key, known)
 
 
 def did_you_mean(guess: str | None) -> str:

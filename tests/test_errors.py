@@ -13,11 +13,14 @@ from so101rl import errors
         ("base_polcy", "base_policy"),
         ("n_env", "n_envs"),
         ("algo.act_scale", "env.act_scale"),
+        ("alpha", "residual.alpha"),
+        ("terms.grp.low", "terms.grip.low"),
         ("xyzzy", None),
     ],
 )
 def test_nearest_key_finds_what_was_meant(typed, meant):
     keys = ["residual.alpha", "env", "env.act_scale", "base_policy", "n_envs", "seed"]
+    keys += ["terms.mass.low", "terms.grip.low"]
     assert errors.nearest_key(typed, keys) == meant
 
 
