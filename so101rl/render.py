@@ -221,6 +221,7 @@ def episode_video(
     model: mujoco.MjModel,
     episodes: Sequence[EpisodeClip],
     fps: int = 30,
+    every: int = 1,
     camera: str = look.FRONT,
     inset_camera: str = look.TOP,
     width: int = 640,
@@ -232,33 +233,47 @@ def episode_video(
         path: The `.mp4` file.
         model: The drawn model.
         episodes: Clips in the order in which they are shown.
-        fps: Pictures per second; the control rate shows real time.
+        fps: Control steps per second of video; the control rate shows real time.
+        every: Draw each k-th step only, which takes a k-th of the time.
         camera: The large picture.
         inset_camera: The small picture in the corner at the bottom right.
         width: Width of the large picture [px].
         height: Height of the large picture [px].
     """
+    for name, value in (("fps", fps), ("every", every)):
+        if value < 1:
+            raise RenderError(f"{name} of a video must be at least 1, got {value}")
     small = round(width * INSET), round(height * INSET)
     with (
         SceneRenderer(model=model, width=width, height=height) as main,
         SceneRenderer(model=model, width=small[0], height=small[1]) as inset,
     ):
-        frames = _episode_frames(main, inset, episodes, (camera, inset_camera), fps)
-        write_video(path, frames=frames, fps=fps)
+        shown = round(fps / every)
+        frames = _episode_frames(
+            main,
+            inset,
+            episodes,
+            cameras=(camera, inset_camera),
+            fps=shown,
+            every=every,
+        )
+        write_video(path, frames=frames, fps=shown)
 
 
 def _episode_frames(
     main: SceneRenderer,
     inset: SceneRenderer,
     episodes: Sequence[EpisodeClip],
+    *,
     cameras: tuple[str, str],
     fps: int,
+    every: int,
 ) -> Iterator[np.ndarray]:
     for clip in episodes:
         last = len(clip.qpos) - 1
-        for k, qpos in enumerate(clip.qpos):
-            picture = main.frame(qpos, camera=cameras[0])
-            _lay_in(picture, inset.frame(qpos, camera=cameras[1]))
+        for k in [*range(0, last, every), last]:
+            picture = main.frame(clip.qpos[k], camera=cameras[0])
+            _lay_in(picture, inset.frame(clip.qpos[k], camera=cameras[1]))
             done = bool(clip.success[k])
             status = "success" if done else "failed" if k == last else "running"
             lines = (

@@ -29,6 +29,7 @@ LAYERS = (
     "rundir",
     "statistics",
     "figures",
+    "schematic",
     "gl",
     "render",
     "tracking",

@@ -1,0 +1,197 @@
+"""A labelled drawing of the table from above: what the arm is asked to do, to scale."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from so101rl.errors import So101Error
+from so101rl.figures import STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Outline of the arm's feet and tower (m, 2) [m], base frame.
+BASE = np.array(
+    [
+        (-0.022, 0.043),
+        (-0.006, 0.043),
+        (0.015, 0.055),
+        (0.024, 0.055),
+        (0.064, 0.034),
+        (0.064, -0.034),
+        (0.024, -0.055),
+        (0.015, -0.055),
+        (-0.006, -0.043),
+        (-0.022, -0.043),
+    ]
+)
+TAPE, ARM, INK, SOFT = "#2973d9", "#f5ae1f", "#333333", "#8a8f98"
+
+
+class SchematicError(So101Error):
+    """The drawing cannot be made or written."""
+
+
+def schematic(
+    path: Path,
+    *,
+    goal_xy: Sequence[float],
+    goal_size: float,
+    sheet_size: Sequence[float],
+    sheet_poses: np.ndarray,
+    reach_min: float,
+    reach_max: float,
+    pan_xy: Sequence[float],
+    pan_range: Sequence[float],
+    tip_xy: Sequence[float] | None = None,
+) -> None:
+    """Draw base, reach, start poses of the sheet and the taped square from above.
+
+    Args:
+        path: The `.png` file.
+        goal_xy: Centre of the taped square (2,) [m].
+        goal_size: Inner edge length of the square [m].
+        sheet_size: Edge lengths of the sheet (2,) [m].
+        sheet_poses: Start poses (k, 3): x [m], y [m], yaw [rad]; the first is the
+            nominal one, the others are samples.
+        reach_min: Inner radius of the workspace at table height [m].
+        reach_max: Outer radius of the workspace [m].
+        pan_xy: The pan axis, centre of the workspace (2,) [m].
+        pan_range: Lower and upper pan angle [rad]; positive pan turns clockwise.
+        tip_xy: Where the fingertip starts (2,) [m].
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    poses = np.atleast_2d(sheet_poses)
+    if poses.shape[1:] != (3,) or len(poses) == 0:
+        raise SchematicError(
+            f"sheet_poses must have the shape (k, 3), got {poses.shape}"
+        )
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.6, 5.3), layout="constrained")
+        axes = figure.subplots()
+        _draw_reach(axes, pan_xy, pan_range, reach_min, reach_max)
+        _draw_base(axes, pan_xy)
+        _draw_goal(axes, goal_xy, goal_size)
+        _draw_sheets(axes, poses, sheet_size)
+        _draw_way(axes, poses[0, :2], goal_xy)
+        if tip_xy is not None:
+            _dot(axes, tip_xy, "fingertip at the start", "#c2185b")
+        _finish(axes, reach_max, pan_xy)
+        figure.legend(loc="outside lower center", ncols=4)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path)
+        except OSError as error:
+            raise SchematicError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _on_page(points: np.ndarray) -> np.ndarray:
+    """Table points (k, 2) x, y as page points: y to the left, x up."""
+    return np.atleast_2d(points)[:, ::-1]
+
+
+def _outline(pose: np.ndarray, size: Sequence[float]) -> np.ndarray:
+    """Corners (4, 2) [m] of a sheet at `pose` (3,): x, y, yaw."""
+    local = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)]) * np.asarray(size) / 2
+    cos, sin = np.cos(pose[2]), np.sin(pose[2])
+    return local @ np.array([(cos, sin), (-sin, cos)]) + pose[:2]
+
+
+def _draw_reach(
+    axes: "Axes",
+    pan_xy: Sequence[float],
+    pan_range: Sequence[float],
+    low: float,
+    high: float,
+) -> None:
+    angles = -np.linspace(pan_range[0], pan_range[1], 181)
+    rim = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    ring = np.concatenate([pan_xy + high * rim, pan_xy + low * rim[::-1]])
+    axes.fill(*_on_page(ring).T, color="#dcefe3", label="reach at table height")
+    axes.plot(*_on_page(pan_xy + high * rim).T, color="#5aa877", lw=1)
+    axes.plot(*_on_page(pan_xy + low * rim).T, color="#5aa877", lw=1)
+    for radius, angle in ((high, -1.45), (low, -1.3)):
+        place = np.asarray(pan_xy) + radius * np.array([np.cos(angle), np.sin(angle)])
+        text = f"{1000 * radius:.0f} mm"
+        axes.annotate(text, _on_page(place)[0], ha="right", color="#3d7f57", fontsize=8)
+
+
+def _draw_base(axes: "Axes", pan_xy: Sequence[float]) -> None:
+    axes.fill(*_on_page(BASE).T, color=ARM, ec=INK, lw=0.8, zorder=3)
+    axes.plot(*_on_page(np.asarray(pan_xy))[0], "+", color=INK, ms=8, zorder=4)
+    axes.annotate(
+        "SO-101\n+ pan axis",
+        _on_page(np.array([-0.032, 0]))[0],
+        ha="center",
+        va="top",
+        fontsize=8.5,
+    )
+
+
+def _draw_goal(axes: "Axes", goal_xy: Sequence[float], size: float) -> None:
+    square = _outline(np.array([*goal_xy, 0.0]), (size, size))
+    axes.fill(*_on_page(square).T, fc="none", ec=TAPE, lw=4, zorder=4)
+    axes.plot(*_on_page(np.asarray(goal_xy))[0], "x", color=TAPE, ms=7, zorder=5)
+    top = (goal_xy[0] + size / 2 + 0.012, goal_xy[1])
+    text = f"taped square {1000 * size:.0f} x {1000 * size:.0f} mm"
+    axes.annotate(
+        text, _on_page(np.array(top))[0], ha="center", color=TAPE, weight="bold"
+    )
+
+
+def _draw_sheets(axes: "Axes", poses: np.ndarray, size: Sequence[float]) -> None:
+    for pose in poses[1:]:
+        outline = _on_page(_outline(pose, size))
+        axes.fill(*outline.T, fc="none", ec=SOFT, lw=0.7, alpha=0.7, zorder=5)
+    if len(poses) > 1:
+        axes.plot([], [], color=SOFT, lw=0.7, label=f"{len(poses) - 1} sampled starts")
+    corners = _outline(poses[0], size)
+    axes.fill(*_on_page(corners).T, fc="white", ec=INK, lw=1.6, alpha=0.9, zorder=6)
+    for (a, b), length in zip(((0, 1), (1, 2)), size, strict=True):
+        middle = (corners[a] + corners[b]) / 2
+        inward = poses[0, :2] - middle
+        place = middle + 0.011 * inward / np.linalg.norm(inward)
+        run = _on_page(corners[b])[0] - _on_page(corners[a])[0]
+        turn = np.degrees(np.arctan2(run[1], -run[0]))
+        axes.annotate(
+            f"{1000 * length:.0f} mm",
+            _on_page(place)[0],
+            ha="center",
+            va="center",
+            rotation=(turn + 90) % 180 - 90,
+            fontsize=8,
+            zorder=7,
+        )
+
+
+def _draw_way(axes: "Axes", start: np.ndarray, goal: Sequence[float]) -> None:
+    distance = float(np.linalg.norm(np.subtract(goal, start)))
+    arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.2, "shrinkA": 0, "shrinkB": 4}
+    axes.annotate(
+        "",
+        _on_page(np.asarray(goal))[0],
+        xytext=_on_page(start)[0],
+        arrowprops=arrow,
+        zorder=8,
+    )
+    axes.plot([], [], color=INK, lw=1.2, label=f"way of {1000 * distance:.0f} mm")
+
+
+def _dot(axes: "Axes", point: Sequence[float], label: str, colour: str) -> None:
+    place = _on_page(np.asarray(point))[0]
+    axes.plot(*place, "o", color=colour, ms=6, zorder=9, label=label)
+
+
+def _finish(axes: "Axes", reach: float, pan_xy: Sequence[float]) -> None:
+    axes.set_aspect("equal")
+    axes.set_xlim(
+        reach + 0.02, -reach - 0.02
+    )  # y grows to the left, as seen from above
+    axes.set_ylim(-0.13, pan_xy[0] + reach + 0.02)
+    axes.set_xlabel("y [m]")
+    axes.set_ylabel("x [m], away from the arm")
+    axes.set_title("The table from above")
