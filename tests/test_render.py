@@ -1,0 +1,200 @@
+"""Pictures, videos and the drawing of the table."""
+
+import os
+
+import av
+import mujoco
+import numpy as np
+import pytest
+from PIL import Image
+
+from so101rl import gl, look, render, robot
+from so101rl.schematic import SchematicError, schematic
+
+POSE = np.array([0.2, -0.3, 0.7, 1.1, 0.0, 0.2])
+SIZE = {"width": 160, "height": 120}
+
+
+@pytest.fixture(scope="module")
+def model():
+    spec = robot.spec()
+    look.add_look(spec)
+    return spec.compile()
+
+
+@pytest.fixture(scope="module")
+def renderer(model):
+    try:
+        made = render.SceneRenderer(model=model, **SIZE)
+    except gl.NoGraphicsError as error:
+        pytest.skip(str(error))
+    with made:
+        yield made
+
+
+def clip(title="best", n=5, done=True):
+    qpos = np.tile(POSE, (n, 1))
+    qpos[:, 0] = np.linspace(-0.5, 0.5, n)
+    success = np.zeros(n, bool)
+    success[-1] = done
+    return render.EpisodeClip(
+        title=title, qpos=qpos, distance_m=np.linspace(0.1, 0, n), success=success
+    )
+
+
+def decoded(path):
+    with av.open(path) as file:
+        return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+
+
+@pytest.mark.parametrize("camera", look.CAMERAS)
+def test_every_camera_sees_the_orange_arm(renderer, camera):
+    picture = renderer.frame(POSE, camera=camera)
+    assert picture.shape == (120, 160, 3)
+    assert picture.dtype == np.uint8
+    red, blue = picture[..., 0].astype(int), picture[..., 2].astype(int)
+    assert (red - blue > 60).mean() > 0.01
+
+
+def test_a_picture_is_a_function_of_the_state(renderer):
+    first = renderer.frame(POSE, camera=look.FRONT)
+    moved = renderer.frame(POSE + 0.2, camera=look.FRONT)
+    again = renderer.frame(POSE, camera=look.FRONT)
+    assert (first != moved).any()
+    np.testing.assert_array_equal(first, again)
+
+
+def test_two_renderers_do_not_disturb_each_other(renderer, model):
+    before = renderer.frame(POSE, camera=look.FRONT)
+    with render.SceneRenderer(model=model, width=64, height=48) as other:
+        other.frame(POSE, camera=look.TOP)
+        np.testing.assert_array_equal(before, renderer.frame(POSE, camera=look.FRONT))
+    np.testing.assert_array_equal(before, renderer.frame(POSE, camera=look.FRONT))
+
+
+def test_unknown_camera_lists_the_known_ones(renderer):
+    with pytest.raises(render.RenderError, match=r"'frnt'.*front, top, wrist"):
+        renderer.frame(POSE, camera="frnt")
+
+
+def test_wrong_state_size_is_named(renderer):
+    with pytest.raises(render.RenderError, match=r"\(6,\), got \(7,\)"):
+        renderer.frame(np.zeros(7), camera=look.FRONT)
+
+
+def test_a_closed_renderer_says_so(renderer, model):
+    with render.SceneRenderer(model=model, **SIZE) as other:
+        pass
+    other.close()
+    with pytest.raises(render.RenderError, match="closed"):
+        other.frame(POSE, camera=look.FRONT)
+
+
+@pytest.mark.parametrize("problem", [ImportError, AttributeError, mujoco.FatalError])
+def test_a_missing_library_names_the_packages(model, monkeypatch, problem):
+    def broken(backend):
+        raise problem("no such library.")
+
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(gl, "_context_class", broken)
+    with pytest.raises(
+        gl.NoGraphicsError, match="libegl1 libegl-mesa0 libgl1-mesa-dri"
+    ):
+        render.SceneRenderer(model=model, **SIZE)
+    assert "MUJOCO_GL" not in os.environ
+
+
+def test_annotate_writes_on_a_copy():
+    frame = np.full((240, 320, 3), 200, np.uint8)
+    written = render.annotate(frame, lines=["best", "step 1/2"], accent=render.GREEN)
+    assert (frame == 200).all()
+    assert written.shape == frame.shape
+    assert (written[:100, :160] != 200).any()
+    assert (written[140:] == 200).all()
+
+
+def test_video_has_every_frame_and_starts_fast(tmp_path):
+    path = tmp_path / "sub" / "v.mp4"
+    frames = [np.full((48, 64, 3), value, np.uint8) for value in (0, 100, 200)]
+    render.write_video(path, frames=iter(frames), fps=10)
+    shown = decoded(path)
+    assert [round(frame.mean() / 50) for frame in shown] == [0, 2, 4]
+    content = path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+    assert os.listdir(path.parent) == ["v.mp4"]
+
+
+def test_a_broken_video_leaves_nothing(tmp_path):
+    def frames():
+        yield np.zeros((48, 64, 3), np.uint8)
+        raise RuntimeError("simulation died")
+
+    with pytest.raises(RuntimeError, match="simulation died"):
+        render.write_video(tmp_path / "v.mp4", frames=frames(), fps=10)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        ([], "at least one frame"),
+        ([np.zeros((5, 6, 3), np.uint8)], "even size, got 6 x 5"),
+    ],
+)
+def test_impossible_videos_are_refused(tmp_path, frames, message):
+    with pytest.raises(render.RenderError, match=message):
+        render.write_video(tmp_path / "v.mp4", frames=frames, fps=10)
+
+
+def test_unwritable_video_is_a_short_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    frames = [np.zeros((48, 64, 3), np.uint8)]
+    with pytest.raises(render.RenderError, match="cannot write"):
+        render.write_video(tmp_path / "file" / "v.mp4", frames=frames, fps=10)
+
+
+@pytest.mark.parametrize(("every", "drawn"), [(1, 5), (2, 3), (3, 3)])
+def test_episode_video_shows_episodes_and_holds_the_last_frame(
+    renderer, model, tmp_path, every, drawn
+):
+    path = tmp_path / "episodes.mp4"
+    episodes = [clip("worst: timed_out", done=False), clip("best")]
+    render.episode_video(path, model=model, episodes=episodes, every=every, **SIZE)
+    held = round(render.HOLD * round(30 / every))
+    assert len(decoded(path)) == 2 * (drawn + held)
+
+
+def test_clip_arrays_must_belong_together():
+    with pytest.raises(render.RenderError, match="same positive length, got 3, 2, 3"):
+        render.EpisodeClip(
+            title="x",
+            qpos=np.zeros((3, 6)),
+            distance_m=np.zeros(2),
+            success=np.zeros(3, bool),
+        )
+
+
+def table(**changes):
+    values = {
+        "goal_xy": (0.25, 0.06),
+        "goal_size": 0.16,
+        "sheet_size": (0.105, 0.148),
+        "sheet_poses": np.array([(0.19, -0.09, 0.0), (0.2, -0.1, 0.3)]),
+        "reach_min": 0.12,
+        "reach_max": 0.35,
+        "pan_xy": (0.0388, 0),
+        "pan_range": (-1.92, 1.92),
+        "tip_xy": (0.2, 0.0),
+    }
+    return values | changes
+
+
+def test_schematic_is_a_readable_picture(tmp_path):
+    schematic(tmp_path / "sub" / "schematic.png", **table())
+    with Image.open(tmp_path / "sub" / "schematic.png") as picture:
+        assert picture.width >= 800
+
+
+def test_schematic_refuses_poses_of_another_shape(tmp_path):
+    with pytest.raises(SchematicError, match=r"\(k, 3\), got \(4, 2\)"):
+        schematic(tmp_path / "s.png", **table(sheet_poses=np.zeros((4, 2))))
