@@ -1,0 +1,1 @@
+"""What proposes: base policies see named observations, never the simulator."""

@@ -1,0 +1,155 @@
+"""Press and drag by damped least squares.
+
+Above the sheet, down on it, and then, with the fingertip pressed on the paper, move so
+that the sheet slides and turns into the square. Steps are added to the joint targets, so
+dry friction and sag cannot hold the arm off its goal; the press is regulated by force,
+which position servos reveal: they pull with `stiffness * (target - angle)`.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from so101rl import robot
+from so101rl.base_policies.base import BasePolicy
+from so101rl.errors import ConfigError
+from so101rl.kinematics import Kinematics, ToolState, damped_least_squares
+
+ARM = slice(0, robot.ARM_JOINTS)
+
+
+class Jacobian(BasePolicy):
+    """Yaw-aware press and drag; it keeps no memory.
+
+    Args:
+        act_scale: joint-target change of a unit action [rad].
+        stiffness: what the policy believes of the servos' position gain [N m/rad].
+        kp_xyz: share of a position error that one control step commands.
+        kp_ori: share of an orientation error that one control step commands.
+        max_step: largest commanded fingertip step [m].
+        max_turn: largest commanded turn per control step [rad].
+        hover: height of the fingertip while it travels [m].
+        above: horizontal distance from the sheet's centre at which to go down [m].
+        touch: height of the fingertip below which it counts as pressed [m].
+        press: force of the press [N].
+        kp_press: share of a force error that one control step commands.
+        pitch: sum of lift, elbow and wrist angles to keep [rad]; pi/2 looks down.
+        jaw: angle of the moving jaw to keep [rad].
+        damping: damping of the least squares [m^2].
+        lever: metres that one radian of orientation weighs as much as [m].
+        position_tolerance: goal distance at which dragging stops [m].
+        yaw_tolerance: yaw error at which turning stops [rad].
+        n_envs: largest batch it is asked about.
+        n_threads: threads of its kinematics.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset(
+        {"qpos", "target_qpos", "object_pose", "goal", "tip_in_object", "yaw_error"}
+    )
+
+    def __init__(
+        self,
+        *,
+        act_scale: float,
+        stiffness: float,
+        kp_xyz: float,
+        kp_ori: float,
+        max_step: float,
+        max_turn: float,
+        hover: float,
+        above: float,
+        touch: float,
+        press: float,
+        kp_press: float,
+        pitch: float,
+        jaw: float,
+        damping: float,
+        lever: float,
+        position_tolerance: float,
+        yaw_tolerance: float,
+        n_envs: int,
+        n_threads: int,
+    ):
+        for name, value in (("act_scale", act_scale), ("stiffness", stiffness)):
+            if value <= 0:
+                raise ConfigError(
+                    f"base_policy.{name}", got=value, expected="a number > 0"
+                )
+        self._act_scale, self._stiffness = act_scale, stiffness
+        self._kp_xyz, self._kp_ori = kp_xyz, kp_ori
+        self._max_step, self._max_turn = max_step, max_turn
+        self._hover, self._above, self._touch = hover, above, touch
+        self._press, self._kp_press = press, kp_press
+        self._pitch, self._jaw = pitch, jaw
+        self._damping, self._lever = damping, lever
+        self._tolerance = position_tolerance, yaw_tolerance
+        self._kinematics = Kinematics(n=n_envs, n_threads=n_threads)
+
+    def act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+        del ids
+        tool = self._kinematics.tool(obs["qpos"])
+        step, turn, drag = self._plan(obs, tool)
+        delta = self._joint_steps(obs["qpos"], tool, step, turn)
+        delta += np.where(drag[:, None], self._press_step(obs, tool), 0.0)
+        return np.clip(delta / self._act_scale, -1.0, 1.0)
+
+    def _press_step(
+        self, obs: Mapping[str, np.ndarray], tool: ToolState
+    ) -> np.ndarray:
+        """Joint steps (n, 6) [rad] that bring the fingertip's force to the press.
+
+        The servos pull with stiffness times (target - angle). What gravity does not
+        explain of it is the force on the tip, of which only the vertical part is wanted.
+        """
+        torque = self._stiffness * (obs["target_qpos"] - obs["qpos"])
+        torque -= self._kinematics.gravity(obs["qpos"])
+        down = np.zeros_like(torque)
+        down[:, ARM] = tool.jac[:, 2, ARM]
+        size = np.sum(down**2, axis=1)
+        force = np.sum(torque * down, axis=1) / size
+        missing = self._kp_press * (-self._press - force) / self._stiffness
+        return missing[:, None] * down
+
+    def _plan(
+        self, obs: Mapping[str, np.ndarray], tool: ToolState
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fingertip step (n, 3) [m], turn about z (n,) [rad] and who drags (n,)."""
+        to_sheet = obs["object_pose"][:, :2] - tool.pos[:, :2]
+        height = tool.pos[:, 2]
+        goal, yaw_error = obs["goal"][:, :2], obs["yaw_error"][:, 0]
+        pressed = height < self._touch
+        over = np.linalg.norm(to_sheet, axis=1) < self._above
+        on_sheet = np.abs(obs["tip_in_object"][:, :2]).max(axis=1) < 2 * self._above
+        drag = pressed & on_sheet
+        down = drag | over
+
+        there = np.linalg.norm(goal, axis=1) < self._tolerance[0]
+        move = np.where(there[:, None], 0.0, goal)
+        xy = self._kp_xyz * np.where(drag[:, None], move, to_sheet)
+        length = np.linalg.norm(xy, axis=1, keepdims=True)
+        xy *= self._max_step / np.maximum(length, self._max_step)
+        z = np.where(down, 0.0, self._hover) - height
+        z = np.where(drag, 0.0, np.clip(self._kp_xyz * z, -self._max_step, self._max_step))
+        straight = np.abs(yaw_error) < self._tolerance[1]
+        turn = np.where(drag & ~straight, -self._kp_ori * yaw_error, 0.0)
+        turn = np.clip(turn, -self._max_turn, self._max_turn)
+        return np.concatenate([xy, z[:, None]], axis=1), turn, drag
+
+    def _joint_steps(
+        self, qpos: np.ndarray, tool: ToolState, step: np.ndarray, turn: np.ndarray
+    ) -> np.ndarray:
+        """Joint steps (n, 6) [rad] for a fingertip step and turn, at constant pitch."""
+        n = len(qpos)
+        task = np.zeros((n, 5, robot.ARM_JOINTS))
+        task[:, :3] = tool.jac[:, :3, ARM]
+        task[:, 3] = self._lever * tool.jac[:, 5, ARM]
+        task[:, 4, 1:4] = self._lever
+        pitch = self._kp_ori * (self._pitch - qpos[:, 1:4].sum(axis=1))
+        error = np.concatenate(
+            [step, self._lever * turn[:, None], self._lever * pitch[:, None]], axis=1
+        )
+        steps = np.zeros((n, robot.N_JOINTS))
+        steps[:, ARM] = damped_least_squares(task, error, self._damping)
+        steps[:, 5] = self._kp_xyz * (self._jaw - qpos[:, 5])
+        return steps

@@ -1,0 +1,16 @@
+"""The base policy of plain reinforcement learning."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from so101rl import robot
+from so101rl.base_policies.base import BasePolicy
+
+
+class Zero(BasePolicy):
+    """Proposes not to move the joint targets."""
+
+    def act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+        del obs
+        return np.zeros((len(ids), robot.N_JOINTS))

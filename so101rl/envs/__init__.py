@@ -1,0 +1,1 @@
+"""Tasks: what the arm should achieve, batched."""

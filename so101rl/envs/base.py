@@ -1,0 +1,325 @@
+"""The batched environment around a task.
+
+A task is five hooks: where things start, what is rewarded, what counts as success,
+how a failure is called, and what may be observed on top of the standard names.
+Stepping, resetting, randomization, noise and bookkeeping are written once, here.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from so101rl import robot
+from so101rl.errors import ConfigError, So101Error
+from so101rl.hardware.sim import Quantity, SimHardware
+from so101rl.kinematics import Kinematics
+from so101rl.randomization.base import Randomization
+from so101rl.scene import Scene
+
+Obs = dict[str, np.ndarray]
+NOISE = ("qpos", "qvel", "object_position", "object_yaw")
+N_NOISE = 6 + 6 + 3 + 1  # one standard normal number per noisy element
+
+
+class BadActionError(So101Error):
+    """An action that has the wrong shape or is not finite."""
+
+
+class TaskEnv(VectorEnv, ABC):
+    """`n_envs` copies of a task; autoreset happens in the same step.
+
+    Actions are joint-target deltas in units of `act_scale`; the target is integrated
+    and leashed to the measured angle, so a blocked arm cannot wind up.
+
+    Args:
+        n_envs: number of copies.
+        n_threads: simulation threads.
+        hardware: builds what moves, see `conf/hardware`.
+        scene: what stands on the table.
+        randomization: what differs from episode to episode.
+        control_hz: control rate [Hz].
+        physics_hz: physics rate [Hz].
+        max_episode_steps: control steps until an episode is truncated.
+        act_scale: target change per unit action and control step [rad].
+        leash: largest distance of a target from the measured angle [rad].
+        home_qpos: the arm's starting angles (6,) [rad].
+        start_pose: the object's nominal start: x [m], y [m], yaw [rad].
+        reward: weight of each reward term.
+        observation: what the learner is given: name and scale of each array.
+        check_feasibility: whether an unsolvable layout is refused.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        n_envs: int,
+        n_threads: int,
+        hardware: Callable[..., SimHardware],
+        scene: Scene,
+        randomization: Randomization,
+        control_hz: int,
+        physics_hz: int,
+        max_episode_steps: int,
+        act_scale: float,
+        leash: float,
+        home_qpos: Sequence[float],
+        start_pose: Sequence[float],
+        reward: Mapping[str, float],
+        observation: Mapping[str, object],
+        check_feasibility: bool,
+    ):
+        for name, value in (("act_scale", act_scale), ("leash", leash)):
+            if value <= 0:
+                raise ConfigError(f"env.{name}", got=value, expected="a number > 0")
+        if max_episode_steps < 1:
+            raise ConfigError(
+                "env.max_episode_steps", got=max_episode_steps, expected="at least 1"
+            )
+        self.num_envs, self.control_hz = n_envs, control_hz
+        self.max_episode_steps, self.act_scale = max_episode_steps, act_scale
+        self.scene, self.leash = scene, leash
+        self.home_qpos, self.start_pose = np.array(home_qpos), np.array(start_pose)
+        self.kinematics = Kinematics(n=n_envs, n_threads=n_threads)
+        if check_feasibility:
+            self.check_feasibility()
+        self.hardware = hardware(
+            n=n_envs,
+            n_threads=n_threads,
+            scene=scene,
+            home_qpos=self.home_qpos,
+            control_hz=control_hz,
+            physics_hz=physics_hz,
+        )
+        self._weights, self.observation = dict(reward), dict(observation)
+        self._all = np.arange(n_envs)
+        self._draws = (n_envs, N_NOISE)
+        self._rngs = [np.random.default_rng(i) for i in range(n_envs)]
+        self._noise_rng = np.random.default_rng(n_envs)
+        self._noise = {name: np.zeros(n_envs) for name in NOISE}
+        self._starts = np.tile(self.start_pose, (n_envs, 1))
+        self.elapsed = np.zeros(n_envs, int)
+        self.target_qpos = np.tile(self.home_qpos, (n_envs, 1))
+        self.randomization = randomization
+        randomization.bind(self.quantities())
+        self._begin(self._all)
+        self._define_spaces()
+
+    # ---- the five hooks -------------------------------------------------------
+
+    @abstractmethod
+    def place(self, ids: np.ndarray, start: np.ndarray) -> None:
+        """Lay the objects of `ids` (k,) down around `start` (k, 3): x, y, yaw."""
+
+    @abstractmethod
+    def reward_terms(self) -> dict[str, np.ndarray]:
+        """Every reward term (n,), unweighted, by name."""
+
+    @abstractmethod
+    def success(self) -> np.ndarray:
+        """Which episodes are solved now (n,)."""
+
+    @abstractmethod
+    def failure_class(self) -> np.ndarray:
+        """How an episode that ended now without success is called (n,) str."""
+
+    @abstractmethod
+    def features(self, obs: Obs) -> Obs:
+        """What the task adds to the observation, from what was observed."""
+
+    # ---- what a task may refine ----------------------------------------------
+
+    def check_feasibility(self) -> None:
+        """Raise a ConfigError with the numbers if the layout cannot be solved."""
+
+    def update(self) -> None:
+        """Advance the task's own memory once per control step, before the rewards."""
+
+    def forget(self, ids: np.ndarray) -> None:
+        """Clear the task's own memory of the environments `ids` (k,)."""
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Numbers (n,) worth logging besides reward and success."""
+        return {}
+
+    # ---- Gymnasium's vector interface ------------------------------------------
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Obs, dict[str, Any]]:
+        """Begin new episodes everywhere.
+
+        Args:
+            seed: one seed for the whole batch or one per environment; with None the
+                generators go on from where they are.
+            options: unused.
+        """
+        del options
+        if seed is not None:
+            self._seed(seed)
+        self._begin(self._all)
+        return self.obs, {}
+
+    def step(
+        self, action: np.ndarray
+    ) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Move one control step; see `gymnasium.vector.VectorEnv.step`."""
+        target = self.target_qpos + self.act_scale * self._checked(action)
+        measured, _ = self.hardware.arm.read()
+        target = np.clip(target, measured - self.leash, measured + self.leash)
+        self.target_qpos = self.hardware.arm.step(target)
+        self.elapsed += 1
+        self.obs = self._observe(self._all, self._noise_rng.standard_normal(self._draws))
+        self.update()
+        terms = {
+            name: self._weights[name] * value
+            for name, value in self.reward_terms().items()
+        }
+        reward = sum(terms.values())
+        terminated = self.success()
+        truncated = (self.elapsed >= self.max_episode_steps) & ~terminated
+        info: dict[str, Any] = {"is_success": terminated, "reward_terms": terms}
+        info |= self.metrics()
+        done = terminated | truncated
+        if done.any():
+            self._autoreset(done, info)
+        return self.obs, reward, terminated, truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Release the arms."""
+        del kwargs
+        self.hardware.arm.close()
+
+    # ---- inside --------------------------------------------------------------
+
+    def quantities(self) -> dict[str, Quantity]:
+        """Everything a randomization may change, by name."""
+        found = self.hardware.quantities()
+        found["start_pose"] = Quantity(self.start_pose, _writer(self._starts))
+        for name, array in self._noise.items():
+            found[f"noise/{name}"] = Quantity(np.array(0.0), _writer(array))
+        return found
+
+    def _seed(self, seed: int | Sequence[int]) -> None:
+        seeds = [seed] if isinstance(seed, int | np.integer) else list(seed)
+        root = np.random.SeedSequence([int(s) for s in seeds])
+        if len(seeds) == 1:
+            children = root.spawn(self.num_envs)
+        elif len(seeds) == self.num_envs:
+            children = [np.random.SeedSequence(int(s)) for s in seeds]
+        else:
+            raise ConfigError(
+                "seed of reset",
+                got=f"{len(seeds)} seeds",
+                expected=f"one seed or {self.num_envs}",
+            )
+        self._rngs = [np.random.default_rng(child) for child in children]
+        self._noise_rng = np.random.default_rng(root)
+
+    def _begin(self, ids: np.ndarray) -> None:
+        if self.randomization.apply(ids, self._rngs):
+            self.hardware.set_const(ids)
+        home = np.tile(self.home_qpos, (len(ids), 1))
+        self.hardware.arm.reset(ids, home)
+        self.place(ids, self._starts[ids])
+        self.target_qpos[ids] = home
+        self.elapsed[ids] = 0
+        self.forget(ids)
+        # From the environment's own generator: when others begin must not matter.
+        draw = np.array([self._rngs[i].standard_normal(N_NOISE) for i in ids])
+        fresh = self._observe(ids, draw)
+        if len(ids) == self.num_envs:
+            self.obs = fresh
+        else:
+            self.obs = {name: value.copy() for name, value in self.obs.items()}
+            for name, value in fresh.items():
+                self.obs[name][ids] = value
+
+    def _autoreset(self, done: np.ndarray, info: dict[str, Any]) -> None:
+        final = self.obs
+        ids = np.flatnonzero(done)
+        info["failure"] = np.where(info["is_success"], "none", self.failure_class())
+        info["episode_length"] = self.elapsed.copy()
+        info["final_obs"], info["_final_obs"] = final, done
+        self._begin(ids)
+
+    def _observe(self, ids: np.ndarray, draw: np.ndarray) -> Obs:
+        """What can be measured of the environments `ids` (k,), with its noise.
+
+        Args:
+            ids: which environments.
+            draw: standard normal numbers (k, 16).
+        """
+        qpos, qvel = self.hardware.arm.read()
+        pose = self.hardware.object.read()
+        self.true_pose = pose
+        qpos, qvel, pose = qpos[ids], qvel[ids], pose[ids]
+        qpos = qpos + self._noise["qpos"][ids, None] * draw[:, :6]
+        qvel = qvel + self._noise["qvel"][ids, None] * draw[:, 6:12]
+        pose[:, :3] += self._noise["object_position"][ids, None] * draw[:, 12:15]
+        pose[:, 3:] = _turned(pose[:, 3:], self._noise["object_yaw"][ids] * draw[:, 15])
+        ee_pos, _ = self.kinematics.fk(qpos)
+        goal = np.zeros((len(ids), 3))
+        goal[:, :2] = self.scene.square_centre - pose[:, :2]
+        obs = {
+            "qpos": qpos,
+            "qvel": qvel,
+            "target_qpos": self.target_qpos[ids],
+            "object_pose": pose,
+            "goal": goal,
+            "ee_pos": ee_pos,
+        }
+        return obs | self.features(obs)
+
+    def _checked(self, action: np.ndarray) -> np.ndarray:
+        action = np.asarray(action, float)
+        if action.shape != (self.num_envs, robot.N_JOINTS):
+            raise BadActionError(
+                f"an action must have the shape {(self.num_envs, robot.N_JOINTS)}, "
+                f"got {action.shape}"
+            )
+        if not np.isfinite(action).all():
+            row = int(np.argwhere(~np.isfinite(action))[0, 0])
+            raise BadActionError(f"action of environment {row} is {action[row]}")
+        return np.clip(action, -1.0, 1.0)
+
+    def _define_spaces(self) -> None:
+        self.single_action_space = gym.spaces.Box(
+            -1.0, 1.0, (robot.N_JOINTS,), np.float32
+        )
+        self.single_observation_space = gym.spaces.Dict(
+            {
+                name: gym.spaces.Box(-np.inf, np.inf, value.shape[1:], np.float64)
+                for name, value in self.obs.items()
+            }
+        )
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = batch_space(
+            self.single_observation_space, self.num_envs
+        )
+
+
+def _writer(array: np.ndarray) -> Callable[[np.ndarray, np.ndarray], None]:
+    def write(ids: np.ndarray, values: np.ndarray) -> None:
+        array[ids] = values
+
+    return write
+
+
+def _turned(quat: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Quaternions (k, 4) wxyz after a turn about the world's z by `angle` (k,) [rad]."""
+    cos, sin = np.cos(angle / 2)[:, None], np.sin(angle / 2)[:, None]
+    w, x, y, z = quat[:, :1], quat[:, 1:2], quat[:, 2:3], quat[:, 3:]
+    return np.concatenate(
+        [cos * w - sin * z, cos * x - sin * y, cos * y + sin * x, cos * z + sin * w],
+        axis=1,
+    )

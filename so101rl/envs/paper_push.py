@@ -1,0 +1,180 @@
+"""Push a sheet of paper into a taped square and leave it there.
+
+The square accepts the sheet at 0, 90, 180 and 270 degrees, so the yaw error is the
+distance to the nearest accepted yaw, in reward, base policy and features alike.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from so101rl.envs import rewards
+from so101rl.envs.base import Obs, TaskEnv
+from so101rl.errors import ConfigError
+
+QUARTER = np.pi / 2
+TOUCHED = 0.005  # [m] a sheet that moved less was not touched
+
+
+class PaperPush(TaskEnv):
+    """Success: all four corners inside and the sheet at rest for `hold_steps`.
+
+    Args:
+        hold_steps: control steps that the sheet has to lie still inside.
+        rest_speed: a corner slower than this lies still [m/s].
+        reach_scale: distance of the tip at which the reach cost saturates [m].
+        near: distance of the centres under which a failure is one of yaw [m].
+        stuck_steps: control steps without motion after which a sheet is jammed.
+        **env: everything of `TaskEnv`.
+    """
+
+    def __init__(
+        self,
+        *,
+        hold_steps: int,
+        rest_speed: float,
+        reach_scale: float,
+        near: float,
+        stuck_steps: int,
+        **env: Any,
+    ):
+        n = env["n_envs"]
+        self._hold_steps, self._rest_speed = hold_steps, rest_speed
+        self._reach_scale, self._near, self._stuck_steps = (
+            reach_scale,
+            near,
+            stuck_steps,
+        )
+        self._corners = np.zeros((n, 4, 2))
+        self._held, self._still = np.zeros(n, int), np.zeros(n, int)
+        self._travel, self._closest = np.zeros(n), np.zeros(n)
+        self._potential = {name: np.zeros(n) for name in ("outside", "yaw")}
+        self._gain = {name: np.zeros(n) for name in ("outside", "yaw")}
+        super().__init__(**env)
+
+    # ---- geometry --------------------------------------------------------------
+
+    def corners(self, pose: np.ndarray) -> np.ndarray:
+        """Corners (n, 4, 2) [m] of sheets at `pose` (n, 7), relative to the square."""
+        half = np.asarray(self.scene.object_size[:2]) / 2
+        signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
+        local = signs * half
+        yaw = yaw_of(pose[:, 3:])
+        cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
+        x = cos * local[:, 0] - sin * local[:, 1]
+        y = sin * local[:, 0] + cos * local[:, 1]
+        centre = pose[:, None, :2] - np.asarray(self.scene.square_centre)
+        return centre + np.stack([x, y], axis=-1)
+
+    def outside(self, corners: np.ndarray) -> np.ndarray:
+        """How far the corners (n, 4, 2) stick out, summed over both axes (n,) [m]."""
+        reach = np.abs(corners).max(axis=1)
+        return np.maximum(reach - self.scene.square_side / 2, 0).sum(axis=1)
+
+    # ---- the five hooks ----------------------------------------------------------
+
+    def place(self, ids: np.ndarray, start: np.ndarray) -> None:
+        pose = np.zeros((len(ids), 7))
+        pose[:, :2] = start[:, :2]
+        pose[:, 2] = self.scene.object_size[2] / 2
+        pose[:, 3], pose[:, 6] = np.cos(start[:, 2] / 2), np.sin(start[:, 2] / 2)
+        self.hardware.object.place(ids, pose)
+
+    def reward_terms(self) -> dict[str, np.ndarray]:
+        tip = self.obs["tip_to_object"]
+        return {
+            "reach": -rewards.closeness(np.linalg.norm(tip, axis=1), self._reach_scale),
+            "progress": self._gain["outside"],
+            "orientation": self._gain["yaw"],
+            "outside": -self._potential["outside"],
+            "success": self.success().astype(float),
+            "time": -np.ones(self.num_envs),
+        }
+
+    def success(self) -> np.ndarray:
+        return self._held >= self._hold_steps
+
+    def failure_class(self) -> np.ndarray:
+        distance = self.distance()
+        yaw_is_wrong = (distance < self._near) & (self._potential["outside"] > 0)
+        choices = {
+            "never_touched": self._travel < TOUCHED,
+            "wrong_yaw": yaw_is_wrong,
+            "overshot": distance > self._closest + self._near,
+            "jammed": self._still >= self._stuck_steps,
+        }
+        return np.select(list(choices.values()), list(choices), default="timed_out")
+
+    def features(self, obs: Obs) -> Obs:
+        yaw = yaw_of(obs["object_pose"][:, 3:])
+        error = yaw_error(yaw)
+        # The sheet's frame, turned to the accepted yaw that is nearest.
+        tip = obs["ee_pos"] - obs["object_pose"][:, :3]
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        local = np.stack(
+            [
+                cos * tip[:, 0] + sin * tip[:, 1],
+                cos * tip[:, 1] - sin * tip[:, 0],
+                tip[:, 2],
+            ],
+            axis=1,
+        )
+        return {
+            "yaw_error": error[:, None],
+            "yaw_error_sin_cos": np.stack([np.sin(error), np.cos(error)], axis=1),
+            "tip_to_object": tip,
+            "tip_in_object": local,
+            "servo_error": obs["target_qpos"] - obs["qpos"],
+        }
+
+    # ---- memory --------------------------------------------------------------
+
+    def distance(self) -> np.ndarray:
+        """Distance (n,) [m] between the centres of sheet and square."""
+        return np.linalg.norm(self.true_pose[:, :2] - self.scene.square_centre, axis=1)
+
+    def update(self) -> None:
+        before, self._corners = self._corners, self.corners(self.true_pose)
+        moved = np.linalg.norm(self._corners - before, axis=2).max(axis=1)
+        at_rest = moved * self.control_hz < self._rest_speed
+        self._still = np.where(at_rest, self._still + 1, 0)
+        self._travel += moved
+        now = self._errors()
+        self._gain = {
+            name: rewards.decrease(self._potential[name], now[name]) for name in now
+        }
+        self._potential = now
+        solved = (now["outside"] <= 0) & at_rest
+        self._held = np.where(solved, self._held + 1, 0)
+        self._closest = np.minimum(self._closest, self.distance())
+
+    def forget(self, ids: np.ndarray) -> None:
+        self.true_pose = self.hardware.object.read()
+        self._corners[ids] = self.corners(self.true_pose)[ids]
+        for name, value in self._errors().items():
+            self._potential[name][ids] = value[ids]
+        self._held[ids] = self._still[ids] = 0
+        self._travel[ids] = 0
+        self._closest[ids] = self.distance()[ids]
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        return {
+            "distance_m": self.distance(),
+            "yaw_error_rad": self._potential["yaw"].copy(),
+            "inside": self._potential["outside"] <= 0,
+        }
+
+    def _errors(self) -> dict[str, np.ndarray]:
+        yaw = np.abs(yaw_error(yaw_of(self.true_pose[:, 3:])))
+        return {"outside": self.outside(self.corners(self.true_pose)), "yaw": yaw}
+
+
+def yaw_of(quat: np.ndarray) -> np.ndarray:
+    """Yaw (n,) [rad] of quaternions (n, 4) wxyz."""
+    w, x, y, z = quat.T
+    return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+
+
+def yaw_error(yaw: np.ndarray) -> np.ndarray:
+    """Signed distance (n,) [rad] to the nearest quarter turn, in [-pi/4, pi/4]."""
+    return yaw - QUARTER * np.round(yaw / QUARTER)

@@ -1,0 +1,1 @@
+"""What moves: simulated and real arms behind one seam."""

@@ -1,0 +1,79 @@
+"""The seam between what decides and what moves.
+
+Everything is batched: the first axis is the arm. A real arm is a batch of one.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from so101rl.errors import So101Error
+
+
+class UnsafeCommandError(So101Error):
+    """A command that no arm may receive."""
+
+
+class Arm(ABC):
+    """`n` SO-101 arms that follow joint targets."""
+
+    n: int
+
+    @abstractmethod
+    def reset(self, ids: np.ndarray, qpos: np.ndarray) -> None:
+        """Bring the arms `ids` (k,) to rest at `qpos` (k, 6) [rad]."""
+
+    @abstractmethod
+    def step(self, target_qpos: np.ndarray) -> np.ndarray:
+        """Follow `target_qpos` (n, 6) [rad] for one control step.
+
+        Returns:
+            What was really sent (n, 6) [rad], after the safety limits.
+        """
+
+    @abstractmethod
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Measured joint angles (n, 6) [rad] and velocities (n, 6) [rad/s]."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the arms; safe to call twice."""
+
+
+class ObjectTracker(ABC):
+    """Where the object lies: exact in simulation, an estimate on a real table."""
+
+    @abstractmethod
+    def read(self) -> np.ndarray:
+        """Position [m] and quaternion wxyz, (n, 7)."""
+
+    @abstractmethod
+    def place(self, ids: np.ndarray, pose: np.ndarray) -> None:
+        """Lay the objects of `ids` (k,) down at `pose` (k, 7)."""
+
+
+class SafetyLimits:
+    """The same last check before a simulated and before a real servo.
+
+    Args:
+        lower: lower joint limits (6,) [rad].
+        upper: upper joint limits (6,) [rad].
+        max_step: largest change of a target per control step [rad].
+    """
+
+    def __init__(self, *, lower: np.ndarray, upper: np.ndarray, max_step: float):
+        self.lower, self.upper, self.max_step = lower, upper, max_step
+
+    def apply(self, target: np.ndarray, previous: np.ndarray) -> np.ndarray:
+        """Clip `target` (n, 6) [rad] to the limits and to a step from `previous`.
+
+        Raises:
+            UnsafeCommandError: a target is not finite.
+        """
+        if not np.isfinite(target).all():
+            rows = np.unique(np.argwhere(~np.isfinite(target))[:, 0])
+            raise UnsafeCommandError(
+                f"joint target of arm {rows[0]} is not finite: {target[rows[0]]}"
+            )
+        step = np.clip(target - previous, -self.max_step, self.max_step)
+        return np.clip(previous + step, self.lower, self.upper)

@@ -1,0 +1,237 @@
+"""Many simulated arms and tables on MuJoCo's native batch."""
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from mujoco import batch
+
+from so101rl import robot
+from so101rl.errors import ConfigError
+from so101rl.hardware.base import Arm, ObjectTracker, SafetyLimits
+from so101rl.scene import OBJECT, Actuator, Scene, build_model
+
+
+class Quantity(NamedTuple):
+    """Something of the world that may differ from episode to episode.
+
+    Attributes:
+        nominal: its value as configured, the shape of one environment.
+        write: stores drawn values (k, ...) for the environments `ids` (k,).
+        derived: whether MuJoCo derives constants from it (`set_const` must follow).
+    """
+
+    nominal: np.ndarray
+    write: Callable[[np.ndarray, np.ndarray], None]
+    derived: bool = False
+
+
+class SimArm(Arm):
+    """The arm half of a simulated world."""
+
+    def __init__(self, world: "SimHardware", limits: SafetyLimits, substeps: int):
+        self.n = world.n
+        self._world, self._limits, self._substeps = world, limits, substeps
+        # A servo whose zero is off by this much reads and obeys wrong angles.
+        self.offset = np.zeros((world.n, robot.N_JOINTS))
+        self._sent = np.zeros((world.n, robot.N_JOINTS))
+
+    def reset(self, ids: np.ndarray, qpos: np.ndarray) -> None:
+        self._world.reset_arm(ids, qpos - self.offset[ids])
+        self._sent[ids] = qpos
+
+    def step(self, target_qpos: np.ndarray) -> np.ndarray:
+        self._sent = self._limits.apply(target_qpos, self._sent)
+        self._world.step(self._sent - self.offset, self._substeps)
+        return self._sent.copy()
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        joints = slice(0, robot.N_JOINTS)
+        qpos = self._world.qpos[:, joints] + self.offset
+        return qpos, self._world.qvel[:, joints].copy()
+
+    def close(self) -> None:
+        """Nothing to release: the batch frees itself."""
+
+
+class SimObject(ObjectTracker):
+    """The object half of a simulated world."""
+
+    def __init__(self, world: "SimHardware"):
+        self._world = world
+
+    def read(self) -> np.ndarray:
+        return self._world.qpos[:, robot.N_JOINTS :].copy()
+
+    def place(self, ids: np.ndarray, pose: np.ndarray) -> None:
+        self._world.qpos[ids, robot.N_JOINTS :] = pose
+        self._world.qvel[ids, robot.N_JOINTS :] = 0
+
+
+class SimHardware:
+    """`n` copies of one world: an arm, a table and an object each.
+
+    Args:
+        n: number of copies.
+        n_threads: simulation threads; any number gives the same bytes.
+        scene: what stands on the table.
+        home_qpos: the arm's starting angles (6,) [rad].
+        control_hz: control rate [Hz].
+        physics_hz: physics rate [Hz], a whole multiple of `control_hz`.
+        actuator: name of the servo model, one of `presets`.
+        presets: servo models by name.
+        max_speed: largest speed of a joint target [rad/s].
+        max_delay: longest action delay that can be asked for [s].
+    """
+
+    def __init__(
+        self,
+        *,
+        n: int,
+        n_threads: int,
+        scene: Scene,
+        home_qpos: np.ndarray,
+        control_hz: int,
+        physics_hz: int,
+        actuator: str,
+        presets: dict[str, dict[str, float]],
+        max_speed: float,
+        max_delay: float,
+    ):
+        if physics_hz % control_hz:
+            raise ConfigError(
+                "env.physics_hz",
+                got=physics_hz,
+                expected=f"a whole multiple of env.control_hz = {control_hz}",
+            )
+        if actuator not in presets:
+            raise ConfigError(
+                "hardware.actuator",
+                got=actuator,
+                expected=f"one of {', '.join(presets)}",
+            )
+        self.n = n
+        self.actuator = Actuator(**presets[actuator])
+        self._max_delay = max_delay
+        self._build_model = partial(
+            build_model,
+            scene,
+            self.actuator,
+            timestep=1 / physics_hz,
+            home_qpos=home_qpos,
+            delay_samples=int(np.ceil(max_delay * physics_hz)) + 1,
+        )
+        self.model = self._build_model()
+        self._batch = batch.Batch(self.model, n, n_threads)
+        self.qpos, self.qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
+        self._ctrl, self._history = self._batch.bind("ctrl"), self._batch.bind("history")
+        lower, upper = robot.joint_limits()
+        limits = SafetyLimits(lower=lower, upper=upper, max_step=max_speed / control_hz)
+        self.arm = SimArm(self, limits, substeps=physics_hz // control_hz)
+        self.object = SimObject(self)
+
+    @cached_property
+    def drawn_model(self) -> mujoco.MjModel:
+        """The same world with everything there is to see, for pictures of its qpos."""
+        return self._build_model(drawn=True)
+
+    def reset_arm(self, ids: np.ndarray, qpos: np.ndarray) -> None:
+        """Reset the worlds `ids` (k,) with the arm at rest at `qpos` (k, 6) [rad]."""
+        self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self.qpos[ids, : robot.N_JOINTS] = qpos
+        self._ctrl[ids] = qpos
+        if self._history.shape[1]:
+            self._fill_history(ids, qpos)
+
+    def _fill_history(self, ids: np.ndarray, ctrl: np.ndarray) -> None:
+        """A delayed servo must hold its pose until the first command arrives.
+
+        Per actuator MuJoCo stores two bookkeeping numbers, the sample times and the
+        samples (`mj_initCtrlHistory`).
+        """
+        for i, adr in enumerate(self.model.actuator_historyadr):
+            samples = int(self.model.actuator_history[i, 0])
+            first = int(adr) + 2 + samples
+            self._history[ids, first : first + samples] = ctrl[:, i, None]
+
+    def step(self, ctrl: np.ndarray, substeps: int) -> None:
+        """Advance every world by `substeps` with the servo targets `ctrl` (n, 6)."""
+        self._ctrl[:] = ctrl
+        self._batch.step(nstep=substeps)
+
+    def set_const(self, ids: np.ndarray) -> None:
+        """Recompute what MuJoCo derives from masses and sizes of the worlds `ids`."""
+        self._batch.set_const(ids)
+
+    def quantities(self) -> dict[str, Quantity]:
+        """Everything of these worlds that a randomization may change, by name."""
+        object_body = self.model.body(OBJECT).id
+        joints = slice(0, robot.N_JOINTS)
+        found = {
+            "object_mass": self._body_mass(object_body),
+            "joint_damping": self._field("dof_damping", joints),
+            "joint_frictionloss": self._field("dof_frictionloss", joints),
+            "actuator_kp": self._gain(),
+            "action_delay": self._delay(),
+            "joint_offset": Quantity(
+                np.zeros(robot.N_JOINTS), _row_writer(self.arm.offset)
+            ),
+        }
+        for i in range(self.model.npair):
+            found[f"friction/{self.model.pair(i).name}"] = self._friction(i)
+        return found
+
+    def _field(self, name: str, index: slice) -> Quantity:
+        nominal = np.array(getattr(self.model, name)[index])
+
+        def write(ids: np.ndarray, values: np.ndarray) -> None:
+            self._batch.expand(name)[ids, index] = values
+
+        return Quantity(nominal, write)
+
+    def _body_mass(self, body: int) -> Quantity:
+        mass = np.array(self.model.body_mass[body])
+        inertia = self.model.body_inertia[body].copy()
+
+        def write(ids: np.ndarray, values: np.ndarray) -> None:
+            self._batch.expand("body_mass")[ids, body] = values
+            scaled = inertia * (values / mass)[:, None]
+            self._batch.expand("body_inertia")[ids, body] = scaled
+
+        return Quantity(mass, write, derived=True)
+
+    def _gain(self) -> Quantity:
+        def write(ids: np.ndarray, values: np.ndarray) -> None:
+            self._batch.expand("actuator_gainprm")[ids, :, 0] = values
+            self._batch.expand("actuator_biasprm")[ids, :, 1] = -values
+
+        return Quantity(np.full(robot.N_JOINTS, self.actuator.kp), write)
+
+    def _delay(self) -> Quantity:
+        def write(ids: np.ndarray, values: np.ndarray) -> None:
+            if (values < 0).any() or (values > self._max_delay).any():
+                raise ConfigError(
+                    "randomization action_delay",
+                    got=f"{values.min():g} to {values.max():g} s",
+                    expected=f"within 0 and hardware.max_delay = {self._max_delay} s",
+                )
+            self._batch.expand("actuator_delay")[ids] = values[:, None]
+
+        return Quantity(np.array(0.0), write)
+
+    def _friction(self, pair: int) -> Quantity:
+        nominal = np.array(self.model.pair_friction[pair, 0])
+
+        def write(ids: np.ndarray, values: np.ndarray) -> None:
+            self._batch.expand("pair_friction")[ids, pair, :2] = values[:, None]
+
+        return Quantity(nominal, write)
+
+
+def _row_writer(array: np.ndarray) -> Callable[[np.ndarray, np.ndarray], None]:
+    def write(ids: np.ndarray, values: np.ndarray) -> None:
+        array[ids] = values
+
+    return write

@@ -1,0 +1,102 @@
+"""Batched kinematics of the arm alone, for everything that must also run on the arm.
+
+The real arm has no simulator of its surroundings, so whoever needs forward kinematics,
+Jacobians or gravity torques asks this module, which knows joint angles and nothing
+else. The work is done by MuJoCo's native batch on a model of the bare arm.
+"""
+
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from mujoco import batch
+
+from so101rl import robot
+
+
+class ToolState(NamedTuple):
+    """Where the tool is and how the joints move it.
+
+    Attributes:
+        pos: position (n, 3) [m] in the frame of the arm's base.
+        rot: rotation matrix (n, 3, 3), columns are the tool's axes.
+        jac: Jacobian (n, 6, 6): three rows [m/rad] for the position, three rows
+            [rad/rad] for the rotation, one column per joint.
+    """
+
+    pos: np.ndarray
+    rot: np.ndarray
+    jac: np.ndarray
+
+
+class Kinematics:
+    """Forward kinematics, Jacobian and gravity of `n` SO-101 arms.
+
+    Args:
+        n: how many arms at most one call asks about.
+        site: the tool's site in the arm's model.
+        n_threads: threads of the native batch.
+    """
+
+    def __init__(self, *, n: int, site: str = robot.FINGERTIP, n_threads: int = 1):
+        self.model = robot.bare_model()
+        self._site = self.model.site(site).id
+        self._body = int(self.model.site_bodyid[self._site])
+        self._batch = batch.Batch(self.model, n, n_threads)
+        self._qpos = self._batch.bind("qpos")
+        self._pos = self._batch.bind("site_xpos")
+        self._rot = self._batch.bind("site_xmat")
+        self._gravity = self._batch.bind("qfrc_bias")
+
+    def fk(self, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Position (n, 3) [m] and rotation (n, 3, 3) of the tool at `qpos` (n, 6) [rad]."""
+        ids = self._load(qpos)
+        self._batch.forward(ids, mujoco.mjtStage.mjSTAGE_POS)
+        n = len(qpos)
+        return (
+            self._pos[:n, self._site].copy(),
+            self._rot[:n, self._site].reshape(n, 3, 3).copy(),
+        )
+
+    def tool(self, qpos: np.ndarray) -> ToolState:
+        """Pose and Jacobian of the tool at `qpos` (n, 6) [rad]."""
+        pos, rot = self.fk(qpos)
+        jac_pos, jac_rot = self._batch.jac(self._body, pos, self._ids(len(qpos)))
+        return ToolState(pos, rot, np.concatenate([jac_pos, jac_rot], axis=1))
+
+    def gravity(self, qpos: np.ndarray) -> np.ndarray:
+        """Torques (n, 6) [N m] that hold the unloaded arm still at `qpos` (n, 6) [rad]."""
+        ids = self._load(qpos)
+        self._batch.forward(ids, mujoco.mjtStage.mjSTAGE_VEL)
+        return self._gravity[: len(qpos)].copy()
+
+    def _load(self, qpos: np.ndarray) -> np.ndarray | None:
+        n = len(qpos)
+        if n > len(self._qpos):
+            raise ValueError(f"kinematics was built for {len(self._qpos)} arms, got {n}")
+        self._qpos[:n] = qpos
+        return self._ids(n)
+
+    def _ids(self, n: int) -> np.ndarray | None:
+        return None if n == len(self._qpos) else np.arange(n)
+
+
+def damped_least_squares(
+    jac: np.ndarray, error: np.ndarray, damping: float
+) -> np.ndarray:
+    """Joint steps that reduce a task error, `J^T (J J^T + damping I)^-1 e`.
+
+    Wampler 1986, IEEE Transactions on Systems, Man, and Cybernetics 16(1).
+
+    Args:
+        jac: task Jacobian (n, k, j).
+        error: task error (n, k).
+        damping: regularisation, in the squared unit of the Jacobian's rows.
+
+    Returns:
+        Joint steps (n, j) [rad].
+    """
+    transposed = jac.transpose(0, 2, 1)
+    gram = jac @ transposed
+    gram[:, np.arange(jac.shape[1]), np.arange(jac.shape[1])] += damping
+    return (transposed @ np.linalg.solve(gram, error[..., None]))[..., 0]

@@ -1,0 +1,1 @@
+"""What differs from episode to episode: one small term per quantity."""

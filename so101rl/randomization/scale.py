@@ -1,0 +1,28 @@
+"""Multiply the nominal value."""
+
+import numpy as np
+
+from so101rl.randomization.base import Term, check_range
+
+
+class Scale(Term):
+    """Nominal value times a factor, log-uniform between `low` and `high`.
+
+    Log-uniform, so that halving is as likely as doubling.
+
+    Args:
+        quantity: what is randomized.
+        low: smallest factor.
+        high: largest factor.
+        per_element: whether every element gets a factor of its own.
+    """
+
+    def __init__(self, *, quantity: str, low: float, high: float, per_element: bool):
+        super().__init__(quantity=quantity)
+        check_range(quantity, low, high, lowest=1e-3)
+        self._low, self._high = np.log(low), np.log(high)
+        self._per_element = per_element
+
+    def draw(self, nominal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        size = nominal.shape if self._per_element else None
+        return np.asarray(nominal * np.exp(rng.uniform(self._low, self._high, size)))

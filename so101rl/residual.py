@@ -1,0 +1,185 @@
+"""Where base policy and residual meet: `action = clip(base + alpha * residual, -1, 1)`.
+
+The only place. Below it nobody knows that there is a base policy, above it nobody knows
+what the base proposed, unless the learner is told through its observation.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from so101rl import robot
+from so101rl.base_policies.base import BasePolicy, checked_action
+from so101rl.envs.base import BadActionError, Obs, TaskEnv
+from so101rl.envs.rewards import residual_size
+from so101rl.errors import ConfigError
+
+
+class Alpha:
+    """The residual's authority: one number, one per joint, or a ramp.
+
+    Args:
+        value: a number in [0, 1], six of them, or `{start, end, steps}`: linear from
+            `start` to `end` over `steps` env steps.
+    """
+
+    def __init__(self, value: float | Sequence[float] | Mapping[str, float]):
+        if isinstance(value, Mapping):
+            self._start, self._end = float(value["start"]), float(value["end"])
+            self._steps = float(value["steps"])
+        else:
+            self._start = self._end = np.asarray(value, float)  # type: ignore[assignment]
+            self._steps = 1.0
+        for end in (self._start, self._end):
+            if np.shape(end) not in ((), (robot.N_JOINTS,)):
+                raise ConfigError(
+                    "residual.alpha", got=value, expected="one number or six"
+                )
+
+    def at(self, step: float) -> np.ndarray:
+        """Authority per joint (6,) after `step` env steps."""
+        share = min(step / self._steps, 1.0)
+        value = self._start + share * (self._end - self._start)
+        return np.broadcast_to(value, (robot.N_JOINTS,)).astype(float)
+
+
+class ResidualEnv(VectorEnv):
+    """A task whose actions are corrections of what a base policy proposes.
+
+    Observations are flat `float32` vectors: the arrays that the task's `observation`
+    names, each divided by its scale, and the base action if it is to be seen.
+
+    Args:
+        env: the task.
+        base_policy: what proposes.
+        alpha: authority of the residual, see `Alpha`.
+        penalty: weight of the residual's mean square in the reward.
+        observe_base_action: whether the learner sees the base action.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
+
+    def __init__(
+        self,
+        env: TaskEnv,
+        base_policy: BasePolicy,
+        *,
+        alpha: float | Sequence[float] | Mapping[str, float],
+        penalty: float,
+        observe_base_action: bool,
+    ):
+        missing = base_policy.needs - set(env.obs)
+        if missing:
+            raise ConfigError(
+                "base_policy",
+                got=f"{type(base_policy).__name__}, which needs {sorted(missing)}",
+                expected=f"one that reads {', '.join(sorted(env.obs))}",
+            )
+        self.env, self.base_policy = env, base_policy
+        self.num_envs = env.num_envs
+        self._schedule = Alpha(alpha)
+        self.alpha = self._schedule.at(0)
+        self._penalty, self._observe_base = penalty, observe_base_action
+        self._ids = np.arange(self.num_envs)
+        self._layout = self._make_layout()
+        self.base_action = self._propose(env.obs, self._ids)
+        size = self._vector(env.obs, self.base_action).shape[1]
+        self.single_observation_space = gym.spaces.Box(
+            -np.inf, np.inf, (size,), np.float32
+        )
+        self.single_action_space = env.single_action_space
+        self.action_space = env.action_space
+        self.observation_space = batch_space(
+            self.single_observation_space, self.num_envs
+        )
+
+    def progress(self, step: int) -> None:
+        """Move the alpha schedule to `step` env steps."""
+        self.alpha = self._schedule.at(step)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin new episodes everywhere; see `TaskEnv.reset`."""
+        obs, info = self.env.reset(seed=seed, options=options)
+        self.base_policy.reset(self._ids)
+        self.base_action = self._propose(obs, self._ids)
+        return self._vector(obs, self.base_action), info
+
+    def step(
+        self, action: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Apply residuals (n, 6) in [-1, 1] on top of the base policy."""
+        residual = self._checked(action)
+        correction = self.alpha * residual
+        wanted = self.base_action + correction
+        total = np.clip(wanted, -1.0, 1.0)
+        obs, reward, terminated, truncated, info = self.env.step(total)
+        cost = -self._penalty * residual_size(residual)
+        info["reward_terms"]["residual"] = cost
+        info["residual_l2"] = np.linalg.norm(correction, axis=1)
+        info["clipped"] = np.mean(wanted != total, axis=1)
+        if "final_obs" in info:
+            done = np.flatnonzero(info["_final_obs"])
+            final = info["final_obs"]
+            # Advance every base policy on what it would have seen, then start afresh
+            # where an episode ended; the learner bootstraps from the former.
+            self.base_action = self._propose(final, self._ids)
+            info["final_obs"] = self._vector(final, self.base_action)
+            self.base_policy.reset(done)
+            begun = {name: value[done] for name, value in obs.items()}
+            self.base_action = self.base_action.copy()
+            self.base_action[done] = self._propose(begun, done)
+        else:
+            self.base_action = self._propose(obs, self._ids)
+        vector = self._vector(obs, self.base_action)
+        return vector, reward + cost, terminated, truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the task."""
+        self.env.close(**kwargs)
+
+    def _propose(self, obs: Obs, ids: np.ndarray) -> np.ndarray:
+        seen = {name: obs[name] for name in self.base_policy.needs}
+        action = self.base_policy.act(seen, ids)
+        return checked_action(self.base_policy, action, len(ids))
+
+    def _checked(self, action: np.ndarray) -> np.ndarray:
+        action = np.asarray(action, float)
+        if not np.isfinite(action).all():
+            row = int(np.argwhere(~np.isfinite(action))[0, 0])
+            raise BadActionError(f"residual of environment {row} is {action[row]}")
+        return np.clip(action, -1.0, 1.0)
+
+    def _make_layout(self) -> list[tuple[str, np.ndarray]]:
+        """Names of the learner's arrays and what each is multiplied by."""
+        layout = []
+        for name, scale in self.env.observation.items():
+            if name not in self.env.obs:
+                raise ConfigError(
+                    f"env.observation.{name}",
+                    got=name,
+                    expected=f"one of {', '.join(sorted(self.env.obs))}",
+                )
+            size = self.env.obs[name].shape[1:]
+            if np.shape(scale) not in ((), size) or np.any(np.asarray(scale) <= 0):
+                raise ConfigError(
+                    f"env.observation.{name}",
+                    got=scale,
+                    expected=f"a scale > 0, or one for each of its {size} elements",
+                )
+            layout.append((name, 1.0 / np.asarray(scale, float)))
+        return layout
+
+    def _vector(self, obs: Obs, base_action: np.ndarray) -> np.ndarray:
+        parts = [obs[name] * factor for name, factor in self._layout]
+        if self._observe_base:
+            parts.append(base_action)
+        return np.concatenate(parts, axis=1).astype(np.float32)

@@ -1,0 +1,44 @@
+"""Facts about the SO-101: names, order, limits and where its model lies."""
+
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from so101rl import look
+
+MODEL_PATH = Path(__file__).resolve().parent.parent / "assets" / "so101.xml"
+
+# Servo ids 1 to 6, in this order on the bus, in LeRobot and in every array here.
+JOINTS = (
+    "shoulder_pan",
+    "shoulder_lift",
+    "elbow_flex",
+    "wrist_flex",
+    "wrist_roll",
+    "gripper",
+)
+N_JOINTS = len(JOINTS)
+ARM_JOINTS = 5  # the first five move the fingertip, the sixth only the jaw
+
+FINGERTIP = "fingertip"  # site: where the fixed jaw touches when it looks down
+GRIPPERFRAME = "gripperframe"  # site: the official tool frame
+
+
+def spec() -> mujoco.MjSpec:
+    """A fresh, editable copy of the arm's model, without actuators."""
+    return mujoco.MjSpec.from_file(str(MODEL_PATH))
+
+
+def bare_model() -> mujoco.MjModel:
+    """The arm alone with nothing to draw, for kinematics and dynamics."""
+    bare = spec()
+    look.strip_look(bare)
+    return bare.compile()
+
+
+def joint_limits() -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper joint limits, each (6,) [rad], from the model file."""
+    model = bare_model()
+    limits = np.array([model.joint(name).range for name in JOINTS])
+    return limits[:, 0].copy(), limits[:, 1].copy()
