@@ -10,7 +10,7 @@ CAMERAS = (FRONT, TOP, WRIST)
 
 # Camera: position [m], point it looks at [m], up direction, vertical angle [deg].
 VIEWS = {
-    FRONT: ((0.60, -0.43, 0.37), (0.175, 0.0, 0.085), (0, 0, 1), 40.0),
+    FRONT: ((0.60, -0.43, 0.37), (0.155, 0.0, 0.115), (0, 0, 1), 39.0),
     TOP: ((0.20, 0.0, 0.66), (0.20, 0.0, 0.0), (1, 0, 0), 46.0),
 }
 # Directional lights: direction and brightness. No light casts a shadow.

@@ -236,7 +236,7 @@ def episode_video(
         fps: Control steps per second of video; the control rate shows real time.
         every: Draw each k-th step only, which takes a k-th of the time.
         camera: The large picture.
-        inset_camera: The small picture in the corner at the bottom right.
+        inset_camera: The small picture in the top right corner.
         width: Width of the large picture [px].
         height: Height of the large picture [px].
     """
@@ -290,11 +290,11 @@ def _episode_frames(
 
 
 def _lay_in(picture: np.ndarray, small: np.ndarray) -> None:
-    """Put `small` with a white rim into the bottom right corner of `picture`."""
+    """Put `small` with a white rim into the top right corner of `picture`: the sky."""
     height, width = small.shape[:2]
-    bottom, right = picture.shape[0] - 8, picture.shape[1] - 8
-    picture[bottom - height - 2 : bottom + 2, right - width - 2 : right + 2] = 255
-    picture[bottom - height : bottom, right - width : right] = small
+    top, right = 10, picture.shape[1] - 10
+    picture[top - 2 : top + height + 2, right - width - 2 : right + 2] = 255
+    picture[top : top + height, right - width : right] = small
 
 
 def _encode(
