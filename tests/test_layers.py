@@ -20,6 +20,7 @@ LAYERS = (
     "robot",
     "scene",
     "kinematics",
+    "workspace",
     "hardware",
     "randomization",
     "envs",

@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from so101rl import look, robot
+from so101rl import look, robot, workspace
 from so101rl.kinematics import Kinematics
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_fk.json").read_text())
@@ -212,3 +212,15 @@ def reach(model, geom: int, direction: np.ndarray) -> float:
     else:
         extra = size[0] * np.hypot(*local[:2]) + size[1] * abs(local[2])
     return float(model.geom_pos[geom] @ direction + extra)
+
+
+def test_reach_at_table_height():
+    low, high = workspace.reach()
+    assert low == pytest.approx(0.043, abs=0.006)
+    assert high == pytest.approx(0.388, abs=0.006)
+    assert workspace.reach(0.05)[1] < high
+
+
+def test_a_height_out_of_reach_is_named():
+    with pytest.raises(workspace.OutOfReachError, match=r"height 0.9 m"):
+        workspace.reach(0.9)
