@@ -36,6 +36,7 @@ class ResidualConfig:
     penalty: float = MISSING
     observe_base_action: bool = MISSING
     zero_init: bool = MISSING
+    exploration_std: float | None = MISSING
 
 
 @dataclass
@@ -66,6 +67,7 @@ class Config:
     total_timesteps: int = MISSING
     n_envs: int = MISSING
     n_threads: int | None = MISSING
+    torch_threads: int = MISSING
     run: str | None = MISSING
     checkpoint: str | None = MISSING
     trust: bool = MISSING
@@ -80,6 +82,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "total_timesteps": (1, math.inf),
     "n_envs": (1, 65536),
     "n_threads": (1, 4096),
+    "torch_threads": (1, 4096),
+    "residual.exploration_std": (1e-6, 10),
     "checkpoint_every": (1, math.inf),
     "keep_checkpoints": (1, math.inf),
     "log_every": (1, math.inf),

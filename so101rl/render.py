@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -32,6 +32,31 @@ GEOMS = 2000  # room for the scene's geoms and MuJoCo's decorations
 
 class RenderError(So101Error):
     """What should be drawn does not fit the model, or the file cannot be written."""
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """Hardware whose states can be drawn: a simulated world.
+
+    Attributes:
+        drawn_model: The world with everything there is to see.
+        qpos: The states (n, nq) now.
+    """
+
+    @property
+    def drawn_model(self) -> mujoco.MjModel: ...
+
+    qpos: np.ndarray
+
+
+def drawable(hardware: object) -> Drawable:
+    """Return `hardware` if its states can be drawn; raises `RenderError` if not."""
+    if not isinstance(hardware, Drawable):
+        raise RenderError(
+            f"{type(hardware).__name__} is not simulated, so there is nothing to draw; "
+            "hardware=sim can be drawn"
+        )
+    return hardware
 
 
 class SceneRenderer:

@@ -12,6 +12,8 @@ from so101rl.figures import STYLE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Point = Sequence[float] | np.ndarray
+
 # Outline of the arm's feet and tower (m, 2) [m], base frame.
 BASE = np.array(
     [
@@ -27,6 +29,7 @@ BASE = np.array(
         (-0.022, -0.043),
     ]
 )
+BASE_RADIUS = 0.07  # [m] a circle around the pan axis that is smaller gets no label
 TAPE, ARM, INK, SOFT = "#2973d9", "#f5ae1f", "#333333", "#8a8f98"
 
 
@@ -37,15 +40,15 @@ class SchematicError(So101Error):
 def schematic(
     path: Path,
     *,
-    goal_xy: Sequence[float],
+    goal_xy: Point,
     goal_size: float,
-    sheet_size: Sequence[float],
+    sheet_size: Point,
     sheet_poses: np.ndarray,
     reach_min: float,
     reach_max: float,
-    pan_xy: Sequence[float],
-    pan_range: Sequence[float],
-    tip_xy: Sequence[float] | None = None,
+    pan_xy: Point,
+    pan_range: Point,
+    tip_xy: Point | None = None,
 ) -> None:
     """Draw base, reach, start poses of the sheet and the taped square from above.
 
@@ -94,7 +97,7 @@ def _on_page(points: np.ndarray) -> np.ndarray:
     return np.atleast_2d(points)[:, ::-1]
 
 
-def _outline(pose: np.ndarray, size: Sequence[float]) -> np.ndarray:
+def _outline(pose: np.ndarray, size: Point) -> np.ndarray:
     """Corners (4, 2) [m] of a sheet at `pose` (3,): x, y, yaw."""
     local = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)]) * np.asarray(size) / 2
     cos, sin = np.cos(pose[2]), np.sin(pose[2])
@@ -103,8 +106,8 @@ def _outline(pose: np.ndarray, size: Sequence[float]) -> np.ndarray:
 
 def _draw_reach(
     axes: "Axes",
-    pan_xy: Sequence[float],
-    pan_range: Sequence[float],
+    pan_xy: Point,
+    pan_range: Point,
     low: float,
     high: float,
 ) -> None:
@@ -115,12 +118,14 @@ def _draw_reach(
     axes.plot(*_on_page(pan_xy + high * rim).T, color="#5aa877", lw=1)
     axes.plot(*_on_page(pan_xy + low * rim).T, color="#5aa877", lw=1)
     for radius, angle in ((high, -1.45), (low, -1.3)):
+        if radius < BASE_RADIUS:
+            continue
         place = np.asarray(pan_xy) + radius * np.array([np.cos(angle), np.sin(angle)])
         text = f"{1000 * radius:.0f} mm"
         axes.annotate(text, _on_page(place)[0], ha="right", color="#3d7f57", fontsize=8)
 
 
-def _draw_base(axes: "Axes", pan_xy: Sequence[float]) -> None:
+def _draw_base(axes: "Axes", pan_xy: Point) -> None:
     axes.fill(*_on_page(BASE).T, color=ARM, ec=INK, lw=0.8, zorder=3)
     axes.plot(*_on_page(np.asarray(pan_xy))[0], "+", color=INK, ms=8, zorder=4)
     axes.annotate(
@@ -132,7 +137,7 @@ def _draw_base(axes: "Axes", pan_xy: Sequence[float]) -> None:
     )
 
 
-def _draw_goal(axes: "Axes", goal_xy: Sequence[float], size: float) -> None:
+def _draw_goal(axes: "Axes", goal_xy: Point, size: float) -> None:
     square = _outline(np.array([*goal_xy, 0.0]), (size, size))
     axes.fill(*_on_page(square).T, fc="none", ec=TAPE, lw=4, zorder=4)
     axes.plot(*_on_page(np.asarray(goal_xy))[0], "x", color=TAPE, ms=7, zorder=5)
@@ -143,7 +148,7 @@ def _draw_goal(axes: "Axes", goal_xy: Sequence[float], size: float) -> None:
     )
 
 
-def _draw_sheets(axes: "Axes", poses: np.ndarray, size: Sequence[float]) -> None:
+def _draw_sheets(axes: "Axes", poses: np.ndarray, size: Point) -> None:
     for pose in poses[1:]:
         outline = _on_page(_outline(pose, size))
         axes.fill(*outline.T, fc="none", ec=SOFT, lw=0.7, alpha=0.7, zorder=5)
@@ -168,7 +173,7 @@ def _draw_sheets(axes: "Axes", poses: np.ndarray, size: Sequence[float]) -> None
         )
 
 
-def _draw_way(axes: "Axes", start: np.ndarray, goal: Sequence[float]) -> None:
+def _draw_way(axes: "Axes", start: np.ndarray, goal: Point) -> None:
     distance = float(np.linalg.norm(np.subtract(goal, start)))
     arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.2, "shrinkA": 0, "shrinkB": 4}
     axes.annotate(
@@ -181,12 +186,12 @@ def _draw_way(axes: "Axes", start: np.ndarray, goal: Sequence[float]) -> None:
     axes.plot([], [], color=INK, lw=1.2, label=f"way of {1000 * distance:.0f} mm")
 
 
-def _dot(axes: "Axes", point: Sequence[float], label: str, colour: str) -> None:
+def _dot(axes: "Axes", point: Point, label: str, colour: str) -> None:
     place = _on_page(np.asarray(point))[0]
     axes.plot(*place, "o", color=colour, ms=6, zorder=9, label=label)
 
 
-def _finish(axes: "Axes", reach: float, pan_xy: Sequence[float]) -> None:
+def _finish(axes: "Axes", reach: float, pan_xy: Point) -> None:
     axes.set_aspect("equal")
     axes.set_xlim(
         reach + 0.02, -reach - 0.02

@@ -70,20 +70,27 @@ class SB3VecEnv(VecEnv):
 
     Args:
         env: the environment; it resets itself in the step that ends an episode.
+        seeds: seeds of the first episodes, one per environment; later episodes
+            follow from them. With None the generators go on from where they are.
     """
 
-    def __init__(self, env: ResidualEnv):
+    def __init__(self, env: ResidualEnv, seeds: Sequence[int] | None = None):
+        env.render_mode = None
+        self.env = env  # SB3 asks for attributes while it starts
         super().__init__(
             env.num_envs, env.single_observation_space, env.single_action_space
         )
-        self.env = env
         self.books = Books(env.num_envs)
+        self._first_seeds = seeds
         self._actions: np.ndarray | None = None
 
     def reset(self) -> np.ndarray:  # type: ignore[override]
-        """First observations; uses the seeds that `seed` left."""
-        seeds = [seed for seed in self._seeds if seed is not None]
-        obs, _ = self.env.reset(seed=seeds[0] if seeds else None)
+        """First observations; a seed typed by SB3's `seed` goes before `seeds`."""
+        seed: int | Sequence[int] | None = self._first_seeds
+        if self._seeds[0] is not None and seed is None:
+            seed = int(self._seeds[0])
+        self._first_seeds = None
+        obs, _ = self.env.reset(seed=seed)
         self._reset_seeds()
         return obs
 

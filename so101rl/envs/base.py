@@ -16,7 +16,7 @@ from gymnasium.vector.utils import batch_space
 
 from so101rl import robot
 from so101rl.errors import ConfigError, So101Error
-from so101rl.hardware.sim import Quantity, SimHardware
+from so101rl.hardware.base import Hardware, Quantity, row_writer
 from so101rl.kinematics import Kinematics
 from so101rl.randomization.base import Randomization
 from so101rl.scene import Scene
@@ -61,7 +61,7 @@ class TaskEnv(VectorEnv, ABC):
         *,
         n_envs: int,
         n_threads: int,
-        hardware: Callable[..., SimHardware],
+        hardware: Callable[..., Hardware],
         scene: Scene,
         randomization: Randomization,
         control_hz: int,
@@ -203,10 +203,10 @@ class TaskEnv(VectorEnv, ABC):
 
     def quantities(self) -> dict[str, Quantity]:
         """Everything a randomization may change, by name."""
-        found = self.hardware.quantities()
-        found["start_pose"] = Quantity(self.start_pose, _writer(self._starts))
+        found = dict(self.hardware.quantities())
+        found["start_pose"] = Quantity(self.start_pose, row_writer(self._starts))
         for name, array in self._noise.items():
-            found[f"noise/{name}"] = Quantity(np.array(0.0), _writer(array))
+            found[f"noise/{name}"] = Quantity(np.array(0.0), row_writer(array))
         return found
 
     def _seed(self, seed: int | Sequence[int]) -> None:
@@ -306,13 +306,6 @@ class TaskEnv(VectorEnv, ABC):
         self.observation_space = batch_space(
             self.single_observation_space, self.num_envs
         )
-
-
-def _writer(array: np.ndarray) -> Callable[[np.ndarray, np.ndarray], None]:
-    def write(ids: np.ndarray, values: np.ndarray) -> None:
-        array[ids] = values
-
-    return write
 
 
 def _turned(quat: np.ndarray, angle: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ Everything is batched: the first axis is the arm. A real arm is a batch of one.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -77,3 +79,48 @@ class SafetyLimits:
             )
         step = np.clip(target - previous, -self.max_step, self.max_step)
         return np.clip(previous + step, self.lower, self.upper)
+
+
+class Quantity(NamedTuple):
+    """Something of the world that may differ from episode to episode.
+
+    Attributes:
+        nominal: its value as configured, the shape of one environment.
+        write: stores drawn values (k, ...) for the environments `ids` (k,).
+        derived: whether MuJoCo derives constants from it (`set_const` must follow).
+    """
+
+    nominal: np.ndarray
+    write: Callable[[np.ndarray, np.ndarray], None]
+    derived: bool = False
+
+
+class Hardware(ABC):
+    """An arm and an object on a table, `n` times.
+
+    Attributes:
+        n: how many.
+        arm: what moves.
+        object: what tells where the object lies.
+    """
+
+    n: int
+    arm: Arm
+    object: ObjectTracker
+
+    @abstractmethod
+    def quantities(self) -> Mapping[str, Quantity]:
+        """What a randomization may change, by name; nothing on a real table."""
+
+    @abstractmethod
+    def set_const(self, ids: np.ndarray) -> None:
+        """Recompute what is derived from changed quantities of `ids` (k,)."""
+
+
+def row_writer(array: np.ndarray) -> Callable[[np.ndarray, np.ndarray], None]:
+    """A `Quantity.write` that stores values in the rows of `array` (n, ...)."""
+
+    def write(ids: np.ndarray, values: np.ndarray) -> None:
+        array[ids] = values
+
+    return write

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -10,22 +9,15 @@ from mujoco import batch
 
 from so101rl import robot
 from so101rl.errors import ConfigError
-from so101rl.hardware.base import Arm, ObjectTracker, SafetyLimits
+from so101rl.hardware.base import (
+    Arm,
+    Hardware,
+    ObjectTracker,
+    Quantity,
+    SafetyLimits,
+    row_writer,
+)
 from so101rl.scene import OBJECT, Actuator, Scene, build_model
-
-
-class Quantity(NamedTuple):
-    """Something of the world that may differ from episode to episode.
-
-    Attributes:
-        nominal: its value as configured, the shape of one environment.
-        write: stores drawn values (k, ...) for the environments `ids` (k,).
-        derived: whether MuJoCo derives constants from it (`set_const` must follow).
-    """
-
-    nominal: np.ndarray
-    write: Callable[[np.ndarray, np.ndarray], None]
-    derived: bool = False
 
 
 class SimArm(Arm):
@@ -70,7 +62,7 @@ class SimObject(ObjectTracker):
         self._world.qvel[ids, robot.N_JOINTS :] = 0
 
 
-class SimHardware:
+class SimHardware(Hardware):
     """`n` copies of one world: an arm, a table and an object each.
 
     Args:
@@ -176,7 +168,7 @@ class SimHardware:
             "actuator_kp": self._gain(),
             "action_delay": self._delay(),
             "joint_offset": Quantity(
-                np.zeros(robot.N_JOINTS), _row_writer(self.arm.offset)
+                np.zeros(robot.N_JOINTS), row_writer(self.arm.offset)
             ),
         }
         for i in range(self.model.npair):
@@ -228,10 +220,3 @@ class SimHardware:
             self._batch.expand("pair_friction")[ids, pair, :2] = values[:, None]
 
         return Quantity(nominal, write)
-
-
-def _row_writer(array: np.ndarray) -> Callable[[np.ndarray, np.ndarray], None]:
-    def write(ids: np.ndarray, values: np.ndarray) -> None:
-        array[ids] = values
-
-    return write

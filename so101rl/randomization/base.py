@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from so101rl.errors import ConfigError
-from so101rl.hardware.sim import Quantity
+from so101rl.hardware.base import Quantity
 
 
 class Term(ABC):

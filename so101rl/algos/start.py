@@ -1,0 +1,64 @@
+"""How a learner starts: at the base policy, exploring as far as it is told."""
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise
+
+from so101rl.errors import ConfigError
+
+
+def start_at_base(model: BaseAlgorithm) -> None:
+    """Zero the last layer of every actor, so that the first residual is exactly zero.
+
+    Silver et al. 2018 (Residual Policy Learning) start residuals this way. Target
+    actors are zeroed too, or the first bootstrapped values would be of another policy.
+    """
+    with torch.no_grad():
+        for layer in _last_layers(model):
+            layer.weight.zero_()
+            layer.bias.zero_()
+
+
+def set_exploration(model: BaseAlgorithm, std: float) -> None:
+    """Let the learner's first actions vary by `std`, in units of the residual."""
+    policy = model.policy
+    with torch.no_grad():
+        if isinstance(getattr(policy, "log_std", None), torch.nn.Parameter):
+            policy.log_std.fill_(float(np.log(std)))
+        elif isinstance(getattr(_actor(policy), "log_std", None), torch.nn.Linear):
+            policy.actor.log_std.weight.zero_()
+            policy.actor.log_std.bias.fill_(float(np.log(std)))
+        elif hasattr(model, "action_noise"):
+            size = model.action_space.shape
+            model.action_noise = NormalActionNoise(np.zeros(size), np.full(size, std))
+        else:
+            raise _unknown(model, "residual.exploration_std", "null")
+
+
+def _last_layers(model: BaseAlgorithm) -> list[torch.nn.Linear]:
+    policy = model.policy
+    if isinstance(getattr(policy, "action_net", None), torch.nn.Linear):
+        return [policy.action_net]
+    actors = [_actor(policy), getattr(policy, "actor_target", None)]
+    layers = [_last_layer(actor.mu) for actor in actors if actor is not None]
+    if not layers:
+        raise _unknown(model, "residual.zero_init", "false")
+    return layers
+
+
+def _last_layer(module: torch.nn.Module) -> torch.nn.Linear:
+    return [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)][
+        -1
+    ]
+
+
+def _actor(policy: torch.nn.Module) -> torch.nn.Module | None:
+    return getattr(policy, "actor", None)
+
+
+def _unknown(model: BaseAlgorithm, key: str, right: str) -> ConfigError:
+    name = type(model).__name__
+    return ConfigError(
+        key, got=f"set, but {name} has no actor known here", expected=right
+    )

@@ -1,0 +1,53 @@
+"""From a composed config to objects: the only place where they are wired."""
+
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
+
+from so101rl.algos.start import set_exploration, start_at_base
+from so101rl.residual import ResidualEnv
+from so101rl.threads import n_threads
+from so101rl.vec_env import SB3VecEnv
+
+NOT_FOR_THE_CLASS = ("total_timesteps",)  # keys of conf/algo that are ours
+
+
+def build_env(cfg: DictConfig, n_envs: int) -> ResidualEnv:
+    """A batch of `n_envs` environments with base policy and residual."""
+    threads = n_threads(cfg.n_threads)
+    size: dict[str, Any] = {"n_envs": n_envs, "n_threads": threads}
+    task = instantiate(
+        cfg.env,
+        hardware=instantiate(cfg.hardware, _convert_="all"),
+        randomization=instantiate(cfg.randomization, _convert_="all"),
+        _convert_="all",
+        **size,
+    )
+    base_policy = instantiate(cfg.base_policy, _convert_="all", **size)
+    residual = OmegaConf.to_container(cfg.residual, resolve=True)
+    return ResidualEnv(
+        task,
+        base_policy,
+        alpha=residual["alpha"],  # type: ignore[index, call-overload]
+        penalty=cfg.residual.penalty,
+        observe_base_action=cfg.residual.observe_base_action,
+    )
+
+
+def build_algo(cfg: DictConfig, env: SB3VecEnv) -> BaseAlgorithm:
+    """The learner of `cfg.algo`, at its start."""
+    torch.set_num_threads(cfg.torch_threads)
+    keys = {
+        key: value for key, value in cfg.algo.items() if key not in NOT_FOR_THE_CLASS
+    }
+    model = instantiate(keys, env=env, seed=cfg.seed, _convert_="all")
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    if cfg.residual.zero_init:
+        start_at_base(model)
+    if cfg.residual.exploration_std is not None:
+        set_exploration(model, cfg.residual.exploration_std)
+    return model

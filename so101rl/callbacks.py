@@ -1,0 +1,196 @@
+"""What happens beside learning, every so many env steps."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from stable_baselines3.common.callbacks import BaseCallback
+
+from so101rl import checkpoint
+from so101rl.evaluate import model_act, run_episodes
+from so101rl.residual import ResidualEnv
+from so101rl.rundir import RunDir
+from so101rl.tracking.base import Mirror
+from so101rl.vec_env import Books
+
+
+class EverySteps(BaseCallback):
+    """Calls `fire` whenever another `every` env steps, over all envs, have passed."""
+
+    def __init__(self, every: int):
+        super().__init__()
+        self._every, self._next = every, every
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._next:
+            self._next = (self.num_timesteps // self._every + 1) * self._every
+            self.fire()
+        return True
+
+    def fire(self) -> None:
+        """What is due."""
+        raise NotImplementedError
+
+
+class FollowAlpha(BaseCallback):
+    """Moves the schedule of the residual's authority."""
+
+    def __init__(self, env: ResidualEnv):
+        super().__init__()
+        self._env = env
+
+    def _on_step(self) -> bool:
+        self._env.progress(self.num_timesteps)
+        return True
+
+
+class Log(EverySteps):
+    """Writes a line of `metrics.jsonl` and `timings.jsonl`.
+
+    Args:
+        run: where to.
+        mirror: who is told.
+        env: whose alpha is logged.
+        books: what happened in the rollouts.
+        every: env steps between two lines.
+    """
+
+    def __init__(
+        self, run: RunDir, mirror: Mirror, env: ResidualEnv, books: Books, every: int
+    ):
+        super().__init__(every)
+        self._run, self._mirror, self._env, self._books = run, mirror, env, books
+        self._last = (0, time.monotonic())
+        self.latest: dict[str, float] = {}
+
+    def fire(self) -> None:
+        metrics = self._books.read() | self._training()
+        metrics["residual/alpha"] = float(np.mean(self._env.alpha))
+        step, now = self.num_timesteps, time.monotonic()
+        fps = (step - self._last[0]) / max(now - self._last[1], 1e-9)
+        self._last = step, now
+        self._run.log(step, metrics, {"time/fps": fps})
+        self._mirror.push(self._run)
+        self.latest = metrics | {"time/fps": fps}
+
+    def _training(self) -> dict[str, float]:
+        """SB3's own `train/*`, as of the last update."""
+        values = self.model.logger.name_to_value
+        found = {k: float(v) for k, v in values.items() if k.startswith("train/")}
+        variance = found.get("train/explained_variance", 0.0)
+        if not np.isfinite(variance):  # undefined while all returns are equal
+            del found["train/explained_variance"]
+        return found
+
+
+class SaveCheckpoints(EverySteps):
+    """Keeps the last few checkpoints.
+
+    Args:
+        folder: the run's `checkpoints`.
+        every: env steps between two.
+        keep: how many stay.
+    """
+
+    def __init__(self, folder: Path, every: int, keep: int):
+        super().__init__(every)
+        self._folder, self._keep = folder, keep
+        self._kept: list[Path] = []
+
+    def fire(self) -> None:
+        path = self._folder / f"step-{self.num_timesteps}"
+        checkpoint.save(self.model, path, step=self.num_timesteps)
+        self._kept.append(path)
+        while len(self._kept) > self._keep:
+            checkpoint.remove(self._kept.pop(0))
+
+
+class SelectBest(EverySteps):
+    """Scores the policy on its own episodes and keeps the best.
+
+    Args:
+        run: where the scores and the best policy go.
+        env: a batch of its own.
+        seeds: episodes that never train or report.
+        every: env steps between two scores.
+    """
+
+    def __init__(self, run: RunDir, env: ResidualEnv, seeds: list[int], every: int):
+        super().__init__(every)
+        self._run, self._env, self._seeds = run, env, seeds
+        self.best: tuple[float, float] | None = None
+
+    def _on_training_start(self) -> None:
+        self.fire()  # step 0: exactly the base policy, if it starts there
+
+    def fire(self) -> None:
+        """Score the policy as it is now."""
+        self._env.progress(self.num_timesteps)
+        episodes = run_episodes(self._env, model_act(self.model), self._seeds)
+        success = float(np.mean([episode.is_success for episode in episodes]))
+        reward = float(np.mean([episode.total_reward for episode in episodes]))
+        self._run.log(
+            self.num_timesteps,
+            {"eval/success_rate": success, "eval/mean_reward": reward},
+        )
+        if self.best is None or (success, reward) > self.best:
+            self.best = success, reward
+            best = self._run.path / "checkpoints" / "best"
+            checkpoint.save(self.model, best, step=self.num_timesteps)
+            checkpoint.export_zip(self.model, self._run.path / "best_model.zip")
+
+
+class ShowProgress(BaseCallback):
+    """A bar with time left, speed and success.
+
+    Args:
+        total: env steps of the whole run.
+        log: whose latest numbers are shown.
+        select: whose best score is shown.
+    """
+
+    def __init__(self, total: int, log: Log, select: SelectBest):
+        super().__init__()
+        self._log, self._select = log, select
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps, left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            refresh_per_second=2,
+        )
+        self._task = self._bar.add_task("", total=total, numbers="")
+
+    def _on_training_start(self) -> None:
+        self._bar.start()
+
+    def _on_step(self) -> bool:
+        self._bar.update(self._task, completed=self.num_timesteps)
+        if self._log.latest:
+            self._bar.update(self._task, numbers=self._numbers())
+        return True
+
+    def _on_training_end(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the terminal as it was; safe to call twice."""
+        self._bar.stop()
+
+    def _numbers(self) -> str:
+        latest = self._log.latest
+        text = f"{latest['time/fps']:,.0f} steps/s"
+        if "rollout/success_rate" in latest:
+            text += f", success {latest['rollout/success_rate']:.0%}"
+        if self._select.best is not None:
+            text += f", best {self._select.best[0]:.0%}"
+        return text

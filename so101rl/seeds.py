@@ -1,0 +1,22 @@
+"""Seeds by role: episodes that report a result never train, tune or select a policy."""
+
+ROLES = ("train", "select", "tune", "report")
+_ROLE_BITS, _ROOT_BITS = 60, 28
+MAX_EPISODES = 2**_ROOT_BITS
+
+
+def episode_seeds(root: int, role: str, n: int, first: int = 0) -> list[int]:
+    """Seeds of `n` episodes; no two roles or roots ever share one.
+
+    The role stands in the highest bits, then the root, then the episode's number.
+
+    Args:
+        root: the run's seed, below 2**32.
+        role: one of `ROLES`.
+        n: how many.
+        first: number of the first episode.
+    """
+    if first + n > MAX_EPISODES:
+        raise ValueError(f"a role has {MAX_EPISODES} episodes, asked for {first + n}")
+    start = (ROLES.index(role) + 1 << _ROLE_BITS) + (root << _ROOT_BITS) + first
+    return list(range(start, start + n))

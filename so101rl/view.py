@@ -1,0 +1,121 @@
+"""`job=view`: look at the task, in a window or, without a screen, in pictures."""
+
+import time
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from omegaconf import DictConfig
+
+from so101rl import gl, look, robot, workspace
+from so101rl.build import build_env
+from so101rl.errors import So101Error
+from so101rl.render import SceneRenderer, drawable, write_picture
+from so101rl.residual import ResidualEnv
+from so101rl.schematic import schematic
+from so101rl.seeds import episode_seeds
+
+SAMPLES = 24  # start poses in the drawing
+PICTURE = (960, 720)  # [px] width and height
+
+
+class WindowError(So101Error):
+    """The viewer's window cannot be opened."""
+
+    def __init__(self, reason: object) -> None:
+        """Write the sentence.
+
+        Args:
+            reason: What the viewer answered.
+        """
+        super().__init__(
+            f"cannot open the viewer: {str(reason).strip().rstrip('.')}. On macOS "
+            "start it with `mjpython main.py job=view`; job.window=false writes "
+            "pictures."
+        )
+
+
+def view(cfg: DictConfig) -> None:
+    """Show the base policy at work, or what the task looks like.
+
+    Args:
+        cfg: Composed config; `job.window` chooses between window and pictures.
+    """
+    window = gl.has_display() if cfg.job.window is None else cfg.job.window
+    if window:
+        show(build_env(cfg, 1), seed=cfg.seed)
+        return
+    env = build_env(cfg, SAMPLES)
+    for path in write_pictures(env, directory=Path(cfg.job.directory), seed=cfg.seed):
+        print(path)
+
+
+def show(env: ResidualEnv, *, seed: int) -> None:
+    """Run the base policy in MuJoCo's viewer, in real time, until it is closed."""
+    from mujoco import viewer  # here, because it looks for a display
+
+    world = drawable(env.env.hardware)
+    model = world.drawn_model
+    data = mujoco.MjData(model)
+    env.reset(seed=episode_seeds(seed, "report", env.num_envs))
+    nothing = np.zeros((env.num_envs, robot.N_JOINTS))
+    try:
+        window = viewer.launch_passive(model, data)
+    except (RuntimeError, mujoco.FatalError) as error:
+        raise WindowError(error) from error
+    with window:
+        window.opt.geomgroup[3] = 0
+        mujoco.mjv_defaultFreeCamera(model, window.cam)
+        due = time.monotonic()
+        while window.is_running():
+            data.qpos[:] = world.qpos[0]
+            mujoco.mj_kinematics(model, data)
+            window.sync()
+            env.step(nothing)
+            due = max(due + 1 / env.env.control_hz, time.monotonic() - 0.5)
+            time.sleep(max(0.0, due - time.monotonic()))
+
+
+def write_pictures(env: ResidualEnv, *, directory: Path, seed: int) -> list[Path]:
+    """Draw the task from above and take a picture with every camera.
+
+    Args:
+        env: The task; its episodes' first poses are the samples in the drawing.
+        directory: Where the pictures go.
+        seed: Root of the episodes' seeds.
+
+    Returns:
+        The files: `schematic.png`, `front.png`, `top.png`, `wrist.png`.
+    """
+    env.reset(seed=episode_seeds(seed, "report", env.num_envs))
+    world = drawable(env.env.hardware)
+    paths = [directory / f"{name}.png" for name in ("schematic", *look.CAMERAS)]
+    _draw_schematic(env, paths[0])
+    width, height = PICTURE
+    with SceneRenderer(model=world.drawn_model, width=width, height=height) as renderer:
+        for path, camera in zip(paths[1:], look.CAMERAS, strict=True):
+            frame = renderer.frame(world.qpos[0], camera=camera)
+            write_picture(path, frame=frame)
+    return paths
+
+
+def _draw_schematic(env: ResidualEnv, path: Path) -> None:
+    task = env.env
+    pose = task.hardware.object.read()
+    yaw = 2 * np.arctan2(pose[:, 6], pose[:, 3])
+    samples = np.column_stack([pose[:, :2], yaw])
+    tip, _ = task.kinematics.fk(task.home_qpos[None])
+    low, high = robot.joint_limits()
+    reach_min, reach_max = workspace.reach()
+    schematic(
+        path,
+        goal_xy=task.scene.square_centre,
+        goal_size=task.scene.square_side,
+        sheet_size=task.scene.object_size[:2],
+        sheet_poses=np.vstack([task.start_pose, samples]),
+        reach_min=reach_min,
+        reach_max=reach_max,
+        pan_xy=workspace.PAN_AXIS,
+        pan_range=(low[workspace.PAN], high[workspace.PAN]),
+        tip_xy=tip[0, :2],
+    )
