@@ -14,13 +14,13 @@ from omegaconf import DictConfig
 from so101rl import checkpoint
 from so101rl.build import build_algo, build_env
 from so101rl.figures import figure_summary
-from so101rl.render import EpisodeClip, episode_video
 from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds
 from so101rl.statistics import wilson
 from so101rl.tracking import make_mirror
 from so101rl.vec_env import SB3VecEnv
+from so101rl.video import EpisodeClip, episode_video
 
 Act = Callable[[np.ndarray], np.ndarray]
 LARGEST_BATCH = 256  # episodes simulated at once

@@ -33,6 +33,7 @@ LAYERS = (
     "schematic",
     "gl",
     "render",
+    "video",
     "tracking",
     "report",
     "checkpoint",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from so101rl import gl, look, render, robot
+from so101rl import gl, look, render, robot, video
 from so101rl.schematic import SchematicError, schematic
 
 POSE = np.array([0.2, -0.3, 0.7, 1.1, 0.0, 0.2])
@@ -37,7 +37,7 @@ def clip(title="best", n=5, done=True):
     qpos[:, 0] = np.linspace(-0.5, 0.5, n)
     success = np.zeros(n, bool)
     success[-1] = done
-    return render.EpisodeClip(
+    return video.EpisodeClip(
         title=title, qpos=qpos, distance_m=np.linspace(0.1, 0, n), success=success
     )
 
@@ -106,7 +106,7 @@ def test_a_missing_library_names_the_packages(model, monkeypatch, problem):
 
 def test_annotate_writes_on_a_copy():
     frame = np.full((240, 320, 3), 200, np.uint8)
-    written = render.annotate(frame, lines=["best", "step 1/2"], accent=render.GREEN)
+    written = video.annotate(frame, lines=["best", "step 1/2"], accent=video.GREEN)
     assert (frame == 200).all()
     assert written.shape == frame.shape
     assert (written[:100, :160] != 200).any()
@@ -116,7 +116,7 @@ def test_annotate_writes_on_a_copy():
 def test_video_has_every_frame_and_starts_fast(tmp_path):
     path = tmp_path / "sub" / "v.mp4"
     frames = [np.full((48, 64, 3), value, np.uint8) for value in (0, 100, 200)]
-    render.write_video(path, frames=iter(frames), fps=10)
+    video.write_video(path, frames=iter(frames), fps=10)
     shown = decoded(path)
     assert [round(frame.mean() / 50) for frame in shown] == [0, 2, 4]
     content = path.read_bytes()
@@ -130,7 +130,7 @@ def test_a_broken_video_leaves_nothing(tmp_path):
         raise RuntimeError("simulation died")
 
     with pytest.raises(RuntimeError, match="simulation died"):
-        render.write_video(tmp_path / "v.mp4", frames=frames(), fps=10)
+        video.write_video(tmp_path / "v.mp4", frames=frames(), fps=10)
     assert os.listdir(tmp_path) == []
 
 
@@ -143,14 +143,14 @@ def test_a_broken_video_leaves_nothing(tmp_path):
 )
 def test_impossible_videos_are_refused(tmp_path, frames, message):
     with pytest.raises(render.RenderError, match=message):
-        render.write_video(tmp_path / "v.mp4", frames=frames, fps=10)
+        video.write_video(tmp_path / "v.mp4", frames=frames, fps=10)
 
 
 def test_unwritable_video_is_a_short_error(tmp_path):
     (tmp_path / "file").write_text("")
     frames = [np.zeros((48, 64, 3), np.uint8)]
     with pytest.raises(render.RenderError, match="cannot write"):
-        render.write_video(tmp_path / "file" / "v.mp4", frames=frames, fps=10)
+        video.write_video(tmp_path / "file" / "v.mp4", frames=frames, fps=10)
 
 
 @pytest.mark.parametrize(("every", "drawn"), [(1, 5), (2, 3), (3, 3)])
@@ -159,14 +159,14 @@ def test_episode_video_shows_episodes_and_holds_the_last_frame(
 ):
     path = tmp_path / "episodes.mp4"
     episodes = [clip("worst: timed_out", done=False), clip("best")]
-    render.episode_video(path, model=model, episodes=episodes, every=every, **SIZE)
-    held = round(render.HOLD * round(30 / every))
+    video.episode_video(path, model=model, episodes=episodes, every=every, **SIZE)
+    held = round(video.HOLD * round(30 / every))
     assert len(decoded(path)) == 2 * (drawn + held)
 
 
 def test_clip_arrays_must_belong_together():
     with pytest.raises(render.RenderError, match="same positive length, got 3, 2, 3"):
-        render.EpisodeClip(
+        video.EpisodeClip(
             title="x",
             qpos=np.zeros((3, 6)),
             distance_m=np.zeros(2),
