@@ -18,7 +18,7 @@ GREEN: Colour = (46, 204, 113)
 AMBER: Colour = (255, 176, 32)
 RED: Colour = (235, 77, 75)
 
-INSET = 0.36  # width of the small picture as a part of the large one
+INSET = 0.38  # side of the small, square picture as a part of the large one's height
 HOLD = 0.7  # [s] how long the last frame of an episode stays
 
 
@@ -122,10 +122,10 @@ def episode_video(
     for name, value in (("fps", fps), ("every", every)):
         if value < 1:
             raise RenderError(f"{name} of a video must be at least 1, got {value}")
-    small = round(width * INSET), round(height * INSET)
+    small = round(height * INSET)
     with (
         SceneRenderer(model=model, width=width, height=height) as main,
-        SceneRenderer(model=model, width=small[0], height=small[1]) as inset,
+        SceneRenderer(model=model, width=small, height=small) as inset,
     ):
         shown = round(fps / every)
         frames = _episode_frames(

@@ -60,12 +60,14 @@ def show(env: ResidualEnv, *, seed: int) -> None:
     env.reset(seed=episode_seeds(seed, "report", env.num_envs))
     nothing = np.zeros((env.num_envs, robot.N_JOINTS))
     try:
-        window = viewer.launch_passive(model, data)
+        window = viewer.launch_passive(
+            model, data, show_left_ui=False, show_right_ui=False
+        )
     except (RuntimeError, mujoco.FatalError) as error:
         raise WindowError(error) from error
     with window:
         window.opt.geomgroup[3] = 0
-        mujoco.mjv_defaultFreeCamera(model, window.cam)
+        _stand_at_the_front(window.cam)
         due = time.monotonic()
         while window.is_running():
             data.qpos[:] = world.qpos[0]
@@ -74,6 +76,15 @@ def show(env: ResidualEnv, *, seed: int) -> None:
             env.step(nothing)
             due = max(due + 1 / env.env.control_hz, time.monotonic() - 0.5)
             time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _stand_at_the_front(camera: mujoco.MjvCamera) -> None:
+    """Put the viewer's movable camera where the fixed camera `front` is."""
+    position, target, _, _ = look.VIEWS[look.FRONT]
+    ahead = np.subtract(target, position)
+    camera.lookat, camera.distance = target, np.linalg.norm(ahead)
+    camera.azimuth = np.degrees(np.arctan2(ahead[1], ahead[0]))
+    camera.elevation = np.degrees(np.arcsin(ahead[2] / camera.distance))
 
 
 def write_pictures(env: ResidualEnv, *, directory: Path, seed: int) -> list[Path]:

@@ -49,7 +49,7 @@ def test_the_window_shows_the_base_policy_at_work(env, monkeypatch):
     class Window:
         opt = SimpleNamespace(geomgroup=np.ones(6))
 
-        def __init__(self, model, data):
+        def __init__(self, model, data, **panels):
             self.data, self.cam = data, mujoco.MjvCamera()
 
         def __enter__(self):
@@ -71,7 +71,7 @@ def test_the_window_shows_the_base_policy_at_work(env, monkeypatch):
 
 
 def test_a_window_that_cannot_open_says_what_to_do(env, monkeypatch):
-    def broken(model, data):
+    def broken(model, data, **panels):
         raise RuntimeError("no screen.")
 
     monkeypatch.setattr("mujoco.viewer.launch_passive", broken)
