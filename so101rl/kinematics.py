@@ -13,6 +13,8 @@ from mujoco import batch
 
 from so101rl import robot
 
+REACH_ITERATIONS = 300  # more than enough to cross the workspace
+
 
 class ToolState(NamedTuple):
     """Where the tool is and how the joints move it.
@@ -69,6 +71,26 @@ class Kinematics:
         ids = self._load(qpos)
         self._batch.forward(ids, mujoco.mjtStage.mjSTAGE_VEL)
         return self._gravity[: len(qpos)].copy()
+
+    def closest(self, points: np.ndarray, qpos: np.ndarray) -> np.ndarray:
+        """Where the tool gets when it tries to touch `points`.
+
+        Damped least squares within the joint limits, from `qpos`.
+
+        Args:
+            points: wanted positions (k, 3) [m].
+            qpos: starting angles (6,) [rad].
+
+        Returns:
+            Reached positions (k, 3) [m].
+        """
+        lower, upper = self.model.jnt_range.T
+        angles = np.tile(qpos, (len(points), 1))
+        for _ in range(REACH_ITERATIONS):
+            tool = self.tool(angles)
+            step = damped_least_squares(tool.jac[:, :3], points - tool.pos, 1e-3)
+            angles = np.clip(angles + np.clip(step, -0.1, 0.1), lower, upper)
+        return self.fk(angles)[0]
 
     def _load(self, qpos: np.ndarray) -> np.ndarray | None:
         n = len(qpos)

@@ -4,16 +4,31 @@ The square accepts the sheet at 0, 90, 180 and 270 degrees, so the yaw error is 
 distance to the nearest accepted yaw, in reward, base policy and features alike.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from so101rl.envs import rewards
 from so101rl.envs.base import Obs, TaskEnv
-from so101rl.errors import ConfigError
+from so101rl.errors import So101Error
+from so101rl.kinematics import Kinematics
 
 QUARTER = np.pi / 2
 TOUCHED = 0.005  # [m] a sheet that moved less was not touched
+REACHED = 0.005  # [m] a point counts as reachable when the fingertip gets this near
+
+
+class InfeasibleError(So101Error):
+    """A layout that no policy can solve."""
+
+    def __init__(self, problems: Sequence[str]):
+        """List what is impossible, with the numbers."""
+        reasons = "; ".join(problems)
+        super().__init__(
+            f"this layout cannot be solved: {reasons}.\n"
+            "env.check_feasibility=false builds it all the same"
+        )
 
 
 class PaperPush(TaskEnv):
@@ -126,6 +141,32 @@ class PaperPush(TaskEnv):
             "tip_in_object": local,
             "servo_error": obs["target_qpos"] - obs["qpos"],
         }
+
+    def check_feasibility(self) -> None:
+        problems = []
+        width, height = self.scene.object_size[:2]
+        side = self.scene.square_side
+        # The smallest axis-aligned square around a rectangle is the one at yaw 0.
+        if max(width, height) > side:
+            problems.append(
+                f"sheet {1e3 * width:.0f} x {1e3 * height:.0f} mm cannot fit the "
+                f"{1e3 * side:.0f} x {1e3 * side:.0f} mm square at any yaw"
+            )
+        places = {"start": self.start_pose[:2], "square": self.scene.square_centre}
+        points = np.array([[*place, 0.0] for place in places.values()])
+        got = Kinematics(n=len(points)).closest(points, self.home_qpos)
+        for name, point, tip in zip(places, points, got, strict=True):
+            if np.linalg.norm(point - tip) > REACHED:
+                problems.append(
+                    f"the {name} is {np.linalg.norm(point):.2f} m from the arm's base, "
+                    f"the fingertip gets only to {np.linalg.norm(tip[:2]):.2f} m"
+                )
+        start = np.array([[*self.start_pose[:2], 0, 0, 0, 0, 0]])
+        start[0, [3, 6]] = np.cos(self.start_pose[2] / 2), np.sin(self.start_pose[2] / 2)
+        if not problems and self.outside(self.corners(start))[0] <= 0:
+            problems.append("the nominal start is already solved")
+        if problems:
+            raise InfeasibleError(problems)
 
     # ---- memory --------------------------------------------------------------
 

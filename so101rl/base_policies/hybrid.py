@@ -1,0 +1,72 @@
+"""Two base policies at once: a weighted blend, or one far from the goal and one near."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from so101rl.base_policies.base import BasePolicy, checked_action
+from so101rl.errors import ConfigError
+
+MODES = ("blend", "switch")
+
+
+class Hybrid(BasePolicy):
+    """Combines the actions of two policies.
+
+    Args:
+        first: builds the first policy from `n_envs` and `n_threads`.
+        second: builds the second.
+        mode: `blend` adds the weighted actions; `switch` takes the first while the
+            object is farther from its goal than `distance`, then the second.
+        weight: share of the first in a blend, in [0, 1].
+        distance: where to switch [m].
+        n_envs: largest batch it is asked about.
+        n_threads: threads of the policies.
+    """
+
+    def __init__(
+        self,
+        *,
+        first: Callable[..., BasePolicy],
+        second: Callable[..., BasePolicy],
+        mode: str,
+        weight: float,
+        distance: float,
+        n_envs: int,
+        n_threads: int,
+    ):
+        if mode not in MODES:
+            raise ConfigError("base_policy.mode", got=mode, expected=" or ".join(MODES))
+        if not 0 <= weight <= 1:
+            raise ConfigError(
+                "base_policy.weight", got=weight, expected="a number in [0, 1]"
+            )
+        self._policies = {
+            "first": first(n_envs=n_envs, n_threads=n_threads),
+            "second": second(n_envs=n_envs, n_threads=n_threads),
+        }
+        self._mode, self._weight, self._distance = mode, weight, distance
+        needs = (policy.needs for policy in self._policies.values())
+        self.needs = frozenset({"goal"}).union(*needs)  # type: ignore[misc]
+
+    def reset(self, ids: np.ndarray) -> None:
+        for policy in self._policies.values():
+            policy.reset(ids)
+
+    def act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+        first, second = (
+            checked_action(policy, policy.act(obs, ids), len(ids))
+            for policy in self._policies.values()
+        )
+        if self._mode == "blend":
+            return self._weight * first + (1 - self._weight) * second
+        far = np.linalg.norm(obs["goal"], axis=1, keepdims=True) > self._distance
+        return np.where(far, first, second)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: policy.state_dict() for name, policy in self._policies.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, policy in self._policies.items():
+            policy.load_state_dict(state[name])
