@@ -232,7 +232,7 @@ def evaluate(cfg: DictConfig) -> float:
     policies: dict[str, Act] = {"base": base_act}
     call = HydraConfig.get()
     if cfg.run is not None or cfg.checkpoint is not None:
-        policies["residual"] = _learned(cfg)
+        policies["residual"] = learned_act(cfg)
     path = Path(call.runtime.output_dir)
     if cfg.run is not None:
         path = _next_evaluation(Path(cfg.run))
@@ -256,7 +256,8 @@ def model_act(model: Any) -> Act:
     return lambda obs: model.predict(obs, deterministic=True)[0]
 
 
-def _learned(cfg: DictConfig) -> Act:
+def learned_act(cfg: DictConfig) -> Act:
+    """The policy that `run=` or `checkpoint=` names."""
     if cfg.checkpoint is not None and not Path(cfg.checkpoint).is_dir():
         path = Path(cfg.checkpoint)
         model = checkpoint.load_zip(path, algo=cfg.algo._target_, trust=cfg.trust)

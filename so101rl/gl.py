@@ -7,6 +7,7 @@ then nobody could train. So the context is made here, when a picture is asked fo
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import mujoco
@@ -20,18 +21,20 @@ FAILURES = (ImportError, AttributeError, OSError, RuntimeError, mujoco.FatalErro
 class NoGraphicsError(So101Error):
     """There is no OpenGL library or device to draw with."""
 
-    def __init__(self, *, backend: str, reason: object) -> None:
+    def __init__(self, failures: Mapping[str, Exception]) -> None:
         """Write the sentence.
 
         Args:
-            backend: The GL backend that was tried, for example `egl`.
-            reason: What it answered.
+            failures: What each GL backend answered that was tried.
         """
+        reasons = "; ".join(
+            f"GL backend {name!r}: {str(error).rstrip('.')}"
+            for name, error in failures.items()
+        )
         super().__init__(
-            f"cannot draw with the GL backend {backend!r}: {str(reason).rstrip('.')}.\n"
-            "On Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 "
-            "libgl1-mesa-dri; MUJOCO_GL=egl, osmesa or glfw chooses a backend; "
-            "evaluation.video=false does without."
+            f"cannot draw. {reasons}.\nOn Debian or Ubuntu: apt-get install libegl1 "
+            "libegl-mesa0 libgl1-mesa-dri; MUJOCO_GL=egl, osmesa or glfw chooses a "
+            "backend; evaluation.video=false does without."
         )
 
 
@@ -47,7 +50,7 @@ def open_context(
 ) -> tuple[Any, mujoco.MjrContext]:
     """Open an off-screen GL context and MuJoCo's drawing context on it.
 
-    On a Linux machine without display the backend is EGL; MUJOCO_GL chooses another.
+    On Linux the backend is EGL, which needs no display; MUJOCO_GL chooses another.
 
     Args:
         model: The model that will be drawn.
@@ -58,25 +61,33 @@ def open_context(
         The GL context, which is current now, and MuJoCo's context.
     """
     chosen = os.environ.get("MUJOCO_GL")
-    backend = (chosen or _default_backend()).lower()
-    os.environ["MUJOCO_GL"] = backend  # read again by MuJoCo's loader of GL functions
+    backends = [chosen.lower()] if chosen else _default_backends()
+    failures = {}
     try:
-        gl = _context_class(backend)(width, height)
-        gl.make_current()
-        context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-    except FAILURES as error:
-        raise NoGraphicsError(backend=backend, reason=error) from error
+        for backend in backends:
+            os.environ["MUJOCO_GL"] = backend  # MuJoCo reads it when it loads OpenGL
+            try:
+                gl = _context_class(backend)(width, height)
+                gl.make_current()
+                context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+            except FAILURES as error:
+                failures[backend] = error
+                continue
+            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
+            return gl, context
     finally:
         if chosen is None:  # a child process without EGL must still import mujoco
             del os.environ["MUJOCO_GL"]
-    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
-    return gl, context
+    raise NoGraphicsError(failures)
 
 
-def _default_backend() -> str:
+def _default_backends() -> list[str]:
+    """Backends in the order in which they are tried."""
     if sys.platform == "darwin":
-        return "cgl"
-    return "glfw" if has_display() else "egl"
+        return ["cgl"]
+    # EGL first even with a display: DISPLAY may outlive the screen it names.
+    windows = ["glfw"] if has_display() else []
+    return ["egl", *windows] if sys.platform == "linux" else windows
 
 
 def _context_class(backend: str) -> Any:

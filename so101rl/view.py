@@ -1,7 +1,9 @@
 """`job=view`: look at the task, in a window or, without a screen, in pictures."""
 
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -10,6 +12,7 @@ from omegaconf import DictConfig
 from so101rl import gl, look, robot, workspace
 from so101rl.build import build_env
 from so101rl.errors import So101Error
+from so101rl.evaluate import Act, base_act, learned_act
 from so101rl.render import SceneRenderer, drawable, write_picture
 from so101rl.residual import ResidualEnv
 from so101rl.schematic import schematic
@@ -36,36 +39,35 @@ class WindowError(So101Error):
 
 
 def view(cfg: DictConfig) -> None:
-    """Show the base policy at work, or what the task looks like.
+    """Show a policy at work (`run=`, else the base), or what the task looks like.
 
     Args:
         cfg: Composed config; `job.window` chooses between window and pictures.
     """
     window = gl.has_display() if cfg.job.window is None else cfg.job.window
     if window:
-        show(build_env(cfg, 1), seed=cfg.seed)
+        learned = cfg.run is not None or cfg.checkpoint is not None
+        act = learned_act(cfg) if learned else base_act
+        show(build_env(cfg, 1), act=act, seed=cfg.seed)
         return
     env = build_env(cfg, SAMPLES)
     for path in write_pictures(env, directory=Path(cfg.job.directory), seed=cfg.seed):
         print(path)
 
 
-def show(env: ResidualEnv, *, seed: int) -> None:
-    """Run the base policy in MuJoCo's viewer, in real time, until it is closed."""
-    from mujoco import viewer  # here, because it looks for a display
+def show(env: ResidualEnv, *, act: Act, seed: int) -> None:
+    """Run a policy in MuJoCo's viewer, in real time, until the window is closed.
 
+    Args:
+        env: The task, a batch of one.
+        act: Residuals (1, 6) for observations (1, d).
+        seed: Root of the episodes' seeds.
+    """
     world = drawable(env.env.hardware)
     model = world.drawn_model
     data = mujoco.MjData(model)
-    env.reset(seed=episode_seeds(seed, "report", env.num_envs))
-    nothing = np.zeros((env.num_envs, robot.N_JOINTS))
-    try:
-        window = viewer.launch_passive(
-            model, data, show_left_ui=False, show_right_ui=False
-        )
-    except (RuntimeError, mujoco.FatalError) as error:
-        raise WindowError(error) from error
-    with window:
+    obs, _ = env.reset(seed=episode_seeds(seed, "report", env.num_envs))
+    with _open_window(model, data) as window:
         window.opt.geomgroup[3] = 0
         _stand_at_the_front(window.cam)
         due = time.monotonic()
@@ -73,9 +75,24 @@ def show(env: ResidualEnv, *, seed: int) -> None:
             data.qpos[:] = world.qpos[0]
             mujoco.mj_kinematics(model, data)
             window.sync()
-            env.step(nothing)
+            obs, *_ = env.step(act(obs))
             due = max(due + 1 / env.env.control_hz, time.monotonic() - 0.5)
             time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _open_window(model: mujoco.MjModel, data: mujoco.MjData) -> Any:
+    import glfw  # here, because both look for a screen
+    from mujoco import viewer
+
+    glfw.ERROR_REPORTING = "ignore"
+    if sys.platform != "darwin" and not glfw.init():
+        raise WindowError("there is no screen to open it on")
+    try:
+        return viewer.launch_passive(
+            model, data, show_left_ui=False, show_right_ui=False
+        )
+    except (RuntimeError, mujoco.FatalError) as error:
+        raise WindowError(error) from error
 
 
 def _stand_at_the_front(camera: mujoco.MjvCamera) -> None:
