@@ -53,7 +53,7 @@ def annotate(
 ) -> np.ndarray:
     """Return a copy of `frame` (H, W, 3) with `lines` on a dark panel on top."""
     picture = Image.fromarray(frame).convert("RGB")
-    size = max(11, picture.height // 26)
+    size = max(11, picture.height // 30)
     font = ImageFont.load_default(size)
     draw = ImageDraw.Draw(picture, "RGBA")
     step, pad, left = round(size * 1.35), size // 2, size
