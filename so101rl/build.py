@@ -28,13 +28,13 @@ def build_env(cfg: DictConfig, n_envs: int) -> ResidualEnv:
         **size,
     )
     base_policy = instantiate(cfg.base_policy, _convert_="all", **size)
-    residual = OmegaConf.to_container(cfg.residual, resolve=True)
+    residual: Any = OmegaConf.to_container(cfg.residual, resolve=True)
     return ResidualEnv(
         task,
         base_policy,
-        alpha=residual["alpha"],  # type: ignore[index, call-overload]
-        penalty=cfg.residual.penalty,
-        observe_base_action=cfg.residual.observe_base_action,
+        alpha=residual["alpha"],
+        penalty=residual["penalty"],
+        observe_base_action=residual["observe_base_action"],
     )
 
 

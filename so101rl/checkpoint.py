@@ -7,6 +7,7 @@ carries pickles, so one from elsewhere is loaded only with `trust=true`.
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import get_class
@@ -91,7 +92,8 @@ def load_zip(path: Path, *, algo: str, trust: bool) -> BaseAlgorithm:
     if not path.is_file():
         raise CheckpointError(f"checkpoint={path}: there is no such file")
     try:
-        return get_class(algo).load(path, device="cpu")
+        found: Any = get_class(algo)
+        return found.load(path, device="cpu")
     except Exception as error:  # zipfile, pickle and SB3 raise many kinds
         raise CheckpointError(
             f"checkpoint={path} cannot be read as a zip of {algo}: {error}"

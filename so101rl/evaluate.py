@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from so101rl import checkpoint
 from so101rl.build import build_algo, build_env
 from so101rl.figures import figure_summary
+from so101rl.render import drawable
 from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds
@@ -62,7 +63,7 @@ def run_episodes(env: ResidualEnv, act: Act, seeds: Sequence[int]) -> list[Episo
 
 
 def _run_batch(env: ResidualEnv, act: Act, seeds: list[int]) -> list[Episode]:
-    n, world = env.num_envs, env.env.hardware
+    n, world = env.num_envs, drawable(env.env.hardware)
     obs, _ = env.reset(seed=seeds)
     episodes: list[Episode | None] = [None] * n
     total, size = np.zeros(n), np.zeros(n)
@@ -196,7 +197,7 @@ def video(
     ]
     episode_video(
         run.file(f"videos/{policy}.mp4"),
-        model=env.env.hardware.drawn_model,
+        model=drawable(env.env.hardware).drawn_model,
         episodes=clips,
         fps=env.env.control_hz,
         every=VIDEO_EVERY,

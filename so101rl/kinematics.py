@@ -51,7 +51,7 @@ class Kinematics:
         self._gravity = self._batch.bind("qfrc_bias")
 
     def fk(self, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Position (n, 3) [m] and rotation (n, 3, 3) of the tool at `qpos` (n, 6) [rad]."""
+        """Tool position (n, 3) [m] and rotation (n, 3, 3) at `qpos` (n, 6) [rad]."""
         ids = self._load(qpos)
         self._batch.forward(ids, mujoco.mjtStage.mjSTAGE_POS)
         n = len(qpos)
@@ -67,7 +67,7 @@ class Kinematics:
         return ToolState(pos, rot, np.concatenate([jac_pos, jac_rot], axis=1))
 
     def gravity(self, qpos: np.ndarray) -> np.ndarray:
-        """Torques (n, 6) [N m] that hold the unloaded arm still at `qpos` (n, 6) [rad]."""
+        """Torques (n, 6) [N m] that hold the bare arm still at `qpos` (n, 6) [rad]."""
         ids = self._load(qpos)
         self._batch.forward(ids, mujoco.mjtStage.mjSTAGE_VEL)
         return self._gravity[: len(qpos)].copy()
@@ -95,7 +95,9 @@ class Kinematics:
     def _load(self, qpos: np.ndarray) -> np.ndarray | None:
         n = len(qpos)
         if n > len(self._qpos):
-            raise ValueError(f"kinematics was built for {len(self._qpos)} arms, got {n}")
+            raise ValueError(
+                f"kinematics was built for {len(self._qpos)} arms, got {n}"
+            )
         self._qpos[:n] = qpos
         return self._ids(n)
 

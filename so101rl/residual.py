@@ -169,13 +169,14 @@ class ResidualEnv(VectorEnv):
                     expected=f"one of {', '.join(sorted(self.env.obs))}",
                 )
             size = self.env.obs[name].shape[1:]
-            if np.shape(scale) not in ((), size) or np.any(np.asarray(scale) <= 0):
+            divisor = np.asarray(scale, float)
+            if divisor.shape not in ((), size) or np.any(divisor <= 0):
                 raise ConfigError(
                     f"env.observation.{name}",
                     got=scale,
                     expected=f"a scale > 0, or one for each of its {size} elements",
                 )
-            layout.append((name, 1.0 / np.asarray(scale, float)))
+            layout.append((name, 1.0 / divisor))
         return layout
 
     def _vector(self, obs: Obs, base_action: np.ndarray) -> np.ndarray:

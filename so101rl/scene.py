@@ -145,9 +145,7 @@ def _set_options(spec: mujoco.MjSpec, scene: Scene, timestep: float) -> None:
     spec.option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
 
 
-def _add_actuators(
-    spec: mujoco.MjSpec, actuator: Actuator, delay_samples: int
-) -> None:
+def _add_actuators(spec: mujoco.MjSpec, actuator: Actuator, delay_samples: int) -> None:
     for name in robot.JOINTS:
         joint = spec.joint(name)
         joint.damping[0] = actuator.damping
@@ -220,7 +218,10 @@ def _add_pairs(spec: mujoco.MjSpec, scene: Scene) -> None:
                     expected=f"one of {', '.join(sorted(names))}",
                 )
         added = spec.add_pair(
-            name=name, geomname1=pair.geoms[0], geomname2=pair.geoms[1], condim=1 if pair.friction==0 else 4
+            name=name,
+            geomname1=pair.geoms[0],
+            geomname2=pair.geoms[1],
+            condim=1 if pair.friction == 0 else 4,
         )
         added.friction = [pair.friction, pair.friction, pair.spin, 0.0001, 0.0001]
         added.margin = pair.margin

@@ -1,4 +1,4 @@
-"""`job=train`: train the residual, then compare it with its base on held-out episodes."""
+"""`job=train`: train the residual, then compare it with its base."""
 
 import shlex
 import sys
@@ -10,13 +10,21 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from so101rl import checkpoint
 from so101rl.build import build_algo, build_env
-from so101rl.callbacks import FollowAlpha, Log, SaveCheckpoints, SelectBest, ShowProgress
+from so101rl.callbacks import (
+    FollowAlpha,
+    Log,
+    SaveCheckpoints,
+    SelectBest,
+    ShowProgress,
+)
 from so101rl.evaluate import base_act, evaluate_policies, model_act
 from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds
 from so101rl.tracking import make_mirror
 from so101rl.tracking.base import Mirror
 from so101rl.vec_env import SB3VecEnv
+
+NEVER = 2**62  # SB3 then leaves logging to our callbacks
 
 
 def train(cfg: DictConfig) -> float:
@@ -63,7 +71,7 @@ def learn(cfg: DictConfig, run: RunDir, mirror: Mirror) -> BaseAlgorithm:
     show = ShowProgress(cfg.total_timesteps, log, select)
     callbacks = [FollowAlpha(env), log, save, select, show]
     try:
-        model.learn(cfg.total_timesteps, callback=callbacks, log_interval=None)
+        model.learn(cfg.total_timesteps, callback=callbacks, log_interval=NEVER)
     except BaseException:
         # Whatever stopped it, Ctrl+C above all: what was learned is not lost.
         checkpoint.export_zip(model, run.path / "interrupted_model.zip")

@@ -82,7 +82,7 @@ class SB3VecEnv(VecEnv):
         )
         self.books = Books(env.num_envs)
         self._first_seeds = seeds
-        self._actions: np.ndarray | None = None
+        self._actions = np.zeros((0,))
 
     def reset(self) -> np.ndarray:  # type: ignore[override]
         """First observations; a seed typed by SB3's `seed` goes before `seeds`."""

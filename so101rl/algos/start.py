@@ -1,5 +1,7 @@
 """How a learner starts: at the base policy, exploring as far as it is told."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -22,7 +24,7 @@ def start_at_base(model: BaseAlgorithm) -> None:
 
 def set_exploration(model: BaseAlgorithm, std: float) -> None:
     """Let the learner's first actions vary by `std`, in units of the residual."""
-    policy = model.policy
+    policy: Any = model.policy
     with torch.no_grad():
         if isinstance(getattr(policy, "log_std", None), torch.nn.Parameter):
             policy.log_std.fill_(float(np.log(std)))
@@ -30,14 +32,14 @@ def set_exploration(model: BaseAlgorithm, std: float) -> None:
             policy.actor.log_std.weight.zero_()
             policy.actor.log_std.bias.fill_(float(np.log(std)))
         elif hasattr(model, "action_noise"):
-            size = model.action_space.shape
-            model.action_noise = NormalActionNoise(np.zeros(size), np.full(size, std))
+            mean = np.zeros(model.action_space.shape or ())
+            model.action_noise = NormalActionNoise(mean, np.full_like(mean, std))
         else:
             raise _unknown(model, "residual.exploration_std", "null")
 
 
 def _last_layers(model: BaseAlgorithm) -> list[torch.nn.Linear]:
-    policy = model.policy
+    policy: Any = model.policy
     if isinstance(getattr(policy, "action_net", None), torch.nn.Linear):
         return [policy.action_net]
     actors = [_actor(policy), getattr(policy, "actor_target", None)]
@@ -48,12 +50,10 @@ def _last_layers(model: BaseAlgorithm) -> list[torch.nn.Linear]:
 
 
 def _last_layer(module: torch.nn.Module) -> torch.nn.Linear:
-    return [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)][
-        -1
-    ]
+    return [m for m in module.modules() if isinstance(m, torch.nn.Linear)][-1]
 
 
-def _actor(policy: torch.nn.Module) -> torch.nn.Module | None:
+def _actor(policy: Any) -> Any:
     return getattr(policy, "actor", None)
 
 

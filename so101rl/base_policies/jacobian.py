@@ -1,9 +1,9 @@
 """Press and drag by damped least squares.
 
 Above the sheet, down on it, and then, with the fingertip pressed on the paper, move so
-that the sheet slides and turns into the square. Steps are added to the joint targets, so
-dry friction and sag cannot hold the arm off its goal; the press is regulated by force,
-which position servos reveal: they pull with `stiffness * (target - angle)`.
+that the sheet slides and turns into the square. Steps are added to the joint targets,
+so dry friction and sag cannot hold the arm off its goal; the press is regulated by
+force, which position servos reveal: they pull with `stiffness * (target - angle)`.
 """
 
 from collections.abc import Mapping
@@ -94,13 +94,11 @@ class Jacobian(BasePolicy):
         delta += np.where(drag[:, None], self._press_step(obs, tool), 0.0)
         return np.clip(delta / self._act_scale, -1.0, 1.0)
 
-    def _press_step(
-        self, obs: Mapping[str, np.ndarray], tool: ToolState
-    ) -> np.ndarray:
+    def _press_step(self, obs: Mapping[str, np.ndarray], tool: ToolState) -> np.ndarray:
         """Joint steps (n, 6) [rad] that bring the fingertip's force to the press.
 
         The servos pull with stiffness times (target - angle). What gravity does not
-        explain of it is the force on the tip, of which only the vertical part is wanted.
+        explain of it is the force on the tip; only its vertical part is wanted.
         """
         torque = self._stiffness * (obs["target_qpos"] - obs["qpos"])
         torque -= self._kinematics.gravity(obs["qpos"])
@@ -130,7 +128,9 @@ class Jacobian(BasePolicy):
         length = np.linalg.norm(xy, axis=1, keepdims=True)
         xy *= self._max_step / np.maximum(length, self._max_step)
         z = np.where(down, 0.0, self._hover) - height
-        z = np.where(drag, 0.0, np.clip(self._kp_xyz * z, -self._max_step, self._max_step))
+        z = np.where(
+            drag, 0.0, np.clip(self._kp_xyz * z, -self._max_step, self._max_step)
+        )
         straight = np.abs(yaw_error) < self._tolerance[1]
         turn = np.where(drag & ~straight, -self._kp_ori * yaw_error, 0.0)
         turn = np.clip(turn, -self._max_turn, self._max_turn)

@@ -178,13 +178,15 @@ class TaskEnv(VectorEnv, ABC):
         target = np.clip(target, measured - self.leash, measured + self.leash)
         self.target_qpos = self.hardware.arm.step(target)
         self.elapsed += 1
-        self.obs = self._observe(self._all, self._noise_rng.standard_normal(self._draws))
+        self.obs = self._observe(
+            self._all, self._noise_rng.standard_normal(self._draws)
+        )
         self.update()
         terms = {
             name: self._weights[name] * value
             for name, value in self.reward_terms().items()
         }
-        reward = sum(terms.values())
+        reward = np.sum(list(terms.values()), axis=0)
         terminated = self.success()
         truncated = (self.elapsed >= self.max_episode_steps) & ~terminated
         info: dict[str, Any] = {"is_success": terminated, "reward_terms": terms}
@@ -309,7 +311,7 @@ class TaskEnv(VectorEnv, ABC):
 
 
 def _turned(quat: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Quaternions (k, 4) wxyz after a turn about the world's z by `angle` (k,) [rad]."""
+    """Quaternions (k, 4) wxyz turned about the world's z by `angle` (k,) [rad]."""
     cos, sin = np.cos(angle / 2)[:, None], np.sin(angle / 2)[:, None]
     w, x, y, z = quat[:, :1], quat[:, 1:2], quat[:, 2:3], quat[:, 3:]
     return np.concatenate(

@@ -152,8 +152,11 @@ class PaperPush(TaskEnv):
                 f"sheet {1e3 * width:.0f} x {1e3 * height:.0f} mm cannot fit the "
                 f"{1e3 * side:.0f} x {1e3 * side:.0f} mm square at any yaw"
             )
-        places = {"start": self.start_pose[:2], "square": self.scene.square_centre}
-        points = np.array([[*place, 0.0] for place in places.values()])
+        places = {
+            "start": self.start_pose[:2],
+            "square": np.asarray(self.scene.square_centre),
+        }
+        points = np.array([[x, y, 0.0] for x, y in places.values()])
         got = Kinematics(n=len(points)).closest(points, self.home_qpos)
         for name, point, tip in zip(places, points, got, strict=True):
             if np.linalg.norm(point - tip) > REACHED:
@@ -162,7 +165,10 @@ class PaperPush(TaskEnv):
                     f"the fingertip gets only to {np.linalg.norm(tip[:2]):.2f} m"
                 )
         start = np.array([[*self.start_pose[:2], 0, 0, 0, 0, 0]])
-        start[0, [3, 6]] = np.cos(self.start_pose[2] / 2), np.sin(self.start_pose[2] / 2)
+        start[0, [3, 6]] = (
+            np.cos(self.start_pose[2] / 2),
+            np.sin(self.start_pose[2] / 2),
+        )
         if not problems and self.outside(self.corners(start))[0] <= 0:
             problems.append("the nominal start is already solved")
         if problems:

@@ -1,6 +1,5 @@
 """Many simulated arms and tables on MuJoCo's native batch."""
 
-from collections.abc import Callable
 from functools import cached_property, partial
 
 import mujoco
@@ -118,10 +117,13 @@ class SimHardware(Hardware):
         self.model = self._build_model()
         self._batch = batch.Batch(self.model, n, n_threads)
         self.qpos, self.qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
-        self._ctrl, self._history = self._batch.bind("ctrl"), self._batch.bind("history")
+        self._ctrl, self._history = (
+            self._batch.bind("ctrl"),
+            self._batch.bind("history"),
+        )
         lower, upper = robot.joint_limits()
         limits = SafetyLimits(lower=lower, upper=upper, max_step=max_speed / control_hz)
-        self.arm = SimArm(self, limits, substeps=physics_hz // control_hz)
+        self.arm: SimArm = SimArm(self, limits, substeps=physics_hz // control_hz)
         self.object = SimObject(self)
 
     @cached_property
