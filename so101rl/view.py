@@ -1,7 +1,10 @@
 """`job=view`: look at the task, in a window or, without a screen, in pictures."""
 
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from so101rl.schematic import schematic
 from so101rl.seeds import episode_seeds
 
 SAMPLES = 24  # start poses in the drawing
+CLOSING = 5.0  # [s] patience with a window that is being closed
 PICTURE = (960, 720)  # [px] width and height
 
 
@@ -80,19 +84,28 @@ def show(env: ResidualEnv, *, act: Act, seed: int) -> None:
             time.sleep(max(0.0, due - time.monotonic()))
 
 
-def _open_window(model: mujoco.MjModel, data: mujoco.MjData) -> Any:
+@contextmanager
+def _open_window(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[Any]:
     import glfw  # here, because both look for a screen
     from mujoco import viewer
 
     glfw.ERROR_REPORTING = "ignore"
     if sys.platform != "darwin" and not glfw.init():
         raise WindowError("there is no screen to open it on")
+    before = set(threading.enumerate())
     try:
-        return viewer.launch_passive(
+        window = viewer.launch_passive(
             model, data, show_left_ui=False, show_right_ui=False
         )
     except (RuntimeError, mujoco.FatalError) as error:
         raise WindowError(error) from error
+    try:
+        with window:
+            yield window
+    finally:
+        # A process that ends while the viewer's thread still draws would crash.
+        for thread in set(threading.enumerate()) - before:
+            thread.join(timeout=CLOSING)
 
 
 def _stand_at_the_front(camera: mujoco.MjvCamera) -> None:
