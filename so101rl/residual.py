@@ -132,7 +132,7 @@ class ResidualEnv(VectorEnv):
             # Advance every base policy on what it would have seen, then start afresh
             # where an episode ended; the learner bootstraps from the former.
             self.base_action = self._propose(final, self._ids)
-            info["final_obs"] = self._vector(final, self.base_action)
+            _finish(info, self._vector(final, self.base_action))
             self.base_policy.reset(done)
             begun = {name: value[done] for name, value in obs.items()}
             self.base_action = self.base_action.copy()
@@ -153,6 +153,11 @@ class ResidualEnv(VectorEnv):
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
         action = np.asarray(action, float)
+        if action.shape != (self.num_envs, robot.N_JOINTS):
+            raise BadActionError(
+                f"a residual must have the shape {(self.num_envs, robot.N_JOINTS)}, "
+                f"got {action.shape}"
+            )
         if not np.isfinite(action).all():
             row = int(np.argwhere(~np.isfinite(action))[0, 0])
             raise BadActionError(f"residual of environment {row} is {action[row]}")
@@ -184,3 +189,27 @@ class ResidualEnv(VectorEnv):
         if self._observe_base:
             parts.append(base_action)
         return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _finish(info: dict[str, Any], final: np.ndarray) -> None:
+    """Tell of ended episodes as Gymnasium's own vector environments do.
+
+    Args:
+        info: what is known of the step; gets `final_obs` and `final_info`.
+        final: last observations (n, d), of which only those of ended episodes count.
+    """
+    done = info.pop("_final_obs")
+    del info["final_obs"]
+    info["final_info"], info["_final_info"] = _masked(info, done), done
+    info["final_obs"], info["_final_obs"] = np.full(len(done), None, object), done
+    for i in np.flatnonzero(done):
+        info["final_obs"][i] = final[i]
+
+
+def _masked(info: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
+    """Pair every name with a mask (n,) of the environments it is known of."""
+    found = {}
+    for name, value in info.items():
+        found[name] = _masked(value, mask) if isinstance(value, dict) else value
+        found[f"_{name}"] = mask
+    return found

@@ -44,6 +44,8 @@ LAYERS = (
     "evaluate",
     "callbacks",
     "train",
+    "single_env",
+    "registration",
     "view",
     "doctor",
     "cli",

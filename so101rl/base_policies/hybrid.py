@@ -1,4 +1,4 @@
-"""Two base policies at once: a weighted blend, or one far from the goal and one near."""
+"""Two base policies at once: a weighted blend, or one after the other."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -98,6 +98,7 @@ class TaskEnv(VectorEnv, ABC):
             physics_hz=physics_hz,
         )
         self._weights, self.observation = dict(reward), dict(observation)
+        self.autoreset = True  # off: who steps also calls reset
         self._all = np.arange(n_envs)
         self._draws = (n_envs, N_NOISE)
         self._rngs = [np.random.default_rng(i) for i in range(n_envs)]
@@ -159,8 +160,8 @@ class TaskEnv(VectorEnv, ABC):
         """Begin new episodes everywhere.
 
         Args:
-            seed: one seed for the whole batch or one per environment; with None the
-                generators go on from where they are.
+            seed: one per environment, or the first of so many in a row; with None
+                the generators go on from where they are.
             options: unused.
         """
         del options
@@ -193,7 +194,7 @@ class TaskEnv(VectorEnv, ABC):
         info |= self.metrics()
         done = terminated | truncated
         if done.any():
-            self._autoreset(done, info)
+            self._end(done, info)
         return self.obs, reward, terminated, truncated, info
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -212,20 +213,19 @@ class TaskEnv(VectorEnv, ABC):
         return found
 
     def _seed(self, seed: int | Sequence[int]) -> None:
-        seeds = [seed] if isinstance(seed, int | np.integer) else list(seed)
-        root = np.random.SeedSequence([int(s) for s in seeds])
-        if len(seeds) == 1:
-            children = root.spawn(self.num_envs)
-        elif len(seeds) == self.num_envs:
-            children = [np.random.SeedSequence(int(s)) for s in seeds]
-        else:
+        if isinstance(seed, int | np.integer):  # as Gymnasium counts
+            seed = [int(seed) + i for i in range(self.num_envs)]
+        seeds = [int(s) for s in seed]
+        if len(seeds) != self.num_envs:
             raise ConfigError(
                 "seed of reset",
                 got=f"{len(seeds)} seeds",
-                expected=f"one seed or {self.num_envs}",
+                expected=f"one number or {self.num_envs}",
             )
-        self._rngs = [np.random.default_rng(child) for child in children]
-        self._noise_rng = np.random.default_rng(root)
+        self._rngs = [np.random.default_rng(s) for s in seeds]
+        # Spawned, or the noise of a batch of one would repeat its other numbers.
+        root = np.random.SeedSequence(seeds)
+        self._noise_rng = np.random.default_rng(root.spawn(1)[0])
 
     def _begin(self, ids: np.ndarray) -> None:
         if self.randomization.apply(ids, self._rngs):
@@ -246,13 +246,13 @@ class TaskEnv(VectorEnv, ABC):
             for name, value in fresh.items():
                 self.obs[name][ids] = value
 
-    def _autoreset(self, done: np.ndarray, info: dict[str, Any]) -> None:
-        final = self.obs
-        ids = np.flatnonzero(done)
+    def _end(self, done: np.ndarray, info: dict[str, Any]) -> None:
+        """Say how the episodes `done` (n,) ended and begin the next ones."""
         info["failure"] = np.where(info["is_success"], "none", self.failure_class())
         info["episode_length"] = self.elapsed.copy()
-        info["final_obs"], info["_final_obs"] = final, done
-        self._begin(ids)
+        if self.autoreset:
+            info["final_obs"], info["_final_obs"] = self.obs, done
+            self._begin(np.flatnonzero(done))
 
     def _observe(self, ids: np.ndarray, draw: np.ndarray) -> Obs:
         """What can be measured of the environments `ids` (k,), with its noise.
