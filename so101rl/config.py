@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
-from so101rl.errors import ConfigError
+from so101rl.errors import ConfigError, UnknownKeyError
 
 GROUPS = (
     "job",
@@ -144,10 +144,24 @@ def _check_interpolations(cfg: DictConfig) -> None:
             if isinstance(node, DictConfig):
                 OmegaConf.to_container(node, resolve=True)
         except InterpolationKeyError as error:
-            message = str(error.msg or error).splitlines()[0]
-            raise ConfigError(
-                str(error.full_key or key), got=message, expected="an existing key"
-            ) from error
+            missing = str(error.msg or error).split("'")[1]
+            raise _missing_key(missing, cfg) from error
+
+
+def _missing_key(key: str, cfg: DictConfig) -> UnknownKeyError:
+    """Name a key that another one refers to, and what there is in its place."""
+    node, found = cfg, []
+    for name in key.split("."):
+        if name not in node:
+            break
+        found.append(name)
+        if not isinstance(node[name], DictConfig):
+            break
+        node = node[name]
+    parent = ".".join(found)
+    siblings = [str(name) for name in node if name != "hydra"]
+    known = [f"{parent}.{name}" if parent else name for name in siblings]
+    return UnknownKeyError(key, parent=parent, keys=known, siblings=siblings)
 
 
 def _check_alpha(alpha: object) -> None:

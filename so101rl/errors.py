@@ -6,7 +6,8 @@ not a `So101Error` is a bug and keeps its traceback.
 """
 
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class So101Error(Exception):
@@ -27,6 +28,19 @@ class ConfigError(So101Error):
         shown = "null" if got is None else got
         super().__init__(f"{key}={shown}: expected {expected}.")
         self.key = key
+
+
+def check_positive(values: Mapping[str, float]) -> None:
+    """Refuse config values, by dotted key, that are not finite numbers above zero."""
+    for key, value in values.items():
+        if not 0 < value < math.inf:
+            raise ConfigError(key, got=value, expected="a number > 0")
+
+
+def check_length(key: str, values: Sequence[object], n: int) -> None:
+    """Refuse a list in the config that has not `n` elements."""
+    if len(values) != n:
+        raise ConfigError(key, got=list(values), expected=f"{n} values")
 
 
 class UnknownKeyError(So101Error):

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from so101rl import look, robot
-from so101rl.errors import ConfigError
+from so101rl.errors import ConfigError, check_length, check_positive
 
 OBJECT = "object"  # body, joint and geom name of the free object
 TABLE = "table"
@@ -68,6 +68,16 @@ class ContactPair:
     solref: tuple[float, float]
     solimp: tuple[float, float, float, float, float]
 
+    def __post_init__(self) -> None:
+        key = "env.scene.pairs.*"
+        check_length(f"{key}.geoms", self.geoms, 2)
+        check_length(f"{key}.solref", self.solref, 2)
+        check_length(f"{key}.solimp", self.solimp, 5)
+        for name in ("friction", "spin", "margin"):
+            if getattr(self, name) < 0:
+                got = getattr(self, name)
+                raise ConfigError(f"{key}.{name}", got=got, expected="at least 0")
+
 
 @dataclass(kw_only=True)
 class Scene:
@@ -94,6 +104,19 @@ class Scene:
     pairs: dict[str, ContactPair] = field(default_factory=dict)
     impratio: float
     iterations: int
+
+    def __post_init__(self) -> None:
+        check_length("env.scene.object_size", self.object_size, 3)
+        check_length("env.scene.square_centre", self.square_centre, 2)
+        positive = {
+            "env.scene.object_size": min(self.object_size),
+            "env.scene.object_mass": self.object_mass,
+            "env.scene.square_side": self.square_side,
+            "env.scene.tape_width": self.tape_width,
+            "env.scene.impratio": self.impratio,
+            "env.scene.iterations": self.iterations,
+        }
+        check_positive(positive)
 
 
 def build_model(

@@ -11,6 +11,7 @@ import pytest
 
 import main
 from so101rl.cli import guarded
+from so101rl.composition import compose
 
 ROOT = Path(main.__file__).resolve().parent
 
@@ -45,6 +46,13 @@ class Answer:
     out: str
     err: str
     cfgs: list
+
+
+def make_env(*typed: str, n: int = 2, threads: int = 1):
+    """Build a batch of `n` environments as the command line would."""
+    from so101rl.build import build_env  # here, because it takes torch along
+
+    return build_env(compose([f"n_threads={threads}", *typed]), n)
 
 
 @pytest.fixture

@@ -7,14 +7,12 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, make_env
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common import env_checker as sb3
 
 from so101rl import gl, registration
-from so101rl.build import build_env
-from so101rl.composition import compose
 from so101rl.envs.base import BadActionError
 from so101rl.errors import ConfigError, UnknownKeyError, UnknownOptionError
 from so101rl.vec_env import SB3VecEnv
@@ -27,10 +25,6 @@ SILENT = [  # nothing that is drawn while an episode runs, but all that begins o
 ]
 SEEDS = [11, 12, 13]
 FAILURES = {"never_touched", "wrong_yaw", "overshot", "jammed", "timed_out"}
-
-
-def make(*typed, n=3, threads=1):
-    return build_env(compose([f"n_threads={threads}", *typed]), n)
 
 
 def actions(steps, n, seed=0):
@@ -54,7 +48,7 @@ def play(env, residuals, seeds=SEEDS):
 @pytest.fixture(scope="module")
 def env():
     """A batch of three with everything that is random, and short episodes."""
-    return make("env.max_episode_steps=40")
+    return make_env("env.max_episode_steps=40", n=3)
 
 
 # ---- seeds -------------------------------------------------------------------
@@ -63,7 +57,7 @@ def env():
 def test_the_same_seed_gives_the_same_bytes(env):
     first, second = (play(env, actions(100, 3)) for _ in range(2))
     assert first == second
-    assert play(make("env.max_episode_steps=40"), actions(100, 3)) == first
+    assert play(make_env("env.max_episode_steps=40", n=3), actions(100, 3)) == first
 
 
 def test_seeds_differ(env):
@@ -87,15 +81,15 @@ def test_a_wrong_number_of_seeds_is_refused(env):
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_any_number_of_threads_gives_the_same_bytes(env, threads):
-    other = make("env.max_episode_steps=40", threads=threads)
+    other = make_env("env.max_episode_steps=40", n=3, threads=threads)
     assert play(other, actions(60, 3)) == play(env, actions(60, 3))
 
 
 def test_an_environment_does_not_depend_on_its_batch():
     short = [*SILENT, "env.max_episode_steps=40"]
-    batch, residuals = make(*short), actions(100, 3)
+    batch, residuals = make_env(*short, n=3), actions(100, 3)
     obs, _ = batch.reset(seed=SEEDS)
-    alone = [make(*short, n=1) for _ in SEEDS]
+    alone = [make_env(*short, n=1) for _ in SEEDS]
     for i, (env, seed) in enumerate(zip(alone, SEEDS, strict=True)):
         np.testing.assert_array_equal(env.reset(seed=[seed])[0][0], obs[i])
     for action in residuals:
@@ -113,7 +107,7 @@ def test_an_environment_does_not_depend_on_its_batch():
 
 def test_noise_differs_from_every_other_number_of_an_episode():
     """A batch of one once drew its noise from a copy of the generator of its starts."""
-    env = make(n=1).env
+    env = make_env(n=1).env
     env.reset(seed=[3])
     assert env._noise_rng.random() != np.random.default_rng(3).random()
 
@@ -148,7 +142,7 @@ def test_an_episode_is_truncated_at_its_length_and_the_next_begins(env):
 
 def test_success_ends_an_episode_without_truncating_it():
     # The sheet starts inside and at rest, so holding still solves it.
-    env = make("randomization=none", "env.check_feasibility=false",
+    env = make_env("randomization=none", "env.check_feasibility=false",
                "env.start_pose=[0.25,0.06,0.0]", "base_policy=zero", n=2)  # fmt: skip
     env.reset(seed=0)
     for _ in range(5):

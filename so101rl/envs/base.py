@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from so101rl import robot
-from so101rl.errors import ConfigError, So101Error
+from so101rl.errors import ConfigError, So101Error, check_length, check_positive
 from so101rl.hardware.base import Hardware, Quantity, row_writer
 from so101rl.kinematics import Kinematics
 from so101rl.randomization.base import Randomization
@@ -75,18 +75,22 @@ class TaskEnv(VectorEnv, ABC):
         observation: Mapping[str, object],
         check_feasibility: bool,
     ):
-        for name, value in (("act_scale", act_scale), ("leash", leash)):
-            if value <= 0:
-                raise ConfigError(f"env.{name}", got=value, expected="a number > 0")
-        if max_episode_steps < 1:
-            raise ConfigError(
-                "env.max_episode_steps", got=max_episode_steps, expected="at least 1"
-            )
+        positive = {
+            "env.act_scale": act_scale,
+            "env.leash": leash,
+            "env.control_hz": control_hz,
+            "env.physics_hz": physics_hz,
+            "env.max_episode_steps": max_episode_steps,
+        }
+        check_positive(positive)
+        check_length("env.home_qpos", home_qpos, robot.N_JOINTS)
+        check_length("env.start_pose", start_pose, 3)
         self.num_envs, self.control_hz = n_envs, control_hz
         self.max_episode_steps, self.act_scale = max_episode_steps, act_scale
         self.scene, self.leash = scene, leash
         self.home_qpos, self.start_pose = np.array(home_qpos), np.array(start_pose)
         self.kinematics = Kinematics(n=n_envs, n_threads=n_threads)
+        self._check_home()
         if check_feasibility:
             self.check_feasibility()
         self.hardware = hardware(
@@ -110,6 +114,7 @@ class TaskEnv(VectorEnv, ABC):
         self.randomization = randomization
         randomization.bind(self.quantities())
         self._begin(self._all)
+        self._check_weights()
         self._define_spaces()
 
     # ---- the five hooks -------------------------------------------------------
@@ -203,6 +208,22 @@ class TaskEnv(VectorEnv, ABC):
         self.hardware.arm.close()
 
     # ---- inside --------------------------------------------------------------
+
+    def _check_home(self) -> None:
+        lower, upper = self.kinematics.model.jnt_range.T
+        if (self.home_qpos < lower).any() or (self.home_qpos > upper).any():
+            low, high = (", ".join(f"{q:.2f}" for q in end) for end in (lower, upper))
+            expected = f"angles between [{low}] and [{high}]"
+            raise ConfigError("env.home_qpos", got=self.home_qpos, expected=expected)
+
+    def _check_weights(self) -> None:
+        terms = self.reward_terms()
+        if set(terms) != set(self._weights):
+            raise ConfigError(
+                "env.reward",
+                got=", ".join(self._weights) or "nothing",
+                expected=f"one weight for each of {', '.join(terms)}",
+            )
 
     def quantities(self) -> dict[str, Quantity]:
         """Everything a randomization may change, by name."""

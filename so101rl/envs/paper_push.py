@@ -11,7 +11,7 @@ import numpy as np
 
 from so101rl.envs import rewards
 from so101rl.envs.base import Obs, TaskEnv
-from so101rl.errors import So101Error
+from so101rl.errors import So101Error, check_positive
 from so101rl.kinematics import Kinematics
 
 QUARTER = np.pi / 2
@@ -53,6 +53,14 @@ class PaperPush(TaskEnv):
         stuck_steps: int,
         **env: Any,
     ):
+        positive = {
+            "env.hold_steps": hold_steps,
+            "env.rest_speed": rest_speed,
+            "env.reach_scale": reach_scale,
+            "env.near": near,
+            "env.stuck_steps": stuck_steps,
+        }
+        check_positive(positive)
         n = env["n_envs"]
         self._hold_steps, self._rest_speed = hold_steps, rest_speed
         self._reach_scale, self._near, self._stuck_steps = (

@@ -7,7 +7,7 @@ import numpy as np
 from mujoco import batch
 
 from so101rl import robot
-from so101rl.errors import ConfigError
+from so101rl.errors import ConfigError, check_positive
 from so101rl.hardware.base import (
     Arm,
     Hardware,
@@ -91,6 +91,11 @@ class SimHardware(Hardware):
         max_speed: float,
         max_delay: float,
     ):
+        check_positive({"hardware.max_speed": max_speed})
+        if max_delay < 0:
+            raise ConfigError(
+                "hardware.max_delay", got=max_delay, expected="at least 0"
+            )
         if physics_hz % control_hz:
             raise ConfigError(
                 "env.physics_hz",

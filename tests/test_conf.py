@@ -1,0 +1,167 @@
+"""Every yaml composes, and what it describes can be built."""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+from conftest import ROOT, make_env
+from hydra.errors import InstantiationException
+
+from so101rl.build import build_algo, build_env
+from so101rl.composition import compose
+from so101rl.config import GROUPS
+from so101rl.envs.paper_push import InfeasibleError
+from so101rl.errors import So101Error
+from so101rl.explain import user_error
+from so101rl.vec_env import SB3VecEnv
+
+CONF = ROOT / "conf"
+SMALL_BATCHES = {"ppo": ["algo.n_steps=4", "algo.batch_size=8"]}
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def error_of(*typed: str) -> Exception | None:
+    """What the user is told when this is built."""
+    with pytest.raises((InstantiationException, So101Error)) as caught:
+        make_env(*typed)
+    return user_error(caught.value)
+
+
+def test_every_group_has_options_and_every_folder_is_a_group():
+    folders = {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra"}
+    assert folders - {"experiment", "sweep"} == set(GROUPS)
+    assert all(options(group) for group in GROUPS)
+
+
+@pytest.mark.parametrize("option", options("env"))
+def test_every_env_builds(option):
+    typed = [f"env={option}"]
+    if option == "paper_push_original":
+        assert isinstance(error_of(*typed), InfeasibleError)
+        typed.append("env.check_feasibility=false")
+    env = make_env(*typed)
+    obs, _ = env.reset(seed=0)
+    assert obs in env.observation_space
+    env.step(env.action_space.sample())
+
+
+def test_the_original_task_is_refused_with_its_numbers():
+    text = str(error_of("env=paper_push_original"))
+    assert "sheet 148 x 210 mm cannot fit the 160 x 160 mm square at any yaw" in text
+    assert "the square is 0.65 m from the arm's base" in text
+    assert "env.check_feasibility=false" in text
+    assert len(text.splitlines()) <= 3
+
+
+def test_a_start_that_is_solved_is_refused():
+    assert "already solved" in str(error_of("env.start_pose=[0.25,0.06,0.0]"))
+
+
+@pytest.mark.parametrize("option", options("env/observation"))
+def test_every_observation_builds(option):
+    env = make_env(f"env/observation={option}", "residual.observe_base_action=false")
+    sizes = [env.env.obs[name].shape[1] for name in env.env.observation]
+    assert env.single_observation_space.shape == (sum(sizes),)
+    watching = make_env(f"env/observation={option}")
+    assert watching.single_observation_space.shape == (sum(sizes) + 6,)
+
+
+def test_paper25_is_the_literal_25_numbers():
+    env = make_env("env/observation=paper25", "residual.observe_base_action=false")
+    obs, _ = env.reset(seed=3)
+    named = env.env.obs
+    names = ["qpos", "qvel", "object_pose", "goal", "ee_pos"]
+    literal = np.concatenate([named[name] for name in names], axis=1)
+    assert obs.shape == (2, 25)
+    np.testing.assert_array_equal(obs, literal.astype(np.float32))
+
+
+@pytest.mark.parametrize("option", options("base_policy"))
+def test_every_base_policy_builds(option):
+    env = make_env(f"base_policy={option}")
+    env.reset(seed=0)
+    assert env.base_action.shape == (2, 6)
+
+
+@pytest.mark.parametrize("option", options("randomization"))
+def test_every_randomization_builds(option):
+    env = make_env(f"randomization={option}")
+    assert bool(env.env.randomization.terms) == (option != "none")
+
+
+@pytest.mark.parametrize("option", options("hardware"))
+def test_every_hardware_builds(option):
+    presets = compose([f"hardware={option}"]).hardware.presets
+    assert set(presets) >= {"official", "bam_7v4", "bam_12v"}
+    for name in presets:
+        env = make_env(f"hardware={option}", f"hardware.actuator={name}")
+        gains = env.env.hardware.model.actuator_gainprm[:, 0]
+        np.testing.assert_allclose(gains, presets[name].kp)
+
+
+@pytest.mark.parametrize("option", options("algo"))
+def test_every_algorithm_builds_from_its_yaml_alone(option):
+    typed = [f"algo={option}", "n_threads=1", *SMALL_BATCHES.get(option, [])]
+    cfg = compose(typed)
+    env = SB3VecEnv(build_env(cfg, 2))
+    model = build_algo(cfg, env)
+    action, _ = model.predict(env.reset(), deterministic=True)
+    assert action.shape == (2, 6)
+    assert cfg.total_timesteps == cfg.algo.total_timesteps
+
+
+@pytest.mark.parametrize("option", options("job"))
+def test_every_job_is_a_function(option):
+    cfg = compose([f"job={option}"])
+    module, _, name = cfg.job._target_.rpartition(".")
+    assert callable(getattr(import_module(module), name))
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [f"tracking={option}" for option in options("tracking")]
+    + [f"experiment={option}" for option in options("experiment")],
+)
+def test_what_is_left_composes(typed):
+    compose([typed])
+
+
+MISTAKES = {
+    "env.act_scale=0": "env.act_scale=0",
+    "env.leash=-1": "env.leash=-1",
+    "env.max_episode_steps=0": "env.max_episode_steps=0",
+    "env.physics_hz=100": "a whole multiple of env.control_hz = 30",
+    "env.control_hz=0": "env.control_hz=0",
+    "env.physics_hz=0": "env.physics_hz=0",
+    "env.home_qpos=[0,0,0]": "env.home_qpos",
+    "env.home_qpos=[0,0,9,0,0,0]": "env.home_qpos",
+    "env.start_pose=[0,0]": "env.start_pose",
+    "env.hold_steps=0": "env.hold_steps=0",
+    "env.scene.object_mass=0": "object_mass",
+    "env.scene.object_size=[0.1,0.1]": "object_size",
+    "env.scene.object_size=[0.1,-0.1,0.001]": "object_size",
+    "env.scene.pairs.sheet_table.friction=-1": "friction=-1",
+    "env.scene.iterations=0": "iterations=0",
+    "env.scene.pairs.sheet_table.geoms=[object,tabel]": "table",
+    "+env.reward.speed=1": "speed",
+    "~env.reward.time": "time",
+    "+env.observation.depth=1": "env.observation.depth",
+    "env.observation.qpos=0": "env.observation.qpos=0",
+    "env.observation.object_pose=[1,1]": "env.observation.object_pose",
+    "hardware.actuator=bam": "bam_12v, bam_7v4, official",
+    "hardware.presets.bam_12v.kp=-1": "kp=-1",
+    "hardware.max_delay=-1": "hardware.max_delay",
+    "hardware.max_speed=0": "hardware.max_speed",
+    "base_policy.stiffness=0": "base_policy.stiffness=0",
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES)
+def test_a_value_that_cannot_work_is_named(typed):
+    error = error_of(typed)
+    assert error is not None, "a traceback instead of a short message"
+    assert MISTAKES[typed] in str(error)
+    assert len(str(error).splitlines()) <= 3
