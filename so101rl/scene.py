@@ -90,6 +90,7 @@ class Scene:
         square_centre: centre of the taped square (2,) [m].
         square_side: inner edge length of the taped square [m].
         tape_width: width of the drawn tape [m].
+        tape_rgba: its colour.
         pairs: contact pairs by name.
         impratio: how much stiffer friction is than the normal direction.
         iterations: solver iterations at most.
@@ -101,6 +102,7 @@ class Scene:
     square_centre: tuple[float, float]
     square_side: float
     tape_width: float
+    tape_rgba: tuple[float, float, float, float]
     pairs: dict[str, ContactPair] = field(default_factory=dict)
     impratio: float
     iterations: int
@@ -207,7 +209,7 @@ def _add_table(spec: mujoco.MjSpec, scene: Scene) -> None:
             type=mujoco.mjtGeom.mjGEOM_BOX,
             pos=[cx + offset[0], cy + offset[1], 0],
             size=[*size, 0.0003],
-            rgba=[0.16, 0.45, 0.85, 1],
+            rgba=scene.tape_rgba,
             contype=0,
             conaffinity=0,
             group=2,

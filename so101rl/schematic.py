@@ -30,7 +30,7 @@ BASE = np.array(
     ]
 )
 BASE_RADIUS = 0.07  # [m] a circle around the pan axis that is smaller gets no label
-TAPE, ARM, INK, SOFT = "#2973d9", "#f5ae1f", "#333333", "#8a8f98"
+TAPE, ARM, INK, SOFT = "#c8201f", "#f5ae1f", "#333333", "#8a8f98"
 
 
 class SchematicError(So101Error):
@@ -82,7 +82,7 @@ def schematic(
         _draw_sheets(axes, poses, sheet_size)
         _draw_way(axes, poses[0, :2], goal_xy)
         if tip_xy is not None:
-            _dot(axes, tip_xy, "fingertip at the start", "#c2185b")
+            _dot(axes, tip_xy, "fingertip at the start", "#1565c0")
         _finish(axes, reach_max, pan_xy)
         figure.legend(loc="outside lower center", ncols=4)
         try:
