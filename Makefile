@@ -44,8 +44,12 @@ ui: setup  ## MLflow on http://127.0.0.1:5000 over the local store
 bench: setup  ## speed, measured on this machine
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-results: setup  ## tables and figures of the reported studies
-	$(BIN)/python benchmarks/results.py $(ARGS)
+results: setup  ## repeat the reported study (about an hour and a half on two cores)
+	$(BIN)/python main.py -m env=paper_push,paper_push_hard base_policy=jacobian,zero \
+	    seed=0,1,2,3,4 total_timesteps=1000000 evaluation.video=false \
+	    hydra.sweep.dir=multirun/first $(ARGS)
+	$(BIN)/python -m so101rl.report multirun/first --out experiments/first
+	$(BIN)/python docs/update.py
 
 clean:  ## remove the environment and caches; runs stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
