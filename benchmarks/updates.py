@@ -1,0 +1,120 @@
+"""Gradient updates of stock SAC against what the machine can multiply."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from stable_baselines3 import SAC
+from stable_baselines3.common.buffers import ReplayBuffer
+
+from benchmarks.learners import ours
+from benchmarks.measure import Effort, Result, Row, interleave, ratios
+from so101rl.build import build_algo
+from so101rl.composition import compose
+
+HIDDEN, BATCH = 256, 256
+LARGE = 1024  # edge of the matrices that show the machine's best rate
+
+
+def measure(effort: Effort) -> Result:
+    """Updates per second, and the bound that matrix products set."""
+    cfg = compose(
+        [
+            "tracking=none",
+            "algo=sac",
+            "n_envs=4",
+            f"algo.batch_size={BATCH}",
+            f"algo.policy_kwargs.net_arch=[{HIDDEN},{HIDDEN}]",
+        ]
+    )
+    env = ours(cfg)
+    model = build_algo(cfg, env)
+    assert isinstance(model, SAC)
+    model._setup_learn(1)
+    _fill(model.replay_buffer)
+    obs_dim, act_dim = env.observation_space.shape[0], env.action_space.shape[0]
+    flops = sum(2 * m * k * n for m, k, n in _products(obs_dim, act_dim))
+    sizes = {"network": (BATCH, HIDDEN, HIDDEN), "large": (LARGE,) * 3}
+    cases = {"updates": lambda: _updates_per_s(model, effort.seconds)}
+    for name, size in sizes.items():
+        cases[name] = _Product(size, effort.seconds / 2)
+    cases["updates"]()
+    values = interleave(cases, effort.repeats)
+    env.close()
+    best = [max(pair) for pair in zip(values["network"], values["large"], strict=True)]
+    bound = [per_second / flops for per_second in best]
+    edge = f"{BATCH} x {HIDDEN} x {HIDDEN}"
+    rows = [
+        Row("SAC, stock", "updates/s", values["updates"]),
+        Row("bound by matrix products", "updates/s", bound),
+        Row("SAC, stock / bound", "x", ratios(values["updates"], bound), 0.75),
+        Row(f"float32 product {edge}", "GFLOP/s", _giga(values["network"])),
+        Row(f"float32 product {LARGE}^3", "GFLOP/s", _giga(values["large"])),
+    ]
+    extra = {
+        "mflop_per_update": flops / 1e6,
+        "torch_threads": cfg.torch_threads,
+        "observation": obs_dim,
+    }
+    return Result("sac", "Updates of SAC", rows, extra)
+
+
+def _products(obs: int, act: int) -> Iterator[tuple[int, int, int]]:
+    """Every matrix product (m, k, n) that one SAC update cannot do without.
+
+    Forward: the actor twice, both critics three times (target, Bellman error, actor's
+    loss). Backward: weights and hidden layers of critics and actor; in the actor's loss
+    the critics pass on gradients but need none of their own weights.
+    """
+    actor = [(obs, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 2 * act)]
+    critic = [(obs + act, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1)] * 2
+    first = {(obs, HIDDEN), (obs + act, HIDDEN)}
+    forward = actor * 2 + critic * 3
+    for fan_in, fan_out in forward:
+        yield BATCH, fan_in, fan_out
+    for fan_in, fan_out in actor + critic:  # gradients of weights
+        yield fan_in, BATCH, fan_out
+    for fan_in, fan_out in actor + critic:  # gradients of inputs, but observations
+        if (fan_in, fan_out) not in first:
+            yield BATCH, fan_out, fan_in
+    for fan_in, fan_out in critic:  # of the action, through the critics
+        yield BATCH, fan_out, act if (fan_in, fan_out) in first else fan_in
+
+
+def _fill(buffer: ReplayBuffer) -> None:
+    """Random transitions: the arithmetic does not care where they come from."""
+    rng = np.random.default_rng(0)
+    for array in (buffer.observations, buffer.next_observations, buffer.actions):
+        array[:] = rng.uniform(-1, 1, array.shape)
+    buffer.rewards[:] = rng.uniform(-1, 1, buffer.rewards.shape)
+    buffer.full = True
+
+
+def _updates_per_s(model: SAC, seconds: float) -> float:
+    done, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        model.train(gradient_steps=8, batch_size=BATCH)
+        done += 8
+    return done / (time.perf_counter() - begin)
+
+
+class _Product:
+    """FLOP/s of a product of float32 matrices, with as many threads as training has."""
+
+    def __init__(self, size: tuple[int, int, int], seconds: float):
+        m, k, n = size
+        self._flops, self._seconds = 2 * m * k * n, seconds
+        self._a, self._b, self._out = (torch.rand(s) for s in ((m, k), (k, n), (m, n)))
+
+    def __call__(self) -> float:
+        done, begin = 0, time.perf_counter()
+        while time.perf_counter() - begin < self._seconds:
+            for _ in range(8):
+                torch.mm(self._a, self._b, out=self._out)
+            done += 8
+        return done * self._flops / (time.perf_counter() - begin)
+
+
+def _giga(values: list[float]) -> list[float]:
+    return [value / 1e9 for value in values]
