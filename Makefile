@@ -39,6 +39,7 @@ format: setup  ## format and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 ui: setup  ## MLflow on http://127.0.0.1:5000 over the local store
+	@echo 'open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning'
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri sqlite:///mlflow.db
 
 bench: setup  ## speed, measured on this machine

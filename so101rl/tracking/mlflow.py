@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from omegaconf import DictConfig
 
-METRICS_PER_BATCH, PARAMS_PER_BATCH, VALUE_CHARS = 1000, 100, 6000  # MLflow's limits
+METRICS_PER_BATCH, PARAMS_PER_BATCH, # MLflow then shows runs and curves first, not the pages of its other trade.
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+VALUE_CHARS = 1000, 100, 6000  # MLflow's limits
 
 
 class MlflowTracker(Tracker):
@@ -124,7 +126,7 @@ class MlflowTracker(Tracker):
             files = None
             if self._store is not None:
                 files = (self._store.parent / "mlruns").as_uri()
-            return client, client.create_experiment(experiment, files)
+            return client, client.create_experiment(experiment, files, tags=KIND)
 
     def _send_params(self, run: RunDir) -> None:
         from mlflow.entities import Param
