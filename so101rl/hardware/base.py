@@ -88,11 +88,15 @@ class Quantity(NamedTuple):
         nominal: its value as configured, the shape of one environment.
         write: stores drawn values (k, ...) for the environments `ids` (k,).
         derived: whether MuJoCo derives constants from it (`set_const` must follow).
+        low: smallest value that makes sense.
+        high: largest value that makes sense.
     """
 
     nominal: np.ndarray
     write: Callable[[np.ndarray, np.ndarray], None]
     derived: bool = False
+    low: float = -np.inf
+    high: float = np.inf
 
 
 class Hardware(ABC):

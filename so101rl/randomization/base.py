@@ -28,6 +28,10 @@ class Term(ABC):
     def draw(self, nominal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The value of one episode, in the shape of `nominal`."""
 
+    @abstractmethod
+    def ends(self, nominal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest value that `draw` may return."""
+
 
 class Randomization:
     """All terms of an environment.
@@ -44,7 +48,8 @@ class Randomization:
         """Connect the terms to what they change.
 
         Raises:
-            ConfigError: a term names a quantity that this environment lacks.
+            ConfigError: a term names a quantity that this environment lacks, or may
+                draw what the quantity cannot be.
         """
         for name, term in self.terms.items():
             if term.quantity not in quantities:
@@ -54,12 +59,14 @@ class Randomization:
                     expected=f"one of {', '.join(sorted(quantities))}",
                 )
             quantity = quantities[term.quantity]
-            drawn = term.draw(quantity.nominal, np.random.default_rng(0))
-            if drawn.shape != quantity.nominal.shape:
+            _check_shape(name, term, quantity)
+            low, high = term.ends(quantity.nominal)
+            if np.any(low < quantity.low) or np.any(high > quantity.high):
                 raise ConfigError(
                     f"randomization.terms.{name}",
-                    got=f"values of shape {drawn.shape}",
-                    expected=f"the shape {quantity.nominal.shape} of {term.quantity}",
+                    got=f"{np.min(low):g} to {np.max(high):g}",
+                    expected=f"a {term.quantity} between {quantity.low:g} "
+                    f"and {quantity.high:g}",
                 )
             self._bound.append((term, quantity))
 
@@ -79,9 +86,29 @@ class Randomization:
         return any(quantity.derived for _, quantity in self._bound)
 
 
+def _check_shape(name: str, term: Term, quantity: Quantity) -> None:
+    wanted = quantity.nominal.shape
+    try:
+        got = term.draw(quantity.nominal, np.random.default_rng(0)).shape
+    except ValueError as error:  # NumPy cannot broadcast
+        message = f"values that do not fit ({error})"
+        raise _wrong_shape(name, term, message, wanted) from error
+    if got != wanted:
+        raise _wrong_shape(name, term, f"values of shape {got}", wanted)
+
+
+def _wrong_shape(
+    name: str, term: Term, got: str, wanted: tuple[int, ...]
+) -> ConfigError:
+    expected = f"the shape {wanted} of {term.quantity}"
+    return ConfigError(f"randomization.terms.{name}", got=got, expected=expected)
+
+
 def check_range(quantity: str, low: object, high: object, lowest: float) -> None:
-    """Refuse a range that is upside down or reaches below `lowest`."""
-    if np.any(np.asarray(low) > np.asarray(high)) or np.any(np.asarray(low) < lowest):
+    """Refuse a range that is upside down, no number, or reaches below `lowest`."""
+    bottom, top = np.asarray(low, float), np.asarray(high, float)
+    fits = bottom.shape == top.shape or () in (bottom.shape, top.shape)
+    if not (fits and np.all(bottom <= top) and np.all(bottom >= lowest)):
         raise ConfigError(
             f"randomization of {quantity}",
             got=f"low {low}, high {high}",

@@ -26,3 +26,6 @@ class Scale(Term):
     def draw(self, nominal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         size = nominal.shape if self._per_element else None
         return np.asarray(nominal * np.exp(rng.uniform(self._low, self._high, size)))
+
+    def ends(self, nominal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return nominal * np.exp(self._low), nominal * np.exp(self._high)

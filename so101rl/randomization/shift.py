@@ -29,3 +29,6 @@ class Shift(Term):
 
     def draw(self, nominal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return nominal + rng.uniform(self._low, self._high, nominal.shape)
+
+    def ends(self, nominal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return nominal + self._low, nominal + self._high
