@@ -51,7 +51,7 @@ def env():
     return make_env("env.max_episode_steps=40", n=3)
 
 
-# ---- seeds -------------------------------------------------------------------
+# ---- seeds ----
 
 
 def test_the_same_seed_gives_the_same_bytes(env):
@@ -112,7 +112,7 @@ def test_noise_differs_from_every_other_number_of_an_episode():
     assert env._noise_rng.random() != np.random.default_rng(3).random()
 
 
-# ---- episodes ----------------------------------------------------------------
+# ---- episodes ----
 
 
 def test_rewards_are_finite_and_the_sum_of_their_terms(env):
@@ -173,7 +173,7 @@ def test_a_bad_action_is_refused_by_both_envs(env, case):
             refuses.step(action)
 
 
-# ---- Gymnasium ---------------------------------------------------------------
+# ---- Gymnasium ----
 
 
 def test_every_env_yaml_has_an_id():

@@ -128,7 +128,7 @@ def press_down(task, above, force, hold=0.1):
     return follow(task, np.repeat(rise[-1:], int(hold * HZ), axis=0))
 
 
-# ---- the sheet ---------------------------------------------------------------
+# ---- the sheet ----
 
 
 def test_a_sheet_that_nobody_touches_stays(task, above):
@@ -196,7 +196,7 @@ def test_the_press_goes_into_the_table_and_a_share_into_the_sheet(task, above):
     assert 1 / 190 < grown["on_sheet"] / grown["on_table"] < 1 / 110
 
 
-# ---- the arm -------------------------------------------------------------------
+# ---- the arm ----
 
 SAG = {"official": 0.3, "bam_7v4": 4.0, "bam_12v": 2.0}  # [degrees] at home, at most
 
@@ -248,7 +248,7 @@ def test_targets_are_leashed_to_the_measured_angles(above):
     assert widest == pytest.approx(env.leash)
 
 
-# ---- safety ----------------------------------------------------------------------
+# ---- safety ----
 
 
 @pytest.fixture(scope="module")

@@ -260,7 +260,7 @@ def test_noise_has_the_deviation_that_was_asked_for():
     np.testing.assert_allclose(norms, 1)
 
 
-# ---- mistakes --------------------------------------------------------------------
+# ---- mistakes ----
 
 
 class Wrong(Term):

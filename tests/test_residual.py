@@ -41,7 +41,7 @@ class Constant(BasePolicy):
         return np.tile(self.action, (len(ids), 1))
 
 
-# ---- the two identities ------------------------------------------------------------
+# ---- the two identities ----
 
 
 def test_alpha_zero_is_the_base_bit_for_bit():
@@ -86,7 +86,7 @@ def test_the_penalty_is_its_weight_times_the_mean_square(penalty):
     np.testing.assert_allclose(reward, sum(info["reward_terms"].values()))
 
 
-# ---- alpha -------------------------------------------------------------------------
+# ---- alpha ----
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_the_command_is_base_plus_alpha_times_residual(typed):
         assert info["clipped"][0] == pytest.approx(clipped)
 
 
-# ---- base policies that misbehave ------------------------------------------------------
+# ---- base policies that misbehave ----
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_the_learner_sees_the_base_action_if_asked():
     np.testing.assert_allclose(obs[:, -6:], np.tile(policy.action, (N, 1)), rtol=1e-6)
 
 
-# ---- how a learner starts ----------------------------------------------------------------
+# ---- how a learner starts ----
 
 SMALL = {
     "ppo": ["algo.n_steps=8", "algo.batch_size=16"],
