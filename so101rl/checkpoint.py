@@ -6,6 +6,7 @@ carries pickles, so one from elsewhere is loaded only with `trust=true`.
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,14 @@ def load(model: BaseAlgorithm, path: Path) -> int:
     if not path.is_dir():
         raise CheckpointError(f"checkpoint {path}: there is no such directory")
     try:
-        meta = read_json(path / META)
+        step = int(read_json(path / META)["step"])
         state = torch.load(path / POLICY, weights_only=True, map_location="cpu")
+        _check_finite(state)
     except (OSError, So101Error) as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"checkpoint {path} is damaged: {reason}") from error
     try:
         model.policy.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -63,7 +66,13 @@ def load(model: BaseAlgorithm, path: Path) -> int:
         raise CheckpointError(
             f"checkpoint {path} is of another policy than this config's: {reason}"
         ) from error
-    return int(meta["step"])
+    return step
+
+
+def _check_finite(state: Mapping[str, torch.Tensor]) -> None:
+    for name, value in state.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name} has numbers that are not finite")
 
 
 def export_zip(model: BaseAlgorithm, path: Path) -> None:
