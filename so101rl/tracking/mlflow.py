@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from omegaconf import DictConfig
 
-METRICS_PER_BATCH, PARAMS_PER_BATCH, # MLflow then shows runs and curves first, not the pages of its other trade.
+# MLflow's limits
+METRICS_PER_BATCH, PARAMS_PER_BATCH, VALUE_CHARS = 1000, 100, 6000
+# MLflow then shows runs and curves first, not the pages of its other trade.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-VALUE_CHARS = 1000, 100, 6000  # MLflow's limits
 
 
 class MlflowTracker(Tracker):
