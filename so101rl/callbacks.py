@@ -126,12 +126,16 @@ class SelectBest(EverySteps):
         super().__init__(every)
         self._run, self._env, self._seeds = run, env, seeds
         self.best: tuple[float, float] | None = None
+        self._judged: int | None = None
 
     def _on_training_start(self) -> None:
         self.fire()  # step 0: exactly the base policy, if it starts there
 
     def fire(self) -> None:
-        """Score the policy as it is now."""
+        """Score the policy as it is now, unless that was done."""
+        if self._judged == self.num_timesteps:
+            return
+        self._judged = self.num_timesteps
         self._env.progress(self.num_timesteps)
         episodes = run_episodes(self._env, model_act(self.model), self._seeds)
         success = float(np.mean([episode.is_success for episode in episodes]))

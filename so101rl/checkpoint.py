@@ -82,16 +82,19 @@ def export_zip(model: BaseAlgorithm, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def load_zip(path: Path, *, algo: str, trust: bool) -> BaseAlgorithm:
+def load_zip(
+    path: Path, *, algo: str, trust: bool, observations: tuple[int, ...] | None
+) -> BaseAlgorithm:
     """Load a foreign SB3 zip, which may run whatever its author put into it.
 
     Args:
         path: the zip.
         algo: dotted name of the SB3 class.
         trust: whether the user trusts it.
+        observations: shape of what it will be asked about.
 
     Raises:
-        CheckpointError: it is not trusted, missing or damaged.
+        CheckpointError: it is not trusted, missing, damaged, or of other observations.
     """
     if not trust:
         raise CheckpointError(
@@ -102,11 +105,17 @@ def load_zip(path: Path, *, algo: str, trust: bool) -> BaseAlgorithm:
         raise CheckpointError(f"checkpoint={path}: there is no such file")
     try:
         found: Any = get_class(algo)
-        return found.load(path, device="cpu")
+        model = found.load(path, device="cpu")
     except Exception as error:  # zipfile, pickle and SB3 raise many kinds
         raise CheckpointError(
             f"checkpoint={path} cannot be read as a zip of {algo}: {error}"
         ) from error
+    if model.observation_space.shape != observations:
+        raise CheckpointError(
+            f"checkpoint={path} takes observations of shape "
+            f"{model.observation_space.shape}; this config gives {observations}"
+        )
+    return model
 
 
 def remove(path: Path) -> None:

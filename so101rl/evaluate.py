@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,20 +141,23 @@ def summary(episodes: Sequence[Episode], hz: int, root: int) -> dict[str, Any]:
     }
 
 
-def evaluate_policies(cfg: DictConfig, run: RunDir, policies: dict[str, Act]) -> float:
+def evaluate_policies(
+    cfg: DictConfig, run: RunDir, policies: dict[str, Act], *, step: int
+) -> float:
     """Run every policy on the same held-out episodes and write what came out.
 
     Args:
         cfg: the run's config.
         run: where `evaluation.json`, `episodes.csv`, figures and videos go.
         policies: residuals by policy name; all play the same episodes.
+        step: env step that the policies stem from; a schedule of alpha stands there.
 
     Returns:
         The last policy's success rate.
     """
     n = cfg.evaluation.n_episodes
     env = build_env(cfg, min(n, LARGEST_BATCH))
-    env.progress(cfg.total_timesteps)
+    env.progress(step)
     seeds = episode_seeds(cfg.seed, "report", n)
     hz = env.env.control_hz
     played = {name: run_episodes(env, act, seeds) for name, act in policies.items()}
@@ -231,9 +235,10 @@ def print_scores(scores: dict[str, dict[str, Any]]) -> None:
 def evaluate(cfg: DictConfig) -> float:
     """`job=evaluate`: a run, a bare base policy, or a foreign SB3 zip."""
     policies: dict[str, Act] = {"base": base_act}
+    step = 0
     call = HydraConfig.get()
     if cfg.run is not None or cfg.checkpoint is not None:
-        policies["residual"] = learned_act(cfg)
+        policies["residual"], step = learned(cfg)
     path = Path(call.runtime.output_dir)
     if cfg.run is not None:
         path = _next_evaluation(Path(cfg.run))
@@ -242,7 +247,7 @@ def evaluate(cfg: DictConfig) -> float:
     )
     mirror = make_mirror(cfg.tracking)
     with mirror.follow(run), run.lifecycle():
-        success = evaluate_policies(cfg, run, policies)
+        success = evaluate_policies(cfg, run, policies, step=step)
     print(f"results: {run.path}")
     return success
 
@@ -257,18 +262,27 @@ def model_act(model: Any) -> Act:
     return lambda obs: model.predict(obs, deterministic=True)[0]
 
 
-def learned_act(cfg: DictConfig) -> Act:
-    """The policy that `run=` or `checkpoint=` names."""
+def learned(cfg: DictConfig) -> tuple[Act, int]:
+    """The policy that `run=` or `checkpoint=` names, and the env step it stems from."""
+    env = build_env(cfg, 1)
     if cfg.checkpoint is not None and not Path(cfg.checkpoint).is_dir():
         path = Path(cfg.checkpoint)
-        model = checkpoint.load_zip(path, algo=cfg.algo._target_, trust=cfg.trust)
-        return model_act(model)
-    path = Path(cfg.checkpoint or Path(cfg.run) / "checkpoints" / "best")
-    env = build_env(cfg, 1)
-    model = build_algo(cfg, SB3VecEnv(env))
-    checkpoint.load(model, path)
+        model = checkpoint.load_zip(
+            path,
+            algo=cfg.algo._target_,
+            trust=cfg.trust,
+            observations=env.single_observation_space.shape,
+        )
+        step = model.num_timesteps
+    else:
+        path = Path(cfg.checkpoint or Path(cfg.run) / "checkpoints" / "best")
+        with warnings.catch_warnings():
+            # It will not train, so how its batches divide does not matter.
+            warnings.filterwarnings("ignore", "You have specified a mini-batch size")
+            model = build_algo(cfg, SB3VecEnv(env))
+        step = checkpoint.load(model, path)
     env.close()
-    return model_act(model)
+    return model_act(model), step
 
 
 def _next_evaluation(run: Path) -> Path:

@@ -43,16 +43,19 @@ def train(cfg: DictConfig) -> float:
     mirror = make_mirror(cfg.tracking)
     with mirror.follow(run), run.lifecycle():
         print(f"run: {run.path}", flush=True)
-        model = learn(cfg, run, mirror)
-        success = evaluate_policies(
-            cfg, run, {"base": base_act, "residual": model_act(model)}
-        )
+        model, step = learn(cfg, run, mirror)
+        policies = {"base": base_act, "residual": model_act(model)}
+        success = evaluate_policies(cfg, run, policies, step=step)
     print(f"results: {run.path}")
     return success
 
 
-def learn(cfg: DictConfig, run: RunDir, mirror: Mirror) -> BaseAlgorithm:
-    """Train a residual and return its best policy, judged by the `select` episodes."""
+def learn(cfg: DictConfig, run: RunDir, mirror: Mirror) -> tuple[BaseAlgorithm, int]:
+    """Train a residual.
+
+    Returns:
+        Its best policy, judged by the `select` episodes, and that policy's env step.
+    """
     seeds = {
         role: episode_seeds(cfg.seed, role, n)
         for role, n in (
@@ -81,7 +84,7 @@ def learn(cfg: DictConfig, run: RunDir, mirror: Mirror) -> BaseAlgorithm:
     select.fire()
     checkpoint.save(model, folder / "final", step=model.num_timesteps)
     checkpoint.export_zip(model, run.path / "final_model.zip")
-    checkpoint.load(model, folder / "best")
+    step = checkpoint.load(model, folder / "best")
     env.close()
     judge.close()
-    return model
+    return model, step

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from so101rl import gl, look, robot, workspace
 from so101rl.build import build_env
 from so101rl.errors import So101Error
-from so101rl.evaluate import Act, base_act, learned_act
+from so101rl.evaluate import Act, base_act, learned
 from so101rl.render import SceneRenderer, drawable, write_picture
 from so101rl.residual import ResidualEnv
 from so101rl.schematic import schematic
@@ -50,9 +50,11 @@ def view(cfg: DictConfig) -> None:
     """
     window = gl.has_display() if cfg.job.window is None else cfg.job.window
     if window:
-        learned = cfg.run is not None or cfg.checkpoint is not None
-        act = learned_act(cfg) if learned else base_act
-        show(build_env(cfg, 1), act=act, seed=cfg.seed)
+        named = cfg.run is not None or cfg.checkpoint is not None
+        act, step = learned(cfg) if named else (base_act, 0)
+        env = build_env(cfg, 1)
+        env.progress(step)
+        show(env, act=act, seed=cfg.seed)
         return
     env = build_env(cfg, SAMPLES)
     for path in write_pictures(env, directory=Path(cfg.job.directory), seed=cfg.seed):

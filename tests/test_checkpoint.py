@@ -22,7 +22,6 @@ SMALL = {
     "sac": ["algo.buffer_size=100", "algo.policy_kwargs.net_arch=[8]"],
     "td3": ["algo.buffer_size=100", "algo.policy_kwargs.net_arch=[8]"],
 }
-PPO_CLASS = "stable_baselines3.PPO"
 
 
 def learner(algo="ppo", *typed, seed=0):
@@ -179,6 +178,15 @@ def exported(model, tmp_path):
     return path
 
 
+def load_zip(path, *, algo="stable_baselines3.PPO", trust=True, size=(42,)):
+    return checkpoint.load_zip(path, algo=algo, trust=trust, observations=size)
+
+
+def test_a_zip_of_other_observations_is_refused(exported):
+    with pytest.raises(CheckpointError, match=r"\(42,\); this config gives \(7,\)"):
+        load_zip(exported, size=(7,))
+
+
 def test_an_export_is_a_plain_sb3_zip(model, exported):
     np.testing.assert_array_equal(answers(PPO.load(exported)), answers(model))
     assert [path.name for path in exported.parent.iterdir()] == [exported.name]
@@ -186,8 +194,8 @@ def test_an_export_is_a_plain_sb3_zip(model, exported):
 
 def test_a_foreign_zip_needs_trust(model, exported):
     with pytest.raises(CheckpointError, match="trust=true"):
-        checkpoint.load_zip(exported, algo=PPO_CLASS, trust=False)
-    loaded = checkpoint.load_zip(exported, algo=PPO_CLASS, trust=True)
+        load_zip(exported, trust=False)
+    loaded = load_zip(exported, size=model.observation_space.shape)
     np.testing.assert_array_equal(answers(loaded), answers(model))
 
 
@@ -200,7 +208,7 @@ def test_a_zip_that_is_not_trusted_does_not_run(exported, tmp_path):
         pickle.dump(Payload(trap), payload)
         target.writestr("policy.pth", payload.getvalue())
     with pytest.raises(CheckpointError):
-        checkpoint.load_zip(hostile, algo=PPO_CLASS, trust=False)
+        load_zip(hostile, trust=False)
     assert not trap.exists()
 
 
@@ -209,14 +217,14 @@ def test_a_damaged_zip_is_named(content, tmp_path):
     path = tmp_path / "model.zip"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"model\.zip"):
-        checkpoint.load_zip(path, algo=PPO_CLASS, trust=True)
+        load_zip(path)
 
 
 def test_a_missing_zip_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
-        checkpoint.load_zip(tmp_path / "none.zip", algo=PPO_CLASS, trust=True)
+        load_zip(tmp_path / "none.zip")
 
 
 def test_a_zip_of_another_algorithm_is_refused(exported):
     with pytest.raises(CheckpointError, match="SAC"):
-        checkpoint.load_zip(exported, algo="stable_baselines3.SAC", trust=True)
+        load_zip(exported, algo="stable_baselines3.SAC")
