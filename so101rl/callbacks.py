@@ -80,6 +80,10 @@ class Log(EverySteps):
         self._mirror.push(self._run)
         self.latest = metrics | {"time/fps": fps}
 
+    def _on_training_end(self) -> None:
+        if self._last[0] < self.num_timesteps:
+            self.fire()  # what came after the last full interval
+
     def _training(self) -> dict[str, float]:
         """SB3's own `train/*`, as of the last update."""
         values = self.model.logger.name_to_value

@@ -81,9 +81,9 @@ def learn(cfg: DictConfig, run: RunDir, mirror: Mirror) -> tuple[BaseAlgorithm, 
         raise
     finally:
         show.stop()
-    select.fire()
     checkpoint.save(model, folder / "final", step=model.num_timesteps)
     checkpoint.export_zip(model, run.path / "final_model.zip")
+    select.fire()
     step = checkpoint.load(model, folder / "best")
     env.close()
     judge.close()

@@ -196,6 +196,19 @@ def test_the_press_goes_into_the_table_and_a_share_into_the_sheet(task, above):
     assert 1 / 190 < grown["on_sheet"] / grown["on_table"] < 1 / 110
 
 
+def test_a_hammering_arm_neither_flips_nor_throws_the_sheet():
+    env = make_env("randomization=default", n=16)
+    env.reset(seed=0)
+    rng, action = np.random.default_rng(0), np.zeros((16, 6))
+    for _ in range(150):
+        action = np.clip(0.9 * action + rng.normal(0, 0.5, (16, 6)), -1, 1)
+        env.step(action)
+        pose = env.env.hardware.qpos[:, 6:]
+        assert np.abs(pose[:, 2]).max() < 0.005
+        tilt = 2 * np.linalg.norm(pose[:, 4:6], axis=1)  # [rad], of a flat sheet
+        assert np.degrees(tilt).max() < 5
+
+
 # ---- the arm ----
 
 SAG = {"official": 0.3, "bam_7v4": 4.0, "bam_12v": 2.0}  # [degrees] at home, at most

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 import sys
 
 import numpy as np
@@ -309,6 +311,39 @@ def test_ctrl_c_saves_the_model_and_says_killed(run_main, monkeypatch):
     assert PPO.load(path / "interrupted_model.zip").num_timesteps == 64
     assert not (path / "final_model.zip").exists()
     assert "Traceback" not in said.err
+
+
+def test_a_terminated_run_is_saved_too(run_main, monkeypatch):
+    def terminate(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(callbacks.SaveCheckpoints, "fire", terminate)
+    code, _, path = run_main(*PPO_KEYS)
+    assert code == 143
+    assert RunDir.open(path).info["status"] == "killed"
+    assert (path / "interrupted_model.zip").is_file()
+
+
+def test_what_was_learned_is_saved_before_it_is_judged(run_main, monkeypatch):
+    judge = callbacks.SelectBest.fire
+
+    def stop(self):
+        judge(self)
+        if self.num_timesteps == 128:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks.SelectBest, "fire", stop)
+    code, _, path = run_main(*PPO_KEYS, "evaluation.every=1000")
+    assert code == 130
+    assert RunDir.open(path).info["status"] == "killed"
+    assert PPO.load(path / "final_model.zip").num_timesteps == 128
+
+
+def test_the_last_part_of_an_interval_is_logged(run_main):
+    code, _, path = run_main(*PPO_KEYS, "log_every=100")
+    assert code == 0
+    lines = RunDir.open(path).metrics()
+    assert [ln["step"] for ln in lines if "residual/l2" in ln] == [100, 128]
 
 
 def test_a_bug_fails_the_run_and_saves_the_model(run_main, monkeypatch):
