@@ -9,12 +9,12 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from conftest import config_of
 from stable_baselines3 import PPO
 
 from so101rl import checkpoint
 from so101rl.build import build_algo, build_env
 from so101rl.checkpoint import META, POLICY, CheckpointError
-from so101rl.composition import compose
 from so101rl.vec_env import SB3VecEnv
 
 SMALL = {
@@ -25,10 +25,8 @@ SMALL = {
 
 
 def learner(algo="ppo", *typed, seed=0):
-    cfg = compose(
-        [f"algo={algo}", "n_threads=1", *SMALL[algo], f"seed={seed}",
-         "residual.zero_init=false", *typed]
-    )  # fmt: skip
+    always = ["n_threads=1", "residual.zero_init=false", f"seed={seed}"]
+    cfg = config_of(f"algo={algo}", *SMALL[algo], *always, *typed)
     return build_algo(cfg, SB3VecEnv(build_env(cfg, 2), [0, 1]))
 
 

@@ -129,6 +129,14 @@ def test_what_is_left_composes(typed):
     compose([typed])
 
 
+def test_a_servo_that_is_not_there_is_answered_with_those_that_are():
+    with pytest.raises(So101Error, match="bam_12v, bam_7v4, official"):
+        compose(["hardware.actuator=bam"])
+    assert "official, bam_7v4, bam_12v" in str(
+        error_of("hardware.actuator=bam", "base_policy=zero")
+    )
+
+
 MISTAKES = {
     "env.act_scale=0": "env.act_scale=0",
     "env.leash=-1": "env.leash=-1",
@@ -151,7 +159,6 @@ MISTAKES = {
     "+env.observation.depth=1": "env.observation.depth",
     "env.observation.qpos=0": "env.observation.qpos=0",
     "env.observation.object_pose=[1,1]": "env.observation.object_pose",
-    "hardware.actuator=bam": "bam_12v, bam_7v4, official",
     "hardware.presets.bam_12v.kp=-1": "kp=-1",
     "hardware.max_delay=-1": "hardware.max_delay",
     "hardware.max_speed=0": "hardware.max_speed",

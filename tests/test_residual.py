@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import make_env
+from conftest import config_of, make_env
 
 from so101rl import robot
 from so101rl.base_policies.base import BadBasePolicyError, BasePolicy
 from so101rl.build import build_algo, build_env
-from so101rl.composition import compose
 from so101rl.errors import ConfigError
 from so101rl.residual import Alpha, ResidualEnv
 from so101rl.vec_env import SB3VecEnv
@@ -117,7 +116,7 @@ def test_the_command_is_base_plus_alpha_times_residual(typed):
     env = make_env(f"residual.alpha={typed}", "randomization=none", n=1)
     env.reset(seed=0)
     env.progress(10)
-    alpha = Alpha(compose([f"residual.alpha={typed}"]).residual.alpha).at(10)
+    alpha = Alpha(config_of(f"residual.alpha={typed}").residual.alpha).at(10)
     np.testing.assert_allclose(env.alpha, alpha)
     for action in ACTIONS[:20, :1]:
         base, before = env.base_action.copy(), env.env.target_qpos.copy()
@@ -235,7 +234,7 @@ SMALL = {
 
 
 def learner(algo, *typed):
-    cfg = compose([f"algo={algo}", "n_threads=1", *SMALL[algo], *typed])
+    cfg = config_of(f"algo={algo}", "n_threads=1", *SMALL[algo], *typed)
     return build_algo(cfg, SB3VecEnv(build_env(cfg, 2), [0, 1]))
 
 
@@ -281,7 +280,7 @@ def test_plain_rl_keeps_the_stock_start(algo):
     from hydra.utils import get_class
 
     model = learner(algo, "base_policy=zero", "seed=3")
-    cfg = compose([f"algo={algo}", *SMALL[algo], "base_policy=zero"]).algo
+    cfg = config_of(f"algo={algo}", *SMALL[algo], "base_policy=zero").algo
     stock = get_class(cfg._target_)(
         "MlpPolicy",
         SB3VecEnv(make_env("base_policy=zero", n=2), [0, 1]),
