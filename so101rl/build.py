@@ -3,17 +3,27 @@
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
 from so101rl.algos.start import set_exploration, start_at_base
+from so101rl.errors import So101Error
 from so101rl.residual import ResidualEnv
 from so101rl.threads import n_threads
 from so101rl.vec_env import SB3VecEnv
 
 NOT_FOR_THE_CLASS = ("total_timesteps",)  # keys of conf/algo that are ours
+
+
+class BadAlgoError(So101Error):
+    """A learner refuses what `conf/algo` or the command line tells it."""
+
+    def __init__(self, target: str, reason: BaseException):
+        """Pass on the learner's own reason."""
+        super().__init__(f"algo: {target} refuses a setting: {reason}")
 
 
 def build_env(cfg: DictConfig, n_envs: int) -> ResidualEnv:
@@ -44,7 +54,12 @@ def build_algo(cfg: DictConfig, env: SB3VecEnv) -> BaseAlgorithm:
     keys = {
         key: value for key, value in cfg.algo.items() if key not in NOT_FOR_THE_CLASS
     }
-    model = instantiate(keys, env=env, seed=cfg.seed, _convert_="all")
+    try:
+        model = instantiate(keys, env=env, seed=cfg.seed, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | AssertionError):
+            raise BadAlgoError(cfg.algo._target_, error.__cause__) from error
+        raise
     model.set_logger(Logger(folder=None, output_formats=[]))
     if cfg.residual.zero_init:
         start_at_base(model)

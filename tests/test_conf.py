@@ -4,10 +4,10 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from conftest import ROOT, make_env
+from conftest import ROOT, config_of, make_env
 from hydra.errors import InstantiationException
 
-from so101rl.build import build_algo, build_env
+from so101rl.build import BadAlgoError, build_algo, build_env
 from so101rl.composition import compose
 from so101rl.config import GROUPS
 from so101rl.envs.paper_push import InfeasibleError
@@ -111,6 +111,21 @@ def test_every_algorithm_builds_from_its_yaml_alone(option):
     action, _ = model.predict(env.reset(), deterministic=True)
     assert action.shape == (2, 6)
     assert cfg.total_timesteps == cfg.algo.total_timesteps
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("algo.n_steps=0", "n_steps"),
+        ("algo.batch_size=1", "batch_size"),
+        ("algo.learning_rate=-1", "learning rate"),
+        ("algo.policy=Mlp", "Policy Mlp unknown"),
+    ],
+)
+def test_what_a_learner_refuses_is_told(typed, message):
+    cfg = config_of("n_threads=1", "algo.batch_size=256", typed)
+    with pytest.raises(BadAlgoError, match=message):
+        build_algo(cfg, SB3VecEnv(build_env(cfg, 2)))
 
 
 @pytest.mark.parametrize("option", options("job"))
