@@ -12,9 +12,11 @@ from typing import Any
 import hydra
 from hydra._internal import hydra as hydra_internal
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -41,10 +43,23 @@ def compose(overrides: Sequence[str] = (), *, conf: Path = CONF) -> DictConfig:
         So101Error: If an override cannot work.
     """
     with (
+        _beside_hydra(),
         checked_loader(),
         hydra.initialize_config_dir(config_dir=str(conf), version_base="1.3"),
     ):
         return hydra.compose("config", overrides=list(overrides))
+
+
+@contextmanager
+def _beside_hydra() -> Iterator[None]:
+    """Let us compose within somebody's Hydra program: Hydra has room for one only."""
+    theirs = Singleton._instances.pop(GlobalHydra, None)
+    try:
+        yield
+    finally:
+        Singleton._instances.pop(GlobalHydra, None)
+        if theirs is not None:
+            Singleton._instances[GlobalHydra] = theirs
 
 
 @contextmanager

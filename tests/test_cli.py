@@ -5,6 +5,8 @@ import time
 
 import pytest
 from conftest import ROOT
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 
 from so101rl.composition import compose
 from so101rl.errors import ConfigError, So101Error, UnknownKeyError
@@ -335,6 +337,20 @@ def test_compose_gives_scripts_the_same_config_and_checks(conf):
     assert (cfg.seed, cfg.total_timesteps) == (3, 500)
     with pytest.raises(UnknownKeyError, match=r"residual\.alpha"):
         compose(["residual.alfa=1"], conf=conf)
+
+
+def test_compose_works_within_a_program_of_hydra(command, job, conf):
+    seen = []
+
+    def compose_again(cfg):
+        seen.append((compose(["seed=3"], conf=conf).seed, HydraConfig.get().job.name))
+        seen.append(GlobalHydra.instance().is_initialized())
+
+    job.job = compose_again
+    assert command().code == 0
+    assert seen == [(3, "main"), True]
+    compose(conf=conf)
+    assert not GlobalHydra.instance().is_initialized()
 
 
 HEAVY = ("torch", "mujoco", "mlflow", "stable_baselines3", "gymnasium", "numpy")
