@@ -139,8 +139,11 @@ class CheckedLoader(ConfigLoaderImpl):
         choices = [_line(item) for item in typed if item not in values]
         base = super().load_configuration(config_name, choices, run_mode)
         run_dir = _typed_run(values) if base.job.get("loads_run") else None
+        anew = {item.key_or_group for item in typed}
         if run_dir is not None:
-            choices += self._choices_of_run(run_dir, typed)
+            if choices:
+                anew |= self._chosen_within(config_name, choices, run_mode)
+            choices += self._choices_of_run(run_dir, anew)
             base = super().load_configuration(config_name, choices, run_mode)
         lines = [_line(item) for item in values]
         if run_mode == RunMode.RUN:  # a sweep's jobs are checked one by one
@@ -153,28 +156,42 @@ class CheckedLoader(ConfigLoaderImpl):
         ]
         if run_mode == RunMode.RUN:
             if run_dir is not None:
-                self._restore(cfg, run_dir, typed, lines)
+                self._restore(cfg, run_dir, anew, lines)
             config.validate(cfg)
         return cfg
 
-    def _choices_of_run(self, run_dir: Path, typed: list[Override]) -> list[str]:
-        """Return the run's group choices as overrides, but for those typed anew."""
-        groups = {item.key_or_group for item in typed}
-        if "experiment" in groups:
+    def _chosen_within(
+        self, config_name: str, choices: list[str], run_mode: RunMode
+    ) -> set[str]:
+        """Return the groups that the typed options choose in their turn."""
+
+        def within(lines: list[str]) -> set[tuple[str, str | None]]:
+            found = self.compute_defaults_list(config_name, lines, run_mode).overrides
+            return {
+                (group, origin.containing_config_path)
+                for group, origin in found.override_metadata.items()
+                if not origin.external_override
+            }
+
+        return {group for group, _ in within(choices) - within([])}
+
+    def _choices_of_run(self, run_dir: Path, anew: set[str]) -> list[str]:
+        """Return the run's group choices as overrides, but for those made anew."""
+        if "experiment" in anew:
             expected = "to be left out next to run=, which brings all of its config"
             raise ConfigError("experiment", got="(typed)", expected=expected)
         return [
             f"{group}={names[0]}" if len(names) == 1 else f"{group}=[{','.join(names)}]"
             for group, names in saved_run.choices(run_dir).items()
-            if not groups & {group, group.split("/")[0]}
+            if not anew & {group, group.split("/")[0]}
             and set(names) <= set(self.get_group_options(group))
         ]
 
     def _restore(
-        self, cfg: DictConfig, run_dir: Path, typed: list[Override], lines: list[str]
+        self, cfg: DictConfig, run_dir: Path, anew: set[str], lines: list[str]
     ) -> None:
         """Put the run's values in, then what was typed on top, once more."""
-        saved_run.restore(cfg, run_dir, keep={item.key_or_group for item in typed})
+        saved_run.restore(cfg, run_dir, keep=anew)
         again = [line for line in lines if not line.startswith("run=")]
         parsed = OverridesParser.create(config_loader=self).parse_overrides(again)
         self._apply_overrides_to_config(parsed, cfg)
