@@ -96,13 +96,18 @@ def load_zip(
     Raises:
         CheckpointError: it is not trusted, missing, damaged, or of other observations.
     """
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint={path}: there is no such file")
+    if path.suffix != ".zip":
+        raise CheckpointError(
+            f"checkpoint={path}: expected an SB3 zip or a folder such as "
+            "RUN_DIR/checkpoints/best"
+        )
     if not trust:
         raise CheckpointError(
             f"checkpoint={path}: an SB3 zip can run code when it is loaded; "
             "add trust=true if you know where it comes from"
         )
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint={path}: there is no such file")
     try:
         found: Any = get_class(algo)
         model = found.load(path, device="cpu")

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from omegaconf import DictConfig
 from so101rl import checkpoint
 from so101rl.build import build_algo, build_env
 from so101rl.figures import figure_summary
-from so101rl.render import drawable
+from so101rl.render import SceneRenderer, drawable
 from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds
@@ -43,7 +44,6 @@ class Episode:
     failure: str
     qpos: np.ndarray
     distance_m: np.ndarray
-    inside: np.ndarray
 
 
 def run_episodes(env: ResidualEnv, act: Act, seeds: Sequence[int]) -> list[Episode]:
@@ -65,15 +65,15 @@ def run_episodes(env: ResidualEnv, act: Act, seeds: Sequence[int]) -> list[Episo
 
 def _run_batch(env: ResidualEnv, act: Act, seeds: list[int]) -> list[Episode]:
     n, world = env.num_envs, drawable(env.env.hardware)
+    env.env.autoreset = False  # a solved state stays to be seen
     obs, _ = env.reset(seed=seeds)
     episodes: list[Episode | None] = [None] * n
     total, size = np.zeros(n), np.zeros(n)
-    track: dict[str, list[np.ndarray]] = {"qpos": [], "distance_m": [], "inside": []}
+    track: dict[str, list[np.ndarray]] = {"qpos": [], "distance_m": []}
     while any(episode is None for episode in episodes):
-        track["qpos"].append(world.qpos.copy())
         obs, reward, terminated, truncated, info = env.step(act(obs))
+        track["qpos"].append(world.qpos.copy())
         track["distance_m"].append(info["distance_m"])
-        track["inside"].append(info["inside"])
         total += reward
         size += info["residual_l2"]
         for i in np.flatnonzero(terminated | truncated):
@@ -142,13 +142,19 @@ def summary(episodes: Sequence[Episode], hz: int, root: int) -> dict[str, Any]:
 
 
 def evaluate_policies(
-    cfg: DictConfig, run: RunDir, policies: dict[str, Act], *, step: int
+    cfg: DictConfig,
+    run: RunDir,
+    env: ResidualEnv,
+    policies: dict[str, Act],
+    *,
+    step: int,
 ) -> float:
     """Run every policy on the same held-out episodes and write what came out.
 
     Args:
         cfg: the run's config.
         run: where `evaluation.json`, `episodes.csv`, figures and videos go.
+        env: see `evaluation_env`; closed at the end.
         policies: residuals by policy name; all play the same episodes.
         step: env step that the policies stem from; a schedule of alpha stands there.
 
@@ -156,7 +162,6 @@ def evaluate_policies(
         The last policy's success rate.
     """
     n = cfg.evaluation.n_episodes
-    env = build_env(cfg, min(n, LARGEST_BATCH))
     env.progress(step)
     seeds = episode_seeds(cfg.seed, "report", n)
     hz = env.env.control_hz
@@ -164,7 +169,15 @@ def evaluate_policies(
     scores = {
         name: summary(episodes, hz, cfg.seed) for name, episodes in played.items()
     }
-    run.write_evaluation({"policies": scores, "env": _choice(run), "n_episodes": n})
+    run.write_evaluation(
+        {
+            "policies": scores,
+            "env": _choice(run),
+            "n_episodes": n,
+            "policy_step": step,
+            "alpha": env.alpha.tolist(),
+        }
+    )
     run.write_episodes(
         [row for name, eps in played.items() for row in rows(name, eps, hz)]
     )
@@ -242,12 +255,13 @@ def evaluate(cfg: DictConfig) -> float:
     path = Path(call.runtime.output_dir)
     if cfg.run is not None:
         path = _next_evaluation(Path(cfg.run))
+    env = evaluation_env(cfg)
+    mirror = make_mirror(cfg.tracking)
     run = RunDir.create(
         path, cfg=cfg, command=shlex.join(sys.argv), groups=call.runtime.choices
     )
-    mirror = make_mirror(cfg.tracking)
     with mirror.follow(run), run.lifecycle():
-        success = evaluate_policies(cfg, run, policies, step=step)
+        success = evaluate_policies(cfg, run, env, policies, step=step)
     print(f"results: {run.path}")
     return success
 
@@ -255,6 +269,21 @@ def evaluate(cfg: DictConfig) -> float:
 def base_act(obs: np.ndarray) -> np.ndarray:
     """The base policy alone: no residual."""
     return np.zeros((len(obs), 6))
+
+
+def evaluation_env(cfg: DictConfig) -> ResidualEnv:
+    """The batch for held-out episodes.
+
+    Raises:
+        NoGraphicsError: a video is wanted and nothing here can draw one. Better now
+            than after the training.
+    """
+    env = build_env(cfg, min(cfg.evaluation.n_episodes, LARGEST_BATCH))
+    if cfg.evaluation.video:
+        model = drawable(env.env.hardware).drawn_model
+        with SceneRenderer(model=model, width=16, height=16):
+            pass
+    return env
 
 
 def model_act(model: Any) -> Act:
@@ -287,6 +316,11 @@ def learned(cfg: DictConfig) -> tuple[Act, int]:
 
 def _next_evaluation(run: Path) -> Path:
     """`evaluations/1`, `2`, ...: the run's own results are never overwritten."""
-    folder = run / "evaluations"
-    done = [int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()]
-    return folder / str(max(done, default=0) + 1)
+    for number in count(1):
+        path = run / "evaluations" / str(number)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("there is always a next number")

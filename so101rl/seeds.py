@@ -20,3 +20,8 @@ def episode_seeds(root: int, role: str, n: int, first: int = 0) -> list[int]:
         raise ValueError(f"a role has {MAX_EPISODES} episodes, asked for {first + n}")
     start = (ROLES.index(role) + 1 << _ROLE_BITS) + (root << _ROOT_BITS) + first
     return list(range(start, start + n))
+
+
+def first_seeds(root: int) -> dict[str, int]:
+    """The first seed of every role."""
+    return {role: episode_seeds(root, role, 1)[0] for role in ROLES}

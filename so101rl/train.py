@@ -17,9 +17,14 @@ from so101rl.callbacks import (
     SelectBest,
     ShowProgress,
 )
-from so101rl.evaluate import base_act, evaluate_policies, model_act
+from so101rl.evaluate import (
+    base_act,
+    evaluate_policies,
+    evaluation_env,
+    model_act,
+)
 from so101rl.rundir import RunDir
-from so101rl.seeds import episode_seeds
+from so101rl.seeds import episode_seeds, first_seeds
 from so101rl.tracking import make_mirror
 from so101rl.tracking.base import Mirror
 from so101rl.vec_env import SB3VecEnv
@@ -34,57 +39,65 @@ def train(cfg: DictConfig) -> float:
         The residual's success rate on the held-out episodes.
     """
     call = HydraConfig.get()
+    # What cannot work is refused here, before there is a run.
+    learner, held_out = Learner(cfg), evaluation_env(cfg)
+    mirror = make_mirror(cfg.tracking)
     run = RunDir.create(
         Path(call.runtime.output_dir),
         cfg=cfg,
         command=shlex.join(sys.argv),
         groups=call.runtime.choices,
+        seeds={f"{role}_first": first for role, first in first_seeds(cfg.seed).items()},
     )
-    mirror = make_mirror(cfg.tracking)
     with mirror.follow(run), run.lifecycle():
         print(f"run: {run.path}", flush=True)
-        model, step = learn(cfg, run, mirror)
-        policies = {"base": base_act, "residual": model_act(model)}
-        success = evaluate_policies(cfg, run, policies, step=step)
+        step = learner.learn(run, mirror)
+        policies = {"base": base_act, "residual": model_act(learner.model)}
+        success = evaluate_policies(cfg, run, held_out, policies, step=step)
     print(f"results: {run.path}")
     return success
 
 
-def learn(cfg: DictConfig, run: RunDir, mirror: Mirror) -> tuple[BaseAlgorithm, int]:
-    """Train a residual.
+class Learner:
+    """Everything that a training needs besides the run directory it writes to.
 
-    Returns:
-        Its best policy, judged by the `select` episodes, and that policy's env step.
+    Attributes:
+        model: the algorithm; after `learn`, with its best policy.
     """
-    seeds = {
-        role: episode_seeds(cfg.seed, role, n)
-        for role, n in (
-            ("train", cfg.n_envs),
-            ("select", cfg.evaluation.select_episodes),
-        )
-    }
-    env = build_env(cfg, cfg.n_envs)
-    judge = build_env(cfg, cfg.evaluation.select_episodes)
-    vec_env = SB3VecEnv(env, seeds["train"])
-    model = build_algo(cfg, vec_env)
-    log = Log(run, mirror, env, vec_env.books, cfg.log_every)
-    select = SelectBest(run, judge, seeds["select"], cfg.evaluation.every)
-    folder = run.path / "checkpoints"
-    save = SaveCheckpoints(folder, cfg.checkpoint_every, cfg.keep_checkpoints)
-    show = ShowProgress(cfg.total_timesteps, log, select)
-    callbacks = [FollowAlpha(env), log, save, select, show]
-    try:
-        model.learn(cfg.total_timesteps, callback=callbacks, log_interval=NEVER)
-    except BaseException:
-        # Whatever stopped it, Ctrl+C above all: what was learned is not lost.
-        checkpoint.export_zip(model, run.path / "interrupted_model.zip")
-        raise
-    finally:
-        show.stop()
-    checkpoint.save(model, folder / "final", step=model.num_timesteps)
-    checkpoint.export_zip(model, run.path / "final_model.zip")
-    select.fire()
-    step = checkpoint.load(model, folder / "best")
-    env.close()
-    judge.close()
-    return model, step
+
+    def __init__(self, cfg: DictConfig):
+        self._cfg = cfg
+        seeds = episode_seeds(cfg.seed, "train", cfg.n_envs)
+        self._env = build_env(cfg, cfg.n_envs)
+        self._judge = build_env(cfg, cfg.evaluation.select_episodes)
+        self._vec_env = SB3VecEnv(self._env, seeds)
+        self.model: BaseAlgorithm = build_algo(cfg, self._vec_env)
+
+    def learn(self, run: RunDir, mirror: Mirror) -> int:
+        """Train, and bring the policy back that the `select` episodes judged best.
+
+        Returns:
+            That policy's env step.
+        """
+        cfg, model, folder = self._cfg, self.model, run.path / "checkpoints"
+        chosen = episode_seeds(cfg.seed, "select", cfg.evaluation.select_episodes)
+        log = Log(run, mirror, self._env, self._vec_env.books, cfg.log_every)
+        select = SelectBest(run, self._judge, chosen, cfg.evaluation.every)
+        save = SaveCheckpoints(folder, cfg.checkpoint_every, cfg.keep_checkpoints)
+        show = ShowProgress(cfg.total_timesteps, log, select)
+        callbacks = [FollowAlpha(self._env), log, save, select, show]
+        try:
+            model.learn(cfg.total_timesteps, callback=callbacks, log_interval=NEVER)
+        except BaseException:
+            # Whatever stopped it, Ctrl+C above all: what was learned is not lost.
+            checkpoint.save(model, folder / "interrupted", step=model.num_timesteps)
+            checkpoint.export_zip(model, run.path / "interrupted_model.zip")
+            raise
+        finally:
+            show.stop()
+        checkpoint.save(model, folder / "final", step=model.num_timesteps)
+        checkpoint.export_zip(model, run.path / "final_model.zip")
+        select.fire()
+        self._env.close()
+        self._judge.close()
+        return checkpoint.load(model, folder / "best")

@@ -13,7 +13,7 @@ import numpy as np
 
 from so101rl import robot
 from so101rl.base_policies.base import BasePolicy
-from so101rl.errors import ConfigError
+from so101rl.errors import check_positive
 from so101rl.kinematics import Kinematics, ToolState, damped_least_squares
 
 ARM = slice(0, robot.ARM_JOINTS)
@@ -71,11 +71,24 @@ class Jacobian(BasePolicy):
         n_envs: int,
         n_threads: int,
     ):
-        for name, value in (("act_scale", act_scale), ("stiffness", stiffness)):
-            if value <= 0:
-                raise ConfigError(
-                    f"base_policy.{name}", got=value, expected="a number > 0"
-                )
+        gains = {
+            "act_scale": act_scale,
+            "stiffness": stiffness,
+            "kp_xyz": kp_xyz,
+            "kp_ori": kp_ori,
+            "kp_press": kp_press,
+            "max_step": max_step,
+            "max_turn": max_turn,
+            "hover": hover,
+            "above": above,
+            "touch": touch,
+            "press": press,
+            "damping": damping,
+            "lever": lever,
+            "position_tolerance": position_tolerance,
+            "yaw_tolerance": yaw_tolerance,
+        }
+        check_positive({f"base_policy.{name}": gains[name] for name in gains})
         self._act_scale, self._stiffness = act_scale, stiffness
         self._kp_xyz, self._kp_ori = kp_xyz, kp_ori
         self._max_step, self._max_turn = max_step, max_turn

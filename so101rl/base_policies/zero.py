@@ -1,7 +1,6 @@
 """The base policy of plain reinforcement learning."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -13,11 +12,12 @@ class Zero(BasePolicy):
     """Proposes not to move the joint targets.
 
     Args:
-        **batch: `n_envs` and `n_threads`, which it does not need.
+        n_envs: largest batch it is asked about.
+        n_threads: unused.
     """
 
-    def __init__(self, **batch: Any):
-        del batch
+    def __init__(self, *, n_envs: int, n_threads: int):
+        del n_envs, n_threads
 
     def act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
         del obs

@@ -119,10 +119,13 @@ class PaperPush(TaskEnv):
 
     def failure_class(self) -> np.ndarray:
         distance = self.distance()
-        yaw_is_wrong = (distance < self._near) & (self._potential["outside"] > 0)
+        # Would it fit at this yaw if it lay in the middle?
+        centred = self.true_pose.copy()
+        centred[:, :2] = self.scene.square_centre
+        fits = self.outside(self.corners(centred)) <= 0
         choices = {
             "never_touched": self._travel < TOUCHED,
-            "wrong_yaw": yaw_is_wrong,
+            "wrong_yaw": (distance < self._near) & ~fits,
             "overshot": distance > self._closest + self._near,
             "jammed": self._still >= self._stuck_steps,
         }
