@@ -139,7 +139,7 @@ class CheckedLoader(ConfigLoaderImpl):
         choices = [_line(item) for item in typed if item not in values]
         base = super().load_configuration(config_name, choices, run_mode)
         run_dir = _typed_run(values) if base.job.get("loads_run") else None
-        anew = {item.key_or_group for item in typed}
+        anew = {item.key_or_group for item in typed if item not in values}
         if run_dir is not None:
             if choices:
                 anew |= self._chosen_within(config_name, choices, run_mode)
@@ -156,7 +156,9 @@ class CheckedLoader(ConfigLoaderImpl):
         ]
         if run_mode == RunMode.RUN:
             if run_dir is not None:
-                self._restore(cfg, run_dir, anew, lines)
+                moved = [item.key_or_group for item in values]
+                saved_run.restore(cfg, run_dir, keep=anew, typed=moved)
+                self._apply_once_more(lines, cfg)
             config.validate(cfg)
         return cfg
 
@@ -187,11 +189,8 @@ class CheckedLoader(ConfigLoaderImpl):
             and set(names) <= set(self.get_group_options(group))
         ]
 
-    def _restore(
-        self, cfg: DictConfig, run_dir: Path, anew: set[str], lines: list[str]
-    ) -> None:
-        """Put the run's values in, then what was typed on top, once more."""
-        saved_run.restore(cfg, run_dir, keep=anew)
+    def _apply_once_more(self, lines: list[str], cfg: DictConfig) -> None:
+        """Put what was typed on top of what came from a run."""
         again = [line for line in lines if not line.startswith("run=")]
         parsed = OverridesParser.create(config_loader=self).parse_overrides(again)
         self._apply_overrides_to_config(parsed, cfg)

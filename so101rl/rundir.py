@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 RUN, CONFIG = "run.json", ".hydra/config.yaml"
+REFERENCES = ".hydra/references.yaml"  # the keys of CONFIG that followed another key
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 EVALUATION, EPISODES = "evaluation.json", "episodes.csv"
 STATUSES = ("running", "finished", "failed", "killed")
@@ -101,12 +102,15 @@ class RunDir:
 
         Args:
             path: the run directory; may exist, but must not hold a run already.
-            cfg: the whole config, `seed` included; stored with everything resolved.
+            cfg: the whole config, `seed` included; stored with everything resolved,
+                and beside it which of its keys followed another.
             command: the command line, as typed.
             groups: chosen option per config group (Hydra's `runtime.choices`).
             seeds: further seeds by role; the root seed is always recorded.
         """
         from omegaconf import OmegaConf
+
+        from so101rl.saved_run import references
 
         root = Path(path).absolute()
         if (root / RUN).exists():
@@ -119,6 +123,8 @@ class RunDir:
         run = cls(root, _first_info(command, chosen, cfg["seed"], seeds or {}))
         config = cfg if OmegaConf.is_config(cfg) else OmegaConf.create(dict(cfg))
         write_atomic(run.file(CONFIG), OmegaConf.to_yaml(config, resolve=True))
+        followers = references(OmegaConf.to_container(config))  # type: ignore
+        write_atomic(run.file(REFERENCES), OmegaConf.to_yaml(followers))
         run._save()
         return run
 

@@ -1,7 +1,8 @@
 """`run=`: a finished run's own config, changed only by the keys that were typed."""
 
 import os
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from so101rl.errors import RunNotFoundError
 OUTPUT_ROOTS = ("outputs", "multirun")
 CONFIG_FILE = Path(".hydra") / "config.yaml"
 HYDRA_FILE = Path(".hydra") / "hydra.yaml"
+REFERENCES_FILE = Path(".hydra") / "references.yaml"
 # keys that say what to do now, not what the run was
 _OF_THE_CALL = ("job", "run", "checkpoint", "trust")
+_REFERENCE = re.compile(r"\$\{[\w.${}]+\}")
 # a run directory may come from somebody else: its config may name only these packages
 _TRUSTED = (
     "so101rl.",
@@ -67,7 +70,9 @@ def choices(run_dir: Path) -> dict[str, list[str]]:
     }
 
 
-def restore(cfg: DictConfig, run_dir: Path, *, keep: Collection[str]) -> None:
+def restore(
+    cfg: DictConfig, run_dir: Path, *, keep: Collection[str], typed: Collection[str]
+) -> None:
     """Replace the values of a freshly composed config by those of a run, in place.
 
     Args:
@@ -75,6 +80,7 @@ def restore(cfg: DictConfig, run_dir: Path, *, keep: Collection[str]) -> None:
         run_dir: The run.
         keep: Groups (`env`, `env/observation`) chosen on the command line: they stay as
             composed.
+        typed: Keys typed on the command line; what follows them has to follow.
 
     Raises:
         RunNotFoundError: If the run's config cannot be read by this version.
@@ -85,22 +91,13 @@ def restore(cfg: DictConfig, run_dir: Path, *, keep: Collection[str]) -> None:
     _check_targets(values, str(run_dir))
     inner = [group.replace("/", ".") for group in keep if "/" in group]
     fresh = {path: OmegaConf.select(cfg, path) for path in inner}
+    now = references(_plain(cfg))
     for key, value in ((str(name), value) for name, value in values.items()):
-        if key in _OF_THE_CALL or key in keep:
-            continue
-        if key not in cfg:
-            reason = f"written by another version: this one has no key '{key}'"
-            raise RunNotFoundError(str(run_dir), reason=reason)
-        try:
-            if key in GROUPS:
-                cfg[key] = value
-            else:
-                OmegaConf.update(cfg, key, value, merge=True)
-        except OmegaConfBaseException as error:
-            reason = (
-                f"its {key} does not fit this version ({str(error).splitlines()[0]})"
-            )
-            raise RunNotFoundError(str(run_dir), reason=reason) from error
+        if key not in _OF_THE_CALL and key not in keep:
+            _put(cfg, key, value, run_dir)
+    for key, reference in _references_of(run_dir, now, cfg, typed).items():
+        if key.partition(".")[0] not in {*_OF_THE_CALL, *keep}:
+            _put(cfg, key, reference, run_dir)
     for path, node in fresh.items():
         OmegaConf.update(cfg, path, node, merge=False)
     cfg.run = str(run_dir)
@@ -108,6 +105,78 @@ def restore(cfg: DictConfig, run_dir: Path, *, keep: Collection[str]) -> None:
         # The job writes into the run, if anywhere: Hydra makes no directory of its own.
         cfg.hydra.run.dir = "."
         cfg.hydra.output_subdir = None
+
+
+def references(node: Mapping[Any, Any], parent: str = "") -> dict[str, str]:
+    """Find the keys that follow another key.
+
+    Args:
+        node: Config as plain Python, unresolved.
+        parent: Dotted key of `node`, with a dot behind; empty for the root.
+
+    Returns:
+        `{"base_policy.act_scale": "${env.act_scale}", ...}`.
+    """
+    found: dict[str, str] = {}
+    for name, value in node.items():
+        if not re.fullmatch(r"[a-z]\w*", str(name)):
+            continue  # `_target_` above all: what a run calls is not up for reference
+        if isinstance(value, Mapping):
+            found |= references(value, f"{parent}{name}.")
+        elif isinstance(value, str) and _REFERENCE.fullmatch(value):
+            found[f"{parent}{name}"] = value
+    return found
+
+
+def _references_of(
+    run_dir: Path, now: dict[str, str], cfg: DictConfig, typed: Collection[str]
+) -> dict[str, str]:
+    """Return the run's references by key, which its resolved config no longer has.
+
+    A run of before they were kept is refused if a typed key has followers `now`.
+    """
+    if (run_dir / REFERENCES_FILE).is_file():
+        saved = _plain(_load(run_dir, REFERENCES_FILE))
+        for key, value in saved.items():
+            if not references({key.rpartition(".")[2]: value}):
+                reason = f"{REFERENCES_FILE}: {key} is no reference"
+                raise RunNotFoundError(str(run_dir), reason=reason)
+        return saved
+    kept = references(_plain(cfg))
+    for key, reference in now.items():
+        for moved in typed:
+            if key not in kept and _names(reference, moved):
+                reason = f"too old to say whether {key} follows {moved}; type both"
+                raise RunNotFoundError(str(run_dir), reason=reason)
+    return {}
+
+
+def _names(reference: str, key: str) -> bool:
+    """Tell whether a reference leads to a key, into it, or to what it is part of."""
+    targets = [text.strip(".") for text in re.findall(r"[\w.]+", reference)]
+    return any(
+        f"{target}.".startswith(f"{key}.") or f"{key}.".startswith(f"{target}.")
+        for target in targets
+    )
+
+
+def _put(cfg: DictConfig, key: str, value: Any, run_dir: Path) -> None:
+    """Set one key to the run's value; a group's node is replaced as a whole."""
+    if key.partition(".")[0] not in cfg:
+        reason = f"written by another version: this one has no key '{key}'"
+        raise RunNotFoundError(str(run_dir), reason=reason)
+    try:
+        OmegaConf.update(cfg, key, value, merge=key not in GROUPS)
+    except OmegaConfBaseException as error:
+        reason = f"its {key} does not fit this version ({str(error).splitlines()[0]})"
+        raise RunNotFoundError(str(run_dir), reason=reason) from error
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return a config as plain Python, `hydra` left out, references as written."""
+    values = OmegaConf.to_container(cfg)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items() if key != "hydra"}
 
 
 def _runs_below(root: Path) -> Iterator[Path]:

@@ -1,7 +1,12 @@
 """`run=` brings a run's config back; what is typed anew moves what depends on it."""
 
+import os
+
 import pytest
 from test_cli import finished_run
+
+from so101rl import saved_run
+from so101rl.rundir import RunDir
 
 HARD = """# @package _global_
 defaults:
@@ -44,3 +49,90 @@ def test_typed_options_bring_their_choices_in_a_sweep_too(command, hard):
     run = finished_run(command)
     answer = command("-m", "job=evaluate", f"run={run}", "env=hard,paper_push")
     assert [cfg.randomization.get("spread") for cfg in answer.cfgs] == [2, None]
+
+
+FOLLOWER = "_target_: so101rl.fake.Zero\nscale: ${env.act_scale}\nsize: 2\n"
+
+
+@pytest.fixture
+def follower(conf, command):
+    """Train with a base policy that follows the env, and keep the run as train does."""
+    (conf / "base_policy/follower.yaml").write_text(FOLLOWER)
+
+    def train(*typed):
+        run = finished_run(command, "base_policy=follower", *typed)
+        (cfg,) = command("base_policy=follower", *typed).cfgs
+        os.remove(f"{run}/run.json")
+        RunDir.create(run, cfg=cfg, command="main.py")
+        return run
+
+    return train
+
+
+def scales(answer):
+    assert answer.code == 0, answer.err
+    (cfg,) = answer.cfgs
+    return cfg.env.act_scale, cfg.base_policy.scale
+
+
+def test_what_follows_a_typed_key_follows_it_in_a_run_too(command, follower):
+    run = follower("env.act_scale=0.1")
+    ask = ["job=evaluate", f"run={run}"]
+    assert scales(command(*ask)) == (0.1, 0.1)
+    assert scales(command(*ask, "env.act_scale=0.2")) == (0.2, 0.2)
+    typed = ["env.act_scale=0.2", "base_policy.scale=0.3"]
+    assert scales(command(*ask, *typed)) == (0.2, 0.3)
+    assert scales(command(*ask, "env=paper_push")) == (0.05, 0.05)
+    (cfg,) = command(*ask, "algo.total_timesteps=7").cfgs
+    assert cfg.total_timesteps == 7
+
+
+def test_what_a_run_typed_itself_follows_nothing(command, follower):
+    run = follower("base_policy.scale=0.3", "total_timesteps=9")
+    ask = ["job=evaluate", f"run={run}"]
+    assert scales(command(*ask, "env.act_scale=0.2")) == (0.2, 0.3)
+    (cfg,) = command(*ask, "algo.total_timesteps=7").cfgs
+    assert cfg.total_timesteps == 9
+
+
+def test_a_run_that_did_not_keep_its_references_asks_for_both_keys(command, follower):
+    run = follower("env.act_scale=0.1")
+    os.remove(f"{run}/.hydra/references.yaml")
+    ask = ["job=evaluate", f"run={run}"]
+    assert scales(command(*ask)) == (0.1, 0.1)
+    answer = command(*ask, "env.act_scale=0.2")
+    assert answer.code == 2
+    assert "base_policy.scale follows env.act_scale; type both" in answer.err
+    typed = ["env.act_scale=0.2", "base_policy.scale=0.3"]
+    assert scales(command(*ask, *typed)) == (0.2, 0.3)
+    assert scales(command(*ask, "env.horizon=3")) == (0.1, 0.1)
+
+
+def test_references_may_lead_through_others():
+    node = {
+        "a": {"b": "${c.${d.e}.f}", "_target_": "${c.x}", "g": "${oc.env:HOME}"},
+        "h": "text ${c}",
+    }
+    found = saved_run.references(node)
+    assert found == {"a.b": "${c.${d.e}.f}"}
+    for key in ("d.e", "d", "c.k.f", "c"):
+        assert saved_run._names(found["a.b"], key)
+    assert not saved_run._names(found["a.b"], "cc.k")
+
+
+@pytest.mark.parametrize(
+    "line", ["env._target_: ${algo.x}", "env.act_scale: ${oc.env:HOME}", "seed: 1"]
+)
+def test_only_references_are_taken_as_such(command, follower, line):
+    run = follower()
+    with open(f"{run}/.hydra/references.yaml", "w") as file:
+        file.write(f"{line}\n")
+    answer = command("job=evaluate", f"run={run}")
+    assert (answer.code, answer.cfgs) == (2, [])
+    assert f"{line.split(':')[0]} is no reference" in answer.err
+
+
+def test_a_typed_mapping_changes_only_the_keys_in_it(command):
+    run = finished_run(command, "residual.penalty=0.5")
+    (cfg,) = command("job=evaluate", f"run={run}", "residual={alpha:0.25}").cfgs
+    assert (cfg.residual.alpha, cfg.residual.penalty) == (0.25, 0.5)
