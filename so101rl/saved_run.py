@@ -20,14 +20,13 @@ REFERENCES_FILE = Path(".hydra") / "references.yaml"
 # keys that say what to do now, not what the run was
 _OF_THE_CALL = ("job", "run", "checkpoint", "trust")
 _REFERENCE = re.compile(r"\$\{[\w.${}]+\}")
-# a run directory may come from somebody else: its config may name only these packages
-_TRUSTED = (
-    "so101rl.",
-    "stable_baselines3.",
-    "sb3_contrib.",
-    "torch.nn.",
-    "torch.optim.",
+# A run directory may come from somebody else, so its config may name only classes: ours
+# and these. Not by any path: through modules, `so101rl.doctor.subprocess.Popen` is one.
+_LIBRARIES = re.compile(
+    r"(stable_baselines3(\.common\.noise)?|sb3_contrib|torch\.nn|torch\.optim)\.[A-Z]\w*"
 )
+_OURS = re.compile(r"so101rl\.(?P<module>\w+(\.\w+)*)\.(?P<name>[A-Z]\w*)")
+PACKAGE = Path(__file__).resolve().parent
 
 
 def find_run(run: str) -> Path:
@@ -88,7 +87,9 @@ def restore(
     saved = _load(run_dir, CONFIG_FILE)
     values = OmegaConf.to_container(saved)  # as written: references stay references
     assert isinstance(values, dict)
-    _check_targets(values, str(run_dir))
+    _check_foreign(
+        {key: values[key] for key in values if key not in _OF_THE_CALL}, str(run_dir)
+    )
     inner = [group.replace("/", ".") for group in keep if "/" in group]
     fresh = {path: OmegaConf.select(cfg, path) for path in inner}
     now = references(_plain(cfg))
@@ -202,11 +203,26 @@ def _load(run_dir: Path, name: Path) -> DictConfig:
     return cfg
 
 
-def _check_targets(node: dict[Any, Any] | list[Any], run: str) -> None:
-    """Refuse a run whose config would call something foreign when it is built."""
+def _check_foreign(node: dict[Any, Any] | list[Any], run: str) -> None:
+    """Refuse a run whose config would call or ask for something foreign."""
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in items:
-        if key == "_target_" and not str(value).startswith(_TRUSTED):
+        if key == "_target_" and not _is_known_class(value):
             raise RunNotFoundError(run, reason=f"its config would call {value}")
+        if isinstance(value, str) and "${" in value and ":" in value:
+            raise RunNotFoundError(run, reason=f"its config would look up {value}")
         if isinstance(value, dict | list):
-            _check_targets(value, run)
+            _check_foreign(value, run)
+
+
+def _is_known_class(target: object) -> bool:
+    """Tell whether `target` is a class that is ours or a library's, by text alone."""
+    if not isinstance(target, str):
+        return False
+    ours = _OURS.fullmatch(target)
+    if ours is None:
+        return _LIBRARIES.fullmatch(target) is not None
+    file = PACKAGE.joinpath(*ours["module"].split(".")).with_suffix(".py")
+    return file.is_file() and bool(
+        re.search(rf"^class {ours['name']}\b", file.read_text("utf-8"), re.MULTILINE)
+    )

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 import main
+from so101rl import saved_run
 from so101rl.cli import guarded
 from so101rl.composition import compose
 from so101rl.config import GROUPS
@@ -99,8 +101,13 @@ def conf(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def job(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """A stand-in for every job: it keeps the configs it gets in `cfgs`."""
+    classes = re.findall(r"so101rl\.fake\.([A-Z]\w*)", str(TINY))
+    (tmp_path / "package").mkdir()
+    text = "".join(f"class {name}:\n" for name in classes)
+    (tmp_path / "package/fake.py").write_text(text)
+    monkeypatch.setattr(saved_run, "PACKAGE", tmp_path / "package")
     module = ModuleType("so101rl.fake")
     module.cfgs = []
     module.job = module.cfgs.append

@@ -1,11 +1,16 @@
 """`run=` brings a run's config back; what is typed anew moves what depends on it."""
 
 import os
+import re
 
 import pytest
+import yaml
+from conftest import ROOT
 from test_cli import finished_run
 
 from so101rl import saved_run
+from so101rl.composition import compose
+from so101rl.errors import RunNotFoundError
 from so101rl.rundir import RunDir
 
 HARD = """# @package _global_
@@ -136,3 +141,59 @@ def test_a_typed_mapping_changes_only_the_keys_in_it(command):
     run = finished_run(command, "residual.penalty=0.5")
     (cfg,) = command("job=evaluate", f"run={run}", "residual={alpha:0.25}").cfgs
     assert (cfg.residual.alpha, cfg.residual.penalty) == (0.25, 0.5)
+
+
+def targets(node):
+    """Yield every `_target_` in plain Python made of yaml."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in items:
+        if key == "_target_":
+            yield value
+        elif isinstance(value, dict | list):
+            yield from targets(value)
+
+
+def test_every_class_that_our_own_yaml_names_is_known():
+    files = [
+        path for path in (ROOT / "conf").rglob("*.yaml") if "job" not in path.parts
+    ]
+    found = {
+        target for path in files for target in targets(yaml.safe_load(path.read_text()))
+    }
+    assert len(found) > 10
+    assert [name for name in found if not saved_run._is_known_class(name)] == []
+    assert saved_run._is_known_class("torch.nn.ReLU")
+
+
+FOREIGN = [
+    "os.system",
+    "hydra.utils.get_method",
+    "stable_baselines3.common.save_util.load_from_pkl",
+    "stable_baselines3.common.monitor.Monitor",
+    "torch.nn.modules.module.warnings.WarningMessage",
+    "so101rl.doctor.subprocess.Popen",
+    "so101rl.doctor.Path",
+    "so101rl.train.train",
+    "so101rl.../fake.Zero",
+    "so101rl",
+    "${algo.policy}",
+    7,
+]
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_a_foreign_run_may_not_call_what_it_likes(target, tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    inner = {"a": [{"_target_": target, "_args_": ["touch hacked"]}]}
+    text = yaml.safe_dump({"seed": 1, "algo": {"policy_kwargs": inner}})
+    (tmp_path / ".hydra/config.yaml").write_text(text)
+    with pytest.raises(RunNotFoundError, match=f"would call {re.escape(str(target))}"):
+        saved_run.restore(compose(), tmp_path, keep=(), typed=())
+
+
+def test_a_foreign_run_may_not_ask_for_our_environment(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    text = "tracking: {uri: 'http://far/${oc.env:HOME}'}\n"
+    (tmp_path / ".hydra/config.yaml").write_text(text)
+    with pytest.raises(RunNotFoundError, match="would look up http"):
+        saved_run.restore(compose(), tmp_path, keep=(), typed=())
