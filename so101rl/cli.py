@@ -54,6 +54,8 @@ def run_job(cfg: DictConfig) -> float | None:
     in_sweep = call.mode == RunMode.MULTIRUN
     if in_sweep:
         print(f"--- job {call.job.num}: {' '.join(call.overrides.task)}", flush=True)
+    if "run=latest" in call.overrides.task:
+        print(f"run=latest is {cfg.run}", flush=True)
     try:
         return _locate(str(cfg.job._target_))(cfg)
     except Exception as error:

@@ -16,6 +16,7 @@ from so101rl.errors import RunNotFoundError
 OUTPUT_ROOTS = ("outputs", "multirun")
 CONFIG_FILE = Path(".hydra") / "config.yaml"
 HYDRA_FILE = Path(".hydra") / "hydra.yaml"
+BEST = Path("checkpoints") / "best"  # the policy that a run is asked for
 REFERENCES_FILE = Path(".hydra") / "references.yaml"
 # keys that say what to do now, not what the run was
 _OF_THE_CALL = ("job", "run", "checkpoint", "trust")
@@ -33,8 +34,8 @@ def find_run(run: str) -> Path:
     """Return the run directory that `run=` means.
 
     Args:
-        run: A directory, or `latest` for the run started last below `outputs/` and
-            `multirun/` of the working directory.
+        run: A directory, or `latest` for the run started last, of those with a best
+            policy, below `outputs/` and `multirun/` of the working directory.
 
     Raises:
         RunNotFoundError: If there is none.
@@ -42,7 +43,8 @@ def find_run(run: str) -> Path:
     if run == "latest":
         runs = [path for root in OUTPUT_ROOTS for path in _runs_below(Path(root))]
         if not runs:
-            raise RunNotFoundError(run, reason="no run in outputs/ or multirun/ yet")
+            reason = f"no run with {BEST} in outputs/ or multirun/ yet"
+            raise RunNotFoundError(run, reason=reason)
         return max(runs, key=lambda path: (path / CONFIG_FILE).stat().st_mtime_ns)
     path = Path(run)
     if not path.is_dir():
@@ -181,14 +183,14 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _runs_below(root: Path) -> Iterator[Path]:
-    """Yield the run directories below `root`; evaluations of a bare policy are none."""
+    """Yield the runs with a policy below `root`; evaluations are none."""
     for folder, subfolders, files in os.walk(root):
         if "run.json" in files:
             subfolders.clear()
             path = Path(folder)
-            if (path / CONFIG_FILE).is_file() and not _load(path, CONFIG_FILE).job.get(
-                "loads_run"
-            ):
+            if not ((path / BEST).is_dir() and (path / CONFIG_FILE).is_file()):
+                continue
+            if not _load(path, CONFIG_FILE).job.get("loads_run"):
                 yield path
 
 

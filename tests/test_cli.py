@@ -220,12 +220,13 @@ def test_one_failed_job_does_not_stop_a_sweep(command, job):
 
 
 def finished_run(command, *typed):
-    """Run a job and mark its directory as a run, as training does."""
+    """Run a job and leave in its directory what training leaves."""
     known = set(_run_dirs())
     assert command(*typed).code == 0
     (new,) = set(_run_dirs()) - known
     with open(f"{new}/run.json", "w") as file:
         file.write("{}")
+    os.makedirs(f"{new}/checkpoints/best")
     return new
 
 
@@ -264,10 +265,21 @@ def test_a_group_within_a_group_comes_from_the_run_unless_typed(command):
 def test_latest_is_the_run_started_last(command):
     first, second = finished_run(command, "seed=1"), finished_run(command, "seed=2")
     os.utime(f"{first}/.hydra/config.yaml", (1, 1))
-    (cfg,) = command("job=evaluate", "run=latest").cfgs
-    assert (cfg.run, cfg.seed) == (second, 2)
+    answer = command("job=evaluate", "run=latest")
+    assert [(cfg.run, cfg.seed) for cfg in answer.cfgs] == [(second, 2)]
+    assert answer.out == f"run=latest is {second}\n"
     os.utime(f"{second}/.hydra/config.yaml", (0, 0))
     assert command("job=evaluate", "run=latest").cfgs[0].run == first
+
+
+def test_latest_passes_over_runs_without_a_policy(command):
+    first, second = finished_run(command), finished_run(command)
+    os.rmdir(f"{second}/checkpoints/best")
+    assert command("job=evaluate", "run=latest").cfgs[0].run == first
+    os.rmdir(f"{first}/checkpoints/best")
+    answer = command("job=evaluate", "run=latest")
+    assert answer.code == 2
+    assert "no run with checkpoints/best" in answer.err
 
 
 def test_runs_can_be_swept_over(command):
@@ -284,13 +296,13 @@ def test_reading_a_run_makes_no_output_directory(command):
     assert command("job=evaluate", "run=latest").code == 0
     assert sorted(_run_dirs()) == before
     assert not os.path.exists(".hydra")
-    assert sorted(os.listdir(run)) == [".hydra", "run.json"]
+    assert sorted(os.listdir(run)) == [".hydra", "checkpoints", "run.json"]
 
 
 @pytest.mark.parametrize(
     ("run", "reason"),
     [
-        ("latest", "no run in outputs/"),
+        ("latest", "no run with checkpoints/best in outputs/"),
         ("outputs/none", "no such directory"),
         (".", "not a run directory"),
     ],

@@ -154,12 +154,9 @@ def targets(node):
 
 
 def test_every_class_that_our_own_yaml_names_is_known():
-    files = [
-        path for path in (ROOT / "conf").rglob("*.yaml") if "job" not in path.parts
-    ]
-    found = {
-        target for path in files for target in targets(yaml.safe_load(path.read_text()))
-    }
+    files = [p for p in (ROOT / "conf").rglob("*.yaml") if p.parent.name != "job"]
+    nodes = [yaml.safe_load(path.read_text()) for path in files]
+    found = {target for node in nodes for target in targets(node)}
     assert len(found) > 10
     assert [name for name in found if not saved_run._is_known_class(name)] == []
     assert saved_run._is_known_class("torch.nn.ReLU")
