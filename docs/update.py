@@ -1,7 +1,8 @@
 """Bring generated tables and pictures into the README.
 
 `python docs/update.py` copies every table that the README names between its markers;
-`python docs/update.py RUN_DIR` also makes the pictures from that run.
+that is all `make results` needs. The pictures come from one run with a video:
+`python docs/update.py RUN_DIR`, where RUN_DIR is the directory that `make run` printed.
 """
 
 import re

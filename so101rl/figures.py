@@ -1,6 +1,8 @@
 """Figures in one style: readable at README width, safe for colour-blind eyes."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,36 +78,61 @@ def figure_summary(run: RunDir) -> Path:
         return _save(figure, run.file("figures/summary.png"))
 
 
-def figure_study(
-    path: Path,
-    curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]],
-    finals: Mapping[str, Mapping[str, Sequence[float]]],
-    intervals: Mapping[str, Mapping[str, Interval]],
-    title: str,
-) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class ArmPicture:
+    """What the figure of a study shows of one arm.
+
+    Attributes:
+        env: the task; every task has a panel of learning curves.
+        name: what tells the arm from others of its task; may have several lines.
+        seeds: how many seeds, in words.
+        curves: per seed the points (env steps, success rate).
+        finals: per policy the success rates, one per seed.
+        intervals: per policy the mean and its interval.
+    """
+
+    env: str
+    name: str
+    seeds: str
+    curves: Sequence[Sequence[tuple[int, float]]]
+    finals: Mapping[str, Sequence[float]]
+    intervals: Mapping[str, Interval]
+
+
+def figure_study(path: Path, arms: Sequence[ArmPicture], title: str) -> Path:
     """Draw a study: mean learning curves with seed spread, and final success.
 
     Args:
         path: PNG to write.
-        curves: per group and seed the points (env steps, success rate).
-        finals: per group and policy the success rates, one per seed.
-        intervals: per group and policy the mean and its interval.
-        title: what all groups have in common.
+        arms: those of one task next to each other.
+        title: what all arms have in common.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    height = max(3.2, 1.5 + 0.42 * len(finals))
+    envs = list(dict.fromkeys(arm.env for arm in arms))
+    names = list(dict.fromkeys(arm.name for arm in arms))
+    looks = [_group_look(names.index(arm.name)) for arm in arms]
+    lines = sum(max(2, arm.name.count("\n") + 2) for arm in arms)
+    widths = [1.0] * len(envs) + [1.15]
     with rc_context(STYLE):
-        figure = Figure(figsize=(10, height), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
-        for index, seeds in enumerate(curves.values()):
-            _draw_spread(left, seeds, index)
-        _percent_axis(left, "success rate, select episodes [%]")
-        _steps_axis(left)
-        left.set_title("Learning (mean, band: min to max over seeds)")
-        _draw_finals(right, finals, intervals)
+        size = (max(10, 3.3 * len(widths)), max(3.4, 1.5 + 0.24 * lines))
+        figure = Figure(figsize=size, layout="constrained")
+        panels = list(figure.subplots(1, len(widths), width_ratios=widths))
+        for env, axes in zip(envs, panels, strict=False):
+            for arm, look in zip(arms, looks, strict=True):
+                if arm.env == env:
+                    _draw_spread(axes, arm.curves, look)
+            _percent_axis(axes, "success, select episodes [%]")
+            _steps_axis(axes)
+            axes.set_title(f"Learning: {env}")
+        for axes in panels[1:-1]:
+            axes.set_ylabel("")
+        _draw_finals(panels[-1], arms, looks)
         figure.suptitle(title, x=0.01, ha="left", fontsize=9, color="#555555")
+        figure.legend(
+            *panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=6
+        )
         return _save(figure, path)
 
 
@@ -155,13 +182,17 @@ def _draw_learning(
 
 
 def _draw_failures(axes: "Axes", policies: Mapping[str, Any]) -> None:
-    present = {name for scores in policies.values() for name in scores["failures"]}
+    ends = {
+        policy: {**scores["failures"], "none": _successes(scores)}
+        for policy, scores in policies.items()
+    }
+    present = {name for counts in ends.values() for name in counts}
     classes = [*CLASS_COLOURS, *sorted(present - set(CLASS_COLOURS))]
     tops = [0.0] * len(policies)
     for name in classes:
         shares = [
-            100 * scores["failures"].get(name, 0) / scores["n_episodes"]
-            for scores in policies.values()
+            100 * counts.get(name, 0) / policies[policy]["n_episodes"]
+            for policy, counts in ends.items()
         ]
         if not any(shares):
             continue
@@ -185,8 +216,12 @@ def _draw_failures(axes: "Axes", policies: Mapping[str, Any]) -> None:
     )
 
 
+def _successes(scores: Mapping[str, Any]) -> int:
+    return round(scores["success_rate"] * scores["n_episodes"])
+
+
 def _draw_spread(
-    axes: "Axes", seeds: Sequence[Sequence[tuple[int, float]]], index: int
+    axes: "Axes", seeds: Sequence[Sequence[tuple[int, float]]], look: dict[str, Any]
 ) -> None:
     import numpy as np
 
@@ -198,7 +233,6 @@ def _draw_spread(
     rates = 100 * np.array(
         [np.interp(grid, *np.array(points, float).T) for points in seeds]
     )
-    look = _group_look(index)
     axes.plot(grid, rates.mean(0), **look)
     axes.fill_between(
         grid, rates.min(0), rates.max(0), color=look["color"], alpha=0.15, lw=0
@@ -206,35 +240,47 @@ def _draw_spread(
 
 
 def _draw_finals(
-    axes: "Axes",
-    finals: Mapping[str, Mapping[str, Sequence[float]]],
-    intervals: Mapping[str, Mapping[str, Interval]],
+    axes: "Axes", arms: Sequence[ArmPicture], looks: Sequence[dict[str, Any]]
 ) -> None:
-    """The tick labels, in the groups' colours, are the legend of both panels."""
-    for y, group in enumerate(finals):
-        colour = _group_look(y)["color"]
-        for policy, rates in finals[group].items():
-            place = y + (0.17 if policy == "residual" else -0.17)
-            found = intervals[group][policy]
-            ends, mean = [100 * found.low, 100 * found.high], 100 * found.mean
+    """The tick labels, in the arms' colours, are the legend of all panels."""
+    for y, (arm, look) in enumerate(zip(arms, looks, strict=True)):
+        colour = look["color"]
+        for policy, rates in arm.finals.items():
+            place = y + (0.17 if policy == "residual" else -0.21)
             inside = colour if policy == "residual" else "white"
-            axes.plot(ends, [place] * 2, "|-", color=colour, ms=7, lw=1.6)
+            _draw_interval(axes, arm.intervals[policy], place, colour)
+            mean = 100 * arm.intervals[policy].mean
             axes.plot(mean, place, "D", ms=6, color=colour, mfc=inside)
             dots = [100 * rate for rate in rates]
-            axes.plot(dots, [place + 0.14] * len(dots), ".", ms=4, color="#777777")
-    axes.plot([], [], "D", ms=6, color="#555555", mfc="white", label="base")
-    axes.plot([], [], "D", ms=6, color="#555555", label="residual")
+            axes.plot(dots, [place + 0.16] * len(dots), ".", ms=4, color="#777777")
+        if y and arm.env != arms[y - 1].env:
+            axes.axhline(y - 0.5, color="#999999", lw=0.8)
+    grey: dict[str, Any] = {"ls": "", "ms": 6, "color": "#555555"}
+    axes.plot([], [], marker="D", mfc="white", label="base", **grey)
+    axes.plot([], [], marker="D", label="residual", **grey)
+    axes.plot([], [], marker="|", ls="-", ms=7, color="#555555", label="95 % interval")
+    axes.plot([], [], marker=">", **grey, label="goes on beyond the scale")
     axes.plot([], [], ".", ms=4, color="#777777", label="one seed")
-    axes.set_yticks(range(len(finals)), list(finals))
-    for y, label in enumerate(axes.get_yticklabels()):
-        label.set_color(_group_look(y)["color"])
-        label.set_fontweight("bold")
-    axes.set_ylim(len(finals) - 0.5, -0.5)
-    axes.set_xlim(-4, 104)
-    axes.set_xlabel("success rate [%], mean and 95 % interval")
+    axes.fill_between([], [], color="#555555", alpha=0.25, label="range of the seeds")
+    labels = [f"{arm.env}\n{arm.name}\n{arm.seeds}".split("\n") for arm in arms]
+    axes.set_yticks(range(len(arms)), ["\n".join(filter(None, own)) for own in labels])
+    for label, look in zip(axes.get_yticklabels(), looks, strict=True):
+        label.set(color=look["color"], fontweight="bold", fontsize=8.5)
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_xlim(-6, 106)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel("success, mean over seeds [%]")
     axes.grid(axis="y", visible=False)
     axes.set_title("Held-out episodes")
-    axes.legend(loc="best")
+
+
+def _draw_interval(axes: "Axes", found: Interval, place: float, colour: str) -> None:
+    """A t interval is not clipped; an arrow stands for an end beyond the scale."""
+    low, high = max(100 * found.low, -5.0), min(100 * found.high, 105.0)
+    axes.plot([low, high], [place] * 2, "-", color=colour, lw=1.6)
+    for end, true, arrow in ((low, found.low, "<"), (high, found.high, ">")):
+        marker = "|" if math.isclose(end, 100 * true, abs_tol=1e-9) else arrow
+        axes.plot(end, place, marker, color=colour, ms=7 if marker == "|" else 5)
 
 
 def curve(lines: Sequence[Mapping[str, float]], name: str) -> list[tuple[int, float]]:

@@ -7,70 +7,66 @@ import argparse
 import csv
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from so101rl.errors import So101Error
-from so101rl.figures import curve, figure_study, figure_summary
+from so101rl.figures import ArmPicture, curve, figure_study, figure_summary
 from so101rl.files import write_atomic
 from so101rl.rundir import RunDir, find_runs
-from so101rl.statistics import MIN_SEEDS, Interval, oddity, t_interval, wilson
+from so101rl.statistics import MIN_SEEDS, oddity
+from so101rl.study import POLICIES, Row, StudyError, bare_base, interval, read_rows
+from so101rl.study import varies as seeds_vary
 
 __all__ = ["figure_summary", "main", "study_table"]
 
-KEYS = ("env", "base_policy", "algo", "alpha")
-POLICIES = ("base", "residual")
-
-
-class ReportError(So101Error):
-    """Runs that cannot make one honest table."""
+LONGEST = 48  # characters of a difference that still fit into a label
+HEAD = (
+    "env",
+    "base policy",
+    "learner",
+    "env steps",
+    "seeds x episodes",
+    "base success [%]",
+    "residual success [%]",
+    "note",
+)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One run as a row of `results.csv`; None stands for what it does not have."""
+class Arm:
+    """Runs that differ in the seed only, and what to call them."""
 
-    run: str
-    uid: str
-    status: str
-    commit: str | None
-    dirty: bool | None
-    env: str
-    base_policy: str
-    algo: str
-    alpha: str
-    seed: int
-    base_success: float | None
-    residual_success: float | None
-    n_episodes: int | None
-    env_steps: int
-    wall_clock_s: float
-    folder: str
-    reason: str
+    variant: str
+    rows: list[Row]
 
     @property
-    def group(self) -> tuple[str, ...]:
-        """What runs have in common that differ in the seed only."""
-        return tuple(getattr(self, key) for key in KEYS)
+    def good(self) -> list[Row]:
+        """The runs that give a result."""
+        return [row for row in self.rows if row.counts]
 
     @property
-    def counts(self) -> bool:
-        """Whether the run ended well and has both results."""
-        results = (self.base_success, self.residual_success)
-        return self.status == "finished" and None not in results
+    def names(self) -> tuple[str, str, str]:
+        """Env, base policy, and what learns."""
+        row = self.rows[0]
+        learner = f"{row.algo}, alpha {row.alpha}"
+        if self.variant:
+            learner += f", {self.variant}"
+        return row.env, row.base_policy, learner
 
-    def success(self, policy: str) -> float:
-        """Success rate of `base` or `residual`."""
-        rate: float = getattr(self, f"{policy}_success")
-        return rate
+    @property
+    def seeds(self) -> str:
+        """Number of seeds; of how many, if some gave no result."""
+        good, total = len(self.good), len(self.rows)
+        return str(good) if good == total else f"{good} of {total}"
 
 
 def study_table(runs: Sequence[RunDir], out_dir: str | Path) -> Path:
     """Write `results.csv`, `table.md` and `figure.png` of a study.
 
-    Runs with the same env, base policy, algorithm and alpha are seeds of one arm.
+    Runs whose configs differ in nothing but the seed are seeds of one arm.
+    Evaluations of a base policy alone are left out.
 
     Args:
         runs: all runs of the study, those that failed too.
@@ -79,20 +75,18 @@ def study_table(runs: Sequence[RunDir], out_dir: str | Path) -> Path:
     Returns:
         Path of `table.md`.
     """
-    if not runs:
-        raise ReportError("no runs; right are folders that hold a run.json below")
-    out = Path(out_dir)
-    pairs = sorted(((_row(run), run) for run in runs), key=_order)
-    rows = [row for row, _ in pairs]
-    _refuse_duplicates(rows)
-    groups = {
-        group: [row for row in rows if row.group == group]
-        for group in dict.fromkeys(row.group for row in rows)
-    }
+    bare = [run for run in runs if bare_base(run)]
+    left_out = _left_out(bare)
+    if len(bare) == len(runs):
+        wanted = "right are folders that hold a run.json of job=train below"
+        raise StudyError(" ".join(["no runs;", wanted, *left_out]))
+    pairs = read_rows([run for run in runs if run not in bare])
+    rows, out = [row for row, _ in pairs], Path(out_dir)
+    arms = _arms(rows)
     write_atomic(out / "results.csv", _csv(rows))
-    write_atomic(out / "table.md", _markdown(groups))
+    write_atomic(out / "table.md", _markdown(arms, left_out))
     if any(row.counts for row in rows):
-        _figure(out / "figure.png", groups, {row.uid: run for row, run in pairs})
+        _figure(out / "figure.png", arms, {row.uid: run for row, run in pairs})
     return out / "table.md"
 
 
@@ -109,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for folder in options.runs:
             if not Path(folder).is_dir():
-                raise ReportError(f"{folder} is no folder")
+                raise StudyError(f"{folder} is no folder")
         print(study_table(find_runs(options.runs), options.out))
     except So101Error as error:
         print(error, file=sys.stderr)
@@ -117,58 +111,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _row(run: RunDir) -> Row:
-    info, evaluation = run.info, run.evaluation() or {"policies": {}}
-    scores = evaluation["policies"]
-    groups, git = info["groups"], info["git"] or {}
-    missing = [key for key in KEYS[:3] if key not in groups]
-    if missing:
-        raise ReportError(f"{run.path}: run.json names no {', '.join(missing)}")
-    lines = run.metrics()
-    return Row(
-        run=info["name"],
-        uid=info["uid"],
-        status=info["status"],
-        commit=git.get("commit"),
-        dirty=git.get("dirty"),
-        env=groups["env"],
-        base_policy=groups["base_policy"],
-        algo=groups["algo"],
-        alpha=str(run.config().residual.alpha),
-        seed=info["seed"],
-        base_success=scores.get("base", {}).get("success_rate"),
-        residual_success=scores.get("residual", {}).get("success_rate"),
-        n_episodes=scores.get("residual", {}).get("n_episodes"),
-        env_steps=lines[-1]["step"] if lines else 0,
-        wall_clock_s=info["wall_clock_s"],
-        folder=run.path.name,
-        reason=_reason(info, evaluation["policies"]),
-    )
+def _left_out(bare: Sequence[RunDir]) -> list[str]:
+    if not bare:
+        return []
+    names = ", ".join(run.info["name"] for run in bare)
+    return [f"Left out, for they evaluate a base policy alone: {names}."]
 
 
-def _reason(info: Mapping[str, Any], policies: Mapping[str, Any]) -> str:
-    """Why a run gives no result, in one line; empty if it does."""
-    if info["error"]:
-        error = info["error"]
-        return " ".join(f"{error['class']}: {error['message']}".split())[:200]
-    missing = [policy for policy in POLICIES if policy not in policies]
-    return f"no evaluation of {' and '.join(missing)}" if missing else ""
-
-
-def _order(pair: tuple[Row, RunDir]) -> tuple[Any, ...]:
-    row, run = pair
-    return (*row.group, row.seed, run.info["started"], row.uid)
-
-
-def _refuse_duplicates(rows: Sequence[Row]) -> None:
-    seen: dict[tuple[Any, ...], Row] = {}
-    for row in rows:
-        twin = seen.setdefault((*row.group, row.seed), row) if row.counts else row
-        if twin is not row:
-            raise ReportError(
-                f"{twin.run} and {row.run} are the same arm with the same seed "
-                f"{row.seed}; leave one of them out"
-            )
+def _arms(rows: Sequence[Row]) -> list[Arm]:
+    long = [row.differs_in for row in rows if len(row.differs_in) > LONGEST]
+    numbers = {text: f"variant {n}" for n, text in enumerate(dict.fromkeys(long), 1)}
+    return [
+        Arm(
+            numbers.get(differs_in, differs_in),
+            [row for row in rows if row.arm == (*label, differs_in)],
+        )
+        for *label, differs_in in dict.fromkeys(row.arm for row in rows)
+    ]
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -179,49 +138,77 @@ def _csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _markdown(groups: dict[tuple[str, ...], list[Row]]) -> str:
+def _markdown(arms: Sequence[Arm], left_out: Sequence[str]) -> str:
+    rows = [row for arm in arms for row in arm.rows]
     lines = [
         "<!-- generated by so101rl.report from results.csv; do not edit -->",
         "",
-        "| env | base policy | algo | alpha | seeds | episodes | base success [%] "
-        "| residual success [%] | |",
-        "|---|---|---|---|---|---|---|---|---|",
+        _line(HEAD),
+        "|" + "---|" * len(HEAD),
+        *(_line(_cells(arm)) for arm in arms),
+        "",
+        "Mean over seeds [95 % t interval over the seed means]. It is not clipped: an "
+        "end below 0 or above 100 says that",
+        "the seeds are too few for how much they differ. W: the seed means are equal "
+        "or one; Wilson interval of one seed.",
+        f"PRELIMINARY: fewer than {MIN_SEEDS} seeds.",
     ]
-    notes: list[str] = []
-    for group, rows in groups.items():
-        good = [row for row in rows if row.counts]
-        lost = len(rows) - len(good)
-        seeds = f"{len(good)} of {len(rows)}" if lost else str(len(good))
-        episodes = "/".join(sorted({str(row.n_episodes) for row in good})) or "-"
-        cells = [_percent(good, policy) for policy in POLICIES]
-        marks = ["PRELIMINARY"] if len(good) < MIN_SEEDS else []
-        marks += ["INCOMPLETE"] if lost else []
-        lines.append(
-            "| "
-            + " | ".join([*group, seeds, episodes, *cells, ", ".join(marks)])
-            + " |"
-        )
-        notes += _notes(group, good)
-    lines += ["", "Mean over seeds [95 % t interval over seed means, not clipped]."]
-    lines.append("W: the seed means are equal or one; Wilson interval of one seed.")
-    lines.append(f"PRELIMINARY: fewer than {MIN_SEEDS} seeds.")
-    rows = [row for members in groups.values() for row in members]
-    lines += notes + _failed(rows) + _provenance(rows)
-    return "\n".join(lines) + "\n"
+    return "\n".join(
+        [*lines, *_notes(arms), *_failed(rows), *_origin(rows), *left_out, ""]
+    )
 
 
-def _notes(group: tuple[str, ...], good: Sequence[Row]) -> list[str]:
-    said = []
-    for policy in POLICIES:
-        look = None
-        if good and _varies(good, policy):
-            look = oddity([row.success(policy) for row in good])
-        if look:
-            said.append(
-                f"- {' / '.join(group)}: the {policy} seed means look {look}; "
-                "the interval may cover too little."
-            )
-    return said
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(arm: Arm) -> list[str]:
+    good = arm.good
+    steps = " to ".join(sorted({_short(row.env_steps) for row in good})) or "-"
+    episodes = "/".join(sorted({str(row.n_episodes) for row in good})) or "-"
+    marks = ["PRELIMINARY"] if len(good) < MIN_SEEDS else []
+    marks += ["INCOMPLETE"] if len(good) < len(arm.rows) else []
+    return [
+        *arm.names,
+        steps,
+        f"{arm.seeds} x {episodes}",
+        *(_percent(good, policy) for policy in POLICIES),
+        ", ".join(marks),
+    ]
+
+
+def _short(steps: int) -> str:
+    unit, letter = (1e6, "M") if steps >= 1e6 else (1e3, "k")
+    return f"{steps / unit:.3g}{letter}"
+
+
+def _percent(rows: Sequence[Row], policy: str) -> str:
+    if not rows:
+        return "-"
+    found = interval(rows, policy)
+    mark = "" if seeds_vary(rows, policy) else " W"
+    ends = f"[{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return f"{100 * found.mean:.1f} {ends}{mark}"
+
+
+def _notes(arms: Sequence[Arm]) -> list[str]:
+    variants = {
+        arm.variant: arm.rows[0].differs_in
+        for arm in arms
+        if arm.variant != arm.rows[0].differs_in
+    }
+    said = [f"- {variant}: `{text}`" for variant, text in variants.items()]
+    for arm in arms:
+        for policy in POLICIES:
+            if not (arm.good and seeds_vary(arm.good, policy)):
+                continue
+            look = oddity([row.success(policy) for row in arm.good])
+            if look:
+                said.append(
+                    f"- {' / '.join(arm.names)}: the {policy} seed means look {look}; "
+                    "the interval may cover too little."
+                )
+    return ["", *said] if said else []
 
 
 def _failed(rows: Sequence[Row]) -> list[str]:
@@ -229,74 +216,54 @@ def _failed(rows: Sequence[Row]) -> list[str]:
     if not lost:
         return []
     listed = [
-        f"- {row.run} ({' / '.join(row.group)}, seed {row.seed}): "
+        f"- {row.run} ({' / '.join(filter(None, row.arm))}, seed {row.seed}): "
         f"{row.status}, {row.reason}"
         for row in lost
     ]
     return ["", f"**{len(lost)} of {len(rows)} runs gave no result:**", "", *listed]
 
 
-def _provenance(rows: Sequence[Row]) -> list[str]:
-    commits = sorted({str(row.commit)[:10] for row in rows})
-    lines = ["", f"Commit: {', '.join(commits)}."]
+def _origin(rows: Sequence[Row]) -> list[str]:
+    """One line: which commit, and whether that is all there is to know."""
+    commits = sorted({(row.commit or "unknown")[:10] for row in rows})
+    said = f"Commit: {', '.join(commits)}."
     if len(commits) > 1:
-        lines.append("**The runs come from different commits.**")
-    if any(row.dirty for row in rows):
-        lines.append("**Some runs come from code that was not committed.**")
-    return lines
+        said += " **The runs come from different commits.**"
+    dirty = sum(bool(row.dirty) for row in rows)
+    if dirty:
+        said += f" **{dirty} of {len(rows)} runs had changes that were not committed.**"
+    return ["", said]
 
 
-def _percent(rows: Sequence[Row], policy: str) -> str:
-    if not rows:
-        return "-"
-    found = _interval(rows, policy)
-    mark = "" if _varies(rows, policy) else " W"
-    ends = f"[{100 * found.low:.1f}, {100 * found.high:.1f}]"
-    return f"{100 * found.mean:.1f} {ends}{mark}"
-
-
-def _interval(rows: Sequence[Row], policy: str) -> Interval:
-    """T over seed means; Wilson within one seed where the seeds do not differ.
-
-    Equal seed means give t no width, though their episodes are as few as ever. This
-    is the rule for one seed, and for a base without chance on the same episodes.
-    """
-    if _varies(rows, policy):
-        return t_interval([row.success(policy) for row in rows])
-    rate, n = rows[0].success(policy), min(row.n_episodes or 0 for row in rows)
-    return Interval(rate, *wilson(round(rate * n), n))
-
-
-def _varies(rows: Sequence[Row], policy: str) -> bool:
-    return len({row.success(policy) for row in rows}) > 1
-
-
-def _figure(
-    path: Path, groups: dict[tuple[str, ...], list[Row]], runs: dict[str, RunDir]
-) -> None:
-    differ = [i for i in range(len(KEYS)) if len({group[i] for group in groups}) > 1]
-    common = [i for i in range(len(KEYS)) if i not in differ]
-    one = next(iter(groups))
-    curves, finals, intervals = {}, {}, {}
-    for group, rows in groups.items():
-        good = [row for row in rows if row.counts]
-        if not good:
-            continue
-        label = " / ".join(_short(KEYS[i], group[i]) for i in differ)
-        label = f"{label}\n{len(good)} of {len(rows)} seeds".strip()
-        curves[label] = [
-            curve(runs[row.uid].metrics(), "eval/success_rate") for row in good
-        ]
-        finals[label] = {p: [row.success(p) for row in good] for p in POLICIES}
-        intervals[label] = {p: _interval(good, p) for p in POLICIES}
-    title = " / ".join(_short(KEYS[i], one[i]) for i in common)
-    if min(len(rates["base"]) for rates in finals.values()) < MIN_SEEDS:
+def _figure(path: Path, arms: Sequence[Arm], runs: dict[str, RunDir]) -> None:
+    arms = [arm for arm in arms if arm.good]
+    parts = [_parts(arm) for arm in arms]
+    common = [part for part in parts[0] if all(part in other for other in parts)]
+    pictures = [
+        ArmPicture(
+            env=arm.rows[0].env,
+            name="\n".join(part for part in own if part not in common),
+            seeds=f"{arm.seeds} seed{'s' if len(arm.rows) > 1 else ''}",
+            curves=[
+                curve(runs[row.uid].metrics(), "eval/success_rate") for row in arm.good
+            ],
+            finals={p: [row.success(p) for row in arm.good] for p in POLICIES},
+            intervals={p: interval(arm.good, p) for p in POLICIES},
+        )
+        for arm, own in zip(arms, parts, strict=True)
+    ]
+    title = " / ".join(common)
+    if min(len(arm.good) for arm in arms) < MIN_SEEDS:
         title += f"   PRELIMINARY: fewer than {MIN_SEEDS} seeds"
-    figure_study(path, curves, finals, intervals, title)
+    figure_study(path, pictures, title.strip())
 
 
-def _short(key: str, value: str) -> str:
-    return f"alpha {value}" if key == "alpha" else value
+def _parts(arm: Arm) -> list[str]:
+    """What tells an arm from others of its env."""
+    row = arm.rows[0]
+    parts = [row.base_policy, row.algo, f"alpha {row.alpha}"]
+    told = arm.variant.split(" ") if arm.variant == row.differs_in else [arm.variant]
+    return [*parts, *filter(None, told)]
 
 
 if __name__ == "__main__":

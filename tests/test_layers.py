@@ -39,6 +39,7 @@ LAYERS = (
     "render",
     "video",
     "tracking",
+    "study",
     "report",
     "checkpoint",
     "evaluate",

@@ -5,10 +5,12 @@ import math
 import random
 
 import pytest
+from omegaconf import OmegaConf
 
-from so101rl.figures import FigureError, figure_summary
-from so101rl.report import ReportError, main, study_table
+from so101rl.figures import FigureError, _draw_failures, figure_summary
+from so101rl.report import main, study_table
 from so101rl.rundir import RunDir
+from so101rl.study import SAME_ARM, StudyError
 
 FAILURES = ("timed_out", "wrong_yaw", "overshot", "jammed", "never_touched")
 
@@ -24,18 +26,23 @@ def scores(rate, n=100):
         "success_rate": k / n,
         "wilson_95": [centre - half, centre + half],
         "n_episodes": n,
-        "failures": dict(zip(("none", *FAILURES), counts, strict=True)),
+        "failures": dict(zip(FAILURES, counts[1:], strict=True)),
     }
 
 
-def make_run(path, *, seed=0, base=0.41, residual=0.97, status="finished", **groups):
+def make_run(
+    path, *, seed=0, base=0.41, residual=0.97, status="finished", keys=None, **groups
+):
     """A run directory as training leaves it, with made-up numbers."""
     rng = random.Random(f"{path}{seed}")
     chosen = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
     alpha = groups.pop("alpha", 1.0)
+    cfg = OmegaConf.create({"seed": seed, "residual": {"alpha": alpha}})
+    for key, value in (keys or {}).items():
+        OmegaConf.update(cfg, key, value)
     run = RunDir.create(
         path,
-        cfg={"seed": seed, "residual": {"alpha": alpha}},
+        cfg=cfg,
         command=f"main.py seed={seed}",
         groups=chosen | groups,
     )
@@ -116,9 +123,9 @@ def test_results_hold_one_row_per_run(study, tmp_path):
 def test_table_has_intervals_over_seeds_and_marks(study, tmp_path):
     text = study_table(study, tmp_path / "out").read_text()
     # 95, 96, 97 %: sd 1, t(2) = 4.3027, half width 4.3027 / sqrt(3) = 2.484
-    assert "| jacobian | ppo | 1.0 | 3 | 100 " in text
+    assert "| paper_push | jacobian | ppo, alpha 1 | 295k | 3 x 100 " in text
     assert "| 96.0 [93.5, 98.5] | PRELIMINARY |" in text
-    assert "| zero | ppo | 1.0 | 2 of 3 | 100 " in text
+    assert "| zero | ppo, alpha 1 | 295k | 2 of 3 x 100 " in text
     assert "PRELIMINARY, INCOMPLETE" in text
 
 
@@ -149,7 +156,7 @@ def test_odd_seed_means_are_pointed_out(tmp_path):
 def test_ten_seeds_are_not_preliminary(tmp_path):
     runs = [make_run(tmp_path / f"{seed}", seed=seed) for seed in range(10)]
     table = study_table(runs, tmp_path / "out").read_text()
-    assert "| 10 | 100 |" in table
+    assert "| 10 x 100 |" in table
     assert "| PRELIMINARY |" not in table
 
 
@@ -168,7 +175,7 @@ def test_study_of_failures_only_says_so(tmp_path):
 
 def test_a_seed_counts_once(tmp_path):
     runs = [make_run(tmp_path / name, seed=3) for name in ("a", "b")]
-    with pytest.raises(ReportError, match="same seed 3"):
+    with pytest.raises(StudyError, match="same seed 3"):
         study_table(runs, tmp_path / "out")
 
 
@@ -190,3 +197,133 @@ def test_command_line_answers_a_mistake_in_one_line(tmp_path, capsys):
     assert "absent is no folder" in capsys.readouterr().err
     assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "no runs" in capsys.readouterr().err
+
+
+def test_runs_of_different_configs_are_different_arms(tmp_path):
+    """Seeds 0 and 1 with either penalty: two arms of two seeds, never one of four."""
+    runs = [
+        make_run(
+            tmp_path / f"{penalty}-{seed}",
+            seed=seed,
+            residual=rate,
+            keys={"residual.penalty": penalty},
+        )
+        for penalty, rate in ((0.001, 0.5), (0.1, 0.9))
+        for seed in range(2)
+    ]
+    text = study_table(runs, tmp_path / "out").read_text()
+    assert "| ppo, alpha 1, residual.penalty=0.001 | 295k | 2 x 100 " in text
+    assert "| ppo, alpha 1, residual.penalty=0.1 | 295k | 2 x 100 " in text
+    with (tmp_path / "out" / "results.csv").open() as file:
+        told = [row["differs_in"] for row in csv.DictReader(file)]
+    assert told == ["residual.penalty=0.001"] * 2 + ["residual.penalty=0.1"] * 2
+    assert is_png(tmp_path / "out" / "figure.png")
+
+
+def test_a_choice_stands_for_its_keys_and_a_key_within_it_for_itself(tmp_path):
+    choices = (
+        ("default", {"randomization.low": 0.7, "randomization.high": 1.4}),
+        ("hard", {"randomization.low": 0.5, "randomization.high": 2.0}),
+        ("hard", {"randomization.low": 0.5, "randomization.high": 3.0}),
+    )
+    runs = [
+        make_run(tmp_path / f"{n}", keys=keys, randomization=choice)
+        for n, (choice, keys) in enumerate(choices)
+    ]
+    text = study_table(runs, tmp_path / "out").read_text()
+    assert "| ppo, alpha 1, randomization=default |" in text
+    assert "alpha 1, randomization=hard randomization.high=2 |" in text
+    assert "alpha 1, randomization=hard randomization.high=3 |" in text
+
+
+def test_many_differences_are_spelled_out_below_the_table(tmp_path):
+    keys = [f"algo.a_setting_with_a_long_name_{n}" for n in range(4)]
+    runs = [
+        make_run(tmp_path / f"{value}", keys=dict.fromkeys(keys, value))
+        for value in (1, 2)
+    ]
+    text = study_table(runs, tmp_path / "out").read_text()
+    assert "| ppo, alpha 1, variant 1 |" in text
+    assert "| ppo, alpha 1, variant 2 |" in text
+    told = " ".join(f"{key}=2" for key in keys)
+    assert f"- variant 2: `{told}`" in text
+
+
+def test_where_and_how_loudly_a_run_went_makes_no_arm(tmp_path):
+    runs = [
+        make_run(
+            tmp_path / f"{seed}",
+            seed=seed,
+            keys={key: f"{seed}" for key in SAME_ARM if key not in ("seed", "job")},
+            tracking=("mlflow", "none")[seed],
+        )
+        for seed in range(2)
+    ]
+    text = study_table(runs, tmp_path / "out").read_text()
+    assert "| ppo, alpha 1 | 295k | 2 x 100 |" in text
+
+
+def bare_base(path):
+    """What `job=evaluate base_policy=jacobian` leaves."""
+    run = make_run(path, job="evaluate", keys={"run": None, "checkpoint": None})
+    run.write_evaluation({"policies": {"base": scores(0.4)}})
+    return run
+
+
+def test_an_evaluation_of_a_bare_base_is_left_out_in_one_line(tmp_path):
+    bare = bare_base(tmp_path / "bare")
+    text = study_table([make_run(tmp_path / "run"), bare], tmp_path / "out").read_text()
+    named = [line for line in text.splitlines() if bare.info["name"] in line]
+    assert named == [
+        f"Left out, for they evaluate a base policy alone: {bare.info['name']}."
+    ]
+    assert "INCOMPLETE" not in text
+    assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 2
+
+
+def test_bare_bases_make_no_study(tmp_path):
+    with pytest.raises(StudyError, match=r"no runs; .* base policy alone"):
+        study_table([bare_base(tmp_path / "bare")], tmp_path / "out")
+
+
+def test_table_says_which_commits_and_whether_code_was_committed(tmp_path):
+    runs = [make_run(tmp_path / f"{seed}", seed=seed) for seed in range(2)]
+    for run, letter in zip(runs, "ab", strict=True):
+        run.info["git"] = {"commit": letter * 40, "dirty": False}
+    text = study_table(runs, tmp_path / "out").read_text()
+    assert (
+        "Commit: aaaaaaaaaa, bbbbbbbbbb. **The runs come from different commits.**"
+        in text
+    )
+    runs[1].info["git"] = {"commit": "a" * 40, "dirty": True}
+    text = study_table(runs, tmp_path / "out").read_text()
+    assert "Commit: aaaaaaaaaa. **1 of 2 runs had changes" in text
+    runs[1].info["git"] = None
+    assert (
+        "Commit: aaaaaaaaaa, unknown."
+        in study_table(runs, tmp_path / "out").read_text()
+    )
+
+
+def test_wide_intervals_are_shown_as_they_are_in_eight_columns(tmp_path):
+    """10 and 90 %: half width 12.706 * 40, far beyond the scale."""
+    runs = [
+        make_run(tmp_path / f"{seed}", seed=seed, residual=rate)
+        for seed, rate in enumerate((0.1, 0.9))
+    ]
+    text = study_table(runs, tmp_path / "out").read_text()
+    assert "| 50.0 [-458.2, 558.2] |" in text
+    assert "an end below 0 or above 100 says" in " ".join(text.split())
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {9}
+    assert is_png(tmp_path / "out" / "figure.png")
+
+
+def test_every_end_of_an_episode_is_drawn(tmp_path):
+    """Successes are no failure class, and still part of how episodes end."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    _draw_failures(axes, {"base": scores(0.3), "residual": scores(1.0)})
+    tops = {bar.get_x(): bar.get_y() + bar.get_height() for bar in axes.patches}
+    assert [round(top) for top in tops.values()] == [100, 100]
