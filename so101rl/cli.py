@@ -60,7 +60,8 @@ def run_job(cfg: DictConfig) -> float | None:
         return _locate(str(cfg.job._target_))(cfg)
     except Exception as error:
         if in_sweep:  # Hydra runs the other jobs, then raises the first failure
-            print(f"--- job {call.job.num} failed: {error}", file=sys.stderr)
+            reason = explain.unwrapped(error)
+            print(f"--- job {call.job.num} failed: {reason}", file=sys.stderr)
             raise
         if explain.user_error(error) is None:
             raise

@@ -72,6 +72,14 @@ def user_error(error: BaseException) -> So101Error | None:
     return None
 
 
+def unwrapped(error: BaseException) -> BaseException:
+    """Return what the user has to mend, or the bug itself, without Hydra's words."""
+    found = user_error(error) or error
+    while isinstance(found, InstantiationException) and found.__cause__ is not None:
+        found = found.__cause__
+    return found
+
+
 def _is_about_the_disk(error: OSError) -> bool:
     """Tell a disk that refuses from a bug: rights, space, or no directory made."""
     frames = traceback.extract_tb(error.__traceback__)

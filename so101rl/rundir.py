@@ -72,6 +72,10 @@ class Terminated(SystemExit):
         """Take the exit code that a shell gives a process ended by SIGTERM."""
         super().__init__(128 + signal.SIGTERM)
 
+    def __str__(self) -> str:
+        """Say what happened; the code alone tells nobody."""
+        return "stopped by SIGTERM"
+
 
 class RunDir:
     """One run's directory. `create` starts a run, `open` reads an existing one.
@@ -197,8 +201,7 @@ class RunDir:
         self.info["wall_clock_s"] += round(now - self._clock, 3)
         self._clock = now
         if error is not None:
-            named = {"class": type(error).__name__, "message": str(error)}
-            self.info["error"] = named
+            self.info["error"] = _named(error)
         self._save()
 
     @contextlib.contextmanager
@@ -316,6 +319,15 @@ def _first_info(
         "wall_clock_s": 0.0,
         "error": None,
     }
+
+
+def _named(error: BaseException) -> dict[str, str]:
+    from so101rl.explain import unwrapped
+
+    if isinstance(error, KeyboardInterrupt):
+        return {"class": "KeyboardInterrupt", "message": "stopped by Ctrl+C"}
+    error = unwrapped(error)
+    return {"class": type(error).__name__, "message": str(error)}
 
 
 def _line(step: int, values: Mapping[str, float]) -> str:

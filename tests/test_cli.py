@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 
+import hydra
 import pytest
 from conftest import ROOT
 from hydra.core.global_hydra import GlobalHydra
@@ -156,8 +157,6 @@ def test_an_error_inside_a_job_is_short_too(command, job, monkeypatch):
 
 
 def test_an_error_wrapped_by_hydra_is_unwrapped(command, job):
-    import hydra
-
     class Env:
         def __init__(self, *, act_scale, **rest):
             raise ConfigError("env.act_scale", got=act_scale, expected="less")
@@ -172,8 +171,6 @@ def test_an_error_wrapped_by_hydra_is_unwrapped(command, job):
 
 
 def test_a_key_that_the_class_does_not_take_is_named(command, job):
-    import hydra
-
     class Zero:
         def __init__(self, *, gain=1.0):
             pass
@@ -217,6 +214,20 @@ def test_one_failed_job_does_not_stop_a_sweep(command, job):
     assert seeds == [1, 2, 3]
     assert answer.code == 2
     assert "two is bad" in answer.err
+
+
+def test_a_failed_job_of_a_sweep_is_told_without_hydras_words(command, job):
+    class Zero:
+        def __init__(self):
+            raise ConfigError("env.act_scale", got=-1, expected="a number > 0")
+
+    job.Zero = Zero
+    job.job = lambda cfg: hydra.utils.instantiate(cfg.base_policy)
+    answer = command("-m", "seed=1,2", "base_policy=zero")
+    told = "env.act_scale=-1: expected a number > 0."
+    *failed, _, last = answer.err.splitlines()  # `_` is Hydra's
+    assert failed == [f"--- job 0 failed: {told}", f"--- job 1 failed: {told}"]
+    assert last == f"error: {told}"
 
 
 def finished_run(command, *typed):

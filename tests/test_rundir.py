@@ -9,8 +9,10 @@ import threading
 
 import numpy as np
 import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 
-from so101rl.errors import So101Error
+from so101rl.errors import ConfigError, So101Error
 from so101rl.files import FileError, UnsafePath, write_atomic
 from so101rl.provenance import git_state, spoken_name
 from so101rl.rundir import (
@@ -160,6 +162,35 @@ def test_lifecycle_records_how_the_run_ended(run, raised, status):
     assert info["status"] == status
     assert info["error"]["class"] == type(raised).__name__
     assert info["ended"] >= info["started"]
+
+
+class Act:
+    def __init__(self, scale):
+        if scale < 0:
+            raise ConfigError("env.act_scale", got=scale, expected="a number > 0")
+        raise ValueError("boom")
+
+
+@pytest.mark.parametrize(
+    ("scale", "named"),
+    [
+        (-1, ("ConfigError", "env.act_scale=-1: expected a number > 0.")),
+        (1, ("ValueError", "boom")),
+    ],
+)
+def test_run_json_holds_the_sentence_without_hydras_words(run, scale, named):
+    node = {"a": {"_target_": f"{__name__}.Act", "scale": scale}}
+    with pytest.raises(InstantiationException), run.lifecycle():
+        instantiate({"_target_": "builtins.dict", **node})
+    error = read(run, "run.json")["error"]
+    assert (error["class"], error["message"]) == named
+
+
+def test_run_json_says_who_stopped_a_run(run):
+    run.finish("killed", KeyboardInterrupt())
+    assert read(run, "run.json")["error"]["message"] == "stopped by Ctrl+C"
+    run.finish("killed", Terminated())
+    assert read(run, "run.json")["error"]["message"] == "stopped by SIGTERM"
 
 
 def test_lifecycle_finishes_and_restores_the_signal_handler(run):
