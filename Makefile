@@ -6,6 +6,8 @@ STAMP  := $(VENV)/.installed
 # Where pip looks for torch first, for example TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 ARGS   ?=
+# Where the runs of make results go; a folder that is not there yet.
+STUDY  ?= multirun/first
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format ui bench results clean
@@ -46,10 +48,11 @@ bench: setup  ## speed, measured on this machine
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 results: setup  ## repeat the reported study (about an hour and a half on two cores)
+	@test ! -e $(STUDY) || { echo '$(STUDY) is there already; right is a new folder: make results STUDY=multirun/again' >&2; exit 2; }
 	$(BIN)/python main.py -m env=paper_push,paper_push_hard base_policy=jacobian,zero \
-	    seed=0,1,2,3,4 total_timesteps=1000000 evaluation.video=false \
-	    hydra.sweep.dir=multirun/first $(ARGS)
-	$(BIN)/python -m so101rl.report multirun/first --out experiments/first
+	    seed=0,1,2,3,4 total_timesteps=1000000 evaluation.every=200000 evaluation.video=false \
+	    hydra.sweep.dir=$(STUDY) $(ARGS)
+	$(BIN)/python -m so101rl.report $(STUDY) --out experiments/first
 	$(BIN)/python docs/update.py
 
 clean:  ## remove the environment and caches; runs stay

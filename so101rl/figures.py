@@ -262,7 +262,8 @@ def _draw_finals(
     axes.plot([], [], marker=">", **grey, label="goes on beyond the scale")
     axes.plot([], [], ".", ms=4, color="#777777", label="one seed")
     axes.fill_between([], [], color="#555555", alpha=0.25, label="range of the seeds")
-    labels = [f"{arm.env}\n{arm.name}\n{arm.seeds}".split("\n") for arm in arms]
+    several = len({arm.env for arm in arms}) > 1
+    labels = [[arm.env if several else "", arm.name, arm.seeds] for arm in arms]
     axes.set_yticks(range(len(arms)), ["\n".join(filter(None, own)) for own in labels])
     for label, look in zip(axes.get_yticklabels(), looks, strict=True):
         label.set(color=look["color"], fontweight="bold", fontsize=8.5)

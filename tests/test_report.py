@@ -3,8 +3,11 @@
 import csv
 import math
 import random
+import shutil
+import subprocess
 
 import pytest
+from conftest import ROOT
 from omegaconf import OmegaConf
 
 from so101rl.figures import FigureError, _draw_failures, figure_summary
@@ -327,3 +330,25 @@ def test_every_end_of_an_episode_is_drawn(tmp_path):
     _draw_failures(axes, {"base": scores(0.3), "residual": scores(1.0)})
     tops = {bar.get_x(): bar.get_y() + bar.get_height() for bar in axes.patches}
     assert [round(top) for top in tops.values()] == [100, 100]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_results_takes_a_new_folder_only(tmp_path):
+    """A stand-in for Python says what it would have run."""
+    stand_in = tmp_path / "python"
+    stand_in.write_text("#!/bin/sh\necho ran $*\n")
+    stand_in.chmod(0o755)
+
+    def results(study):
+        command = ["make", "-s", "-o", "setup", "results", f"BIN={tmp_path}"]
+        return subprocess.run(
+            [*command, f"STUDY={study}"], cwd=ROOT, capture_output=True, text=True
+        )
+
+    new, taken = results(tmp_path / "new"), results(tmp_path)
+    assert new.returncode == 0, new.stderr
+    assert f"hydra.sweep.dir={tmp_path / 'new'}" in new.stdout
+    assert f"so101rl.report {tmp_path / 'new'} --out experiments/first" in new.stdout
+    assert taken.returncode == 2
+    assert f"{tmp_path} is there already; right is a new folder" in taken.stderr
+    assert "ran" not in taken.stdout
