@@ -16,14 +16,17 @@ from so101rl.threads import n_threads
 from so101rl.vec_env import SB3VecEnv
 
 NOT_FOR_THE_CLASS = ("total_timesteps",)  # keys of conf/algo that are ours
+# What a learner answers to its settings; torch refuses a device with a RuntimeError.
+REFUSALS = (ValueError, AssertionError, RuntimeError, MemoryError)
 
 
 class BadAlgoError(So101Error):
     """A learner refuses what `conf/algo` or the command line tells it."""
 
     def __init__(self, target: str, reason: BaseException):
-        """Pass on the learner's own reason."""
-        super().__init__(f"algo: {target} refuses a setting: {reason}")
+        """Pass on the first line of the learner's own reason."""
+        said = (str(reason).splitlines() or [type(reason).__name__])[0]
+        super().__init__(f"algo: {target} refuses a setting: {said}")
 
 
 def build_env(cfg: DictConfig, n_envs: int) -> ResidualEnv:
@@ -57,7 +60,7 @@ def build_algo(cfg: DictConfig, env: SB3VecEnv) -> BaseAlgorithm:
     try:
         model = instantiate(keys, env=env, seed=cfg.seed, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | AssertionError):
+        if isinstance(error.__cause__, REFUSALS):
             raise BadAlgoError(cfg.algo._target_, error.__cause__) from error
         raise
     model.set_logger(Logger(folder=None, output_formats=[]))

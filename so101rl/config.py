@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
-from so101rl.errors import ConfigError, UnknownKeyError
+from so101rl.errors import ConfigError, UnknownKeyError, check_positive
 
 GROUPS = (
     "job",
@@ -91,6 +91,16 @@ RANGES: dict[str, tuple[float, float]] = {
     "evaluation.n_episodes": (1, math.inf),
     "evaluation.select_episodes": (1, math.inf),
     "evaluation.every": (1, math.inf),
+    # of those keys, the ones that the learner has
+    "algo.n_steps": (1, math.inf),
+    "algo.batch_size": (1, math.inf),
+    "algo.n_epochs": (1, math.inf),
+    "algo.buffer_size": (1, math.inf),
+    "algo.train_freq": (1, math.inf),
+    "algo.gradient_steps": (1, math.inf),
+    "algo.gamma": (0, 1),
+    "algo.gae_lambda": (0, 1),
+    "algo.tau": (0, 1),
 }
 
 
@@ -105,10 +115,11 @@ def register() -> None:
 
 
 def validate(cfg: DictConfig) -> None:
-    """Refuse a composed config whose root keys cannot work.
+    """Refuse a composed config that cannot work.
 
     Args:
-        cfg: Composed config; group nodes are only checked for being there.
+        cfg: Composed config; of the group nodes, only those of the learner are looked
+            into, whose constructors check little.
 
     Raises:
         ConfigError: Naming the first wrong key, its value and what would be right.
@@ -122,8 +133,10 @@ def validate(cfg: DictConfig) -> None:
         raise ConfigError("run", got=cfg.run, expected=expected)
     for key, (low, high) in RANGES.items():
         value = OmegaConf.select(cfg, key)
-        if value is not None and not low <= value <= high:
+        if isinstance(value, int | float) and not low <= value <= high:
             raise ConfigError(key, got=value, expected=_between(low, high))
+    if isinstance(cfg.algo.get("learning_rate"), int | float):
+        check_positive({"algo.learning_rate": cfg.algo.learning_rate})
     _check_alpha(OmegaConf.to_container(cfg.residual)["alpha"])  # type: ignore
 
 

@@ -11,7 +11,7 @@ from so101rl.build import BadAlgoError, build_algo, build_env
 from so101rl.composition import compose
 from so101rl.config import GROUPS
 from so101rl.envs.paper_push import InfeasibleError
-from so101rl.errors import So101Error
+from so101rl.errors import ConfigError, So101Error
 from so101rl.explain import user_error
 from so101rl.vec_env import SB3VecEnv
 
@@ -120,12 +120,38 @@ def test_every_algorithm_builds_from_its_yaml_alone(option):
         ("algo.batch_size=1", "batch_size"),
         ("algo.learning_rate=-1", "learning rate"),
         ("algo.policy=Mlp", "Policy Mlp unknown"),
+        ("algo.device=tpu", "tpu"),
+        ("algo.policy_kwargs.net_arch=[-5]", "negative"),
     ],
 )
 def test_what_a_learner_refuses_is_told(typed, message):
     cfg = config_of("n_threads=1", "algo.batch_size=256", typed)
-    with pytest.raises(BadAlgoError, match=message):
+    with pytest.raises(BadAlgoError, match=message) as caught:
         build_algo(cfg, SB3VecEnv(build_env(cfg, 2)))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("algo", "typed", "expected"),
+    [
+        ("ppo", "n_steps=0", ">= 1"),
+        ("ppo", "batch_size=-5", ">= 1"),
+        ("ppo", "n_epochs=0", ">= 1"),
+        ("ppo", "learning_rate=-1", "> 0"),
+        ("sac", "learning_rate=0", "> 0"),
+        ("ppo", "gamma=-3", "between 0 and 1"),
+        ("ppo", "gae_lambda=1.5", "between 0 and 1"),
+        ("sac", "tau=2", "between 0 and 1"),
+        ("td3", "buffer_size=0", ">= 1"),
+        ("td3", "train_freq=0", ">= 1"),
+        ("sac", "gradient_steps=0", ">= 1"),
+    ],
+)
+def test_a_learners_number_out_of_range_is_refused_at_once(algo, typed, expected):
+    with pytest.raises(
+        ConfigError, match=f"algo.{typed}: expected a number {expected}"
+    ):
+        compose([f"algo={algo}", f"algo.{typed}"])
 
 
 @pytest.mark.parametrize("option", options("job"))
