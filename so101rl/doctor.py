@@ -13,13 +13,15 @@ import tempfile
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from omegaconf import DictConfig, OmegaConf
+
+from so101rl.threads import n_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 INSTALL = "make setup   (or: pip install -e '.[dev]' -c constraints.txt)"
@@ -31,17 +33,28 @@ SERIAL_PORTS = (
     "/dev/cu.usbserial*",
 )
 GIB = 2**30
-# A scene of one sphere, drawn and checked to be more than one colour.
+# A scene of one sphere, drawn as runs draw and checked to be more than one colour.
 _RENDER = """
 import mujoco, numpy as np
+from so101rl.errors import So101Error
+from so101rl.gl import open_context
 xml = '<mujoco><worldbody><light pos="0 0 2"/><geom size=".2"/></worldbody></mujoco>'
 model = mujoco.MjModel.from_xml_string(xml)
 data = mujoco.MjData(model)
 mujoco.mj_forward(model, data)
-with mujoco.Renderer(model, 48, 64) as renderer:
-    renderer.update_scene(data)
-    image = renderer.render()
+try:
+    gl, context = open_context(model, 64, 48)
+except So101Error as error:
+    raise SystemExit(str(error).splitlines()[0])
+scene, camera = mujoco.MjvScene(model, 9), mujoco.MjvCamera()
+mujoco.mjv_defaultFreeCamera(model, camera)
+parts, option = mujoco.mjtCatBit.mjCAT_ALL, mujoco.MjvOption()
+mujoco.mjv_updateScene(model, data, option, None, camera, parts, scene)
+area, image = mujoco.MjrRect(0, 0, 64, 48), np.zeros((48, 64, 3), np.uint8)
+mujoco.mjr_render(area, scene, context)
+mujoco.mjr_readPixels(image, None, area, context)
 assert np.ptp(image) > 0, "the picture is empty"
+print(type(gl).__module__.rpartition(".")[2])
 """
 
 State = Literal["ok", "info", "warn", "FAIL"]
@@ -123,37 +136,37 @@ def check_packages() -> Iterator[Check]:
 
 def check_rendering() -> Check:
     """Draw a tiny scene in a process of its own, which a broken driver may kill."""
-    env = dict(os.environ)
-    headless = sys.platform == "linux" and not env.get("DISPLAY")
-    backend = env.setdefault("MUJOCO_GL", "egl") if headless else env.get("MUJOCO_GL")
-    name = backend or "default"
     try:
         done = subprocess.run(
             [sys.executable, "-c", _RENDER],
-            env=env,
+            cwd=ROOT,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Check("rendering", "FAIL", f"{name}: no picture in 120 s", GL_PACKAGES)
+        return Check("rendering", "FAIL", "no picture in 120 s", GL_PACKAGES)
     if done.returncode == 0:
-        return Check("rendering", "ok", f"off screen, MUJOCO_GL={name}")
+        found = f"off screen, GL backend {done.stdout.strip()}"
+        return Check("rendering", "ok", found)
     lines = [line for line in done.stderr.splitlines() if line and line[0] != " "]
     reason = lines[-1] if lines else f"exit code {done.returncode}"
-    fix = GL_PACKAGES if sys.platform == "linux" else "unset MUJOCO_GL"
-    return Check("rendering", "FAIL", f"MUJOCO_GL={name}: {reason}", fix)
+    fixes = [GL_PACKAGES] if sys.platform == "linux" else []
+    if "MUJOCO_GL" in os.environ or not fixes:
+        fixes.insert(0, "unset MUJOCO_GL")
+    fix = ", or ".join(fixes)
+    return Check("rendering", "FAIL", reason, fix)
 
 
-def check_threads(n_threads: int | None) -> Check:
+def check_threads(wanted: int | None) -> Check:
     """Look at the cores and at what torch and the simulation would use."""
-    cores = _usable_cores()
+    cores = n_threads(None)
     torch_threads = _torch_threads()
     found = f"{cores} core(s); torch would use {torch_threads}"
-    if n_threads is not None and n_threads > cores:
+    if n_threads(wanted) > cores:
         fix = f"n_threads=null (all cores) or n_threads={cores}"
-        return Check("threads", "warn", f"{found}; n_threads={n_threads}", fix)
+        return Check("threads", "warn", f"{found}; n_threads={wanted}", fix)
     return Check("threads", "ok", found)
 
 
@@ -249,13 +262,6 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _usable_cores() -> int:
-    """Return the cores that this process may use."""
-    affinity: Callable[[int], set[int]] | None
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    return len(affinity(0)) if affinity else (os.cpu_count() or 1)
 
 
 def _torch_threads() -> str:

@@ -1,10 +1,12 @@
+import os
 import sqlite3
 import sys
 
+import mujoco
 import pytest
 from omegaconf import OmegaConf
 
-from so101rl import doctor
+from so101rl import doctor, gl
 
 
 def test_the_pinned_packages_are_those_of_the_project():
@@ -26,6 +28,27 @@ def test_another_version_than_the_pin_is_a_warning(monkeypatch):
     (check,) = doctor.check_packages()
     assert check.state == "warn"
     assert "torch 0.0.1 (pin " in check.found
+
+
+def test_rendering_is_checked_as_runs_draw(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    try:
+        model = mujoco.MjModel.from_xml_string("<mujoco/>")
+        window, context = gl.open_context(model, 8, 8)
+    except gl.NoGraphicsError as error:
+        assert doctor.check_rendering().found == str(error).splitlines()[0]
+    else:
+        context.free()
+        window.free()
+        assert doctor.check_rendering().state == "ok"
+
+
+def test_a_gl_backend_that_is_none_is_named_with_both_ways_out(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "direct3d")
+    check = doctor.check_rendering()
+    assert check.state == "FAIL"
+    assert "direct3d" in check.found
+    assert check.fix.startswith("unset MUJOCO_GL")
 
 
 def test_broken_graphics_fail_without_killing_us(monkeypatch):
@@ -70,6 +93,8 @@ def test_tracking_stores(tmp_path, monkeypatch):
 
 def test_too_many_threads_is_a_warning(monkeypatch):
     monkeypatch.setattr(doctor, "_torch_threads", lambda: "1")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    assert doctor.check_threads(None).found.startswith("3 core(s)")
     assert doctor.check_threads(10**6).state == "warn"
     assert doctor.check_threads(None).state == "ok"
 
