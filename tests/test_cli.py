@@ -170,6 +170,26 @@ def test_an_error_wrapped_by_hydra_is_unwrapped(command, job):
     )
 
 
+def test_a_mistake_is_told_while_the_job_still_winds_up(conf, tmp_path):
+    code = (
+        "import sys, threading, time, types\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from so101rl import cli, errors\n"
+        "import main\n"
+        "def job(cfg):\n"
+        "    threading.Thread(target=time.sleep, args=(30,)).start()\n"
+        "    raise errors.ConfigError('seed', got=0, expected='more')\n"
+        "sys.modules['so101rl.fake'] = types.SimpleNamespace(job=job)\n"
+        f"sys.argv = ['main.py', '-cp', {str(conf)!r}]\n"
+        "sys.exit(cli.guarded(main.main))\n"
+    )
+    arguments = [sys.executable, "-c", code]
+    with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        assert process.stderr.readline() == b"error: seed=0: expected more.\n"
+        assert process.poll() is None
+        process.kill()
+
+
 def test_a_key_that_the_class_does_not_take_is_named(command, job):
     class Zero:
         def __init__(self, *, gain=1.0):
