@@ -36,7 +36,7 @@ def strip_of_frames(video: Path, path: Path) -> None:
     """Pictures of the best episode, which comes last in a run's video."""
     with av.open(str(video)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode()]
-    last = frames[-len(frames) // 4 :]
+    last = frames[-len(frames) // 5 :]
     chosen = [last[i] for i in np.linspace(0, len(last) - 1, FRAMES).astype(int)]
     height = round(WIDTH * chosen[0].shape[0] / chosen[0].shape[1])
     small = [np.asarray(Image.fromarray(f).resize((WIDTH, height))) for f in chosen]
