@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 
 from so101rl import robot
 from so101rl.base_policies.base import BasePolicy, checked_action
-from so101rl.envs.base import BadActionError, Obs, TaskEnv
+from so101rl.envs.base import Obs, TaskEnv, checked
 from so101rl.envs.rewards import residual_size
 from so101rl.errors import ConfigError
 
@@ -117,7 +117,7 @@ class ResidualEnv(VectorEnv):
         self, action: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Apply residuals (n, 6) in [-1, 1] on top of the base policy."""
-        residual = self._checked(action)
+        residual = checked(action, self.num_envs, "residual")
         correction = self.alpha * residual
         wanted = self.base_action + correction
         total = np.clip(wanted, -1.0, 1.0)
@@ -150,18 +150,6 @@ class ResidualEnv(VectorEnv):
         seen = {name: obs[name] for name in self.base_policy.needs}
         action = self.base_policy.act(seen, ids)
         return checked_action(self.base_policy, action, len(ids))
-
-    def _checked(self, action: np.ndarray) -> np.ndarray:
-        action = np.asarray(action, float)
-        if action.shape != (self.num_envs, robot.N_JOINTS):
-            raise BadActionError(
-                f"a residual must have the shape {(self.num_envs, robot.N_JOINTS)}, "
-                f"got {action.shape}"
-            )
-        if not np.isfinite(action).all():
-            row = int(np.argwhere(~np.isfinite(action))[0, 0])
-            raise BadActionError(f"residual of environment {row} is {action[row]}")
-        return np.clip(action, -1.0, 1.0)
 
     def _make_layout(self) -> list[tuple[str, np.ndarray]]:
         """Names of the learner's arrays and what each is multiplied by."""

@@ -179,7 +179,9 @@ class TaskEnv(VectorEnv, ABC):
         self, action: np.ndarray
     ) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Move one control step; see `gymnasium.vector.VectorEnv.step`."""
-        target = self.target_qpos + self.act_scale * self._checked(action)
+        target = self.target_qpos + self.act_scale * checked(
+            action, self.num_envs, "action"
+        )
         measured, _ = self.hardware.arm.read()
         target = np.clip(target, measured - self.leash, measured + self.leash)
         self.target_qpos = self.hardware.arm.step(target)
@@ -303,18 +305,6 @@ class TaskEnv(VectorEnv, ABC):
         }
         return obs | self.features(obs)
 
-    def _checked(self, action: np.ndarray) -> np.ndarray:
-        action = np.asarray(action, float)
-        if action.shape != (self.num_envs, robot.N_JOINTS):
-            raise BadActionError(
-                f"an action must have the shape {(self.num_envs, robot.N_JOINTS)}, "
-                f"got {action.shape}"
-            )
-        if not np.isfinite(action).all():
-            row = int(np.argwhere(~np.isfinite(action))[0, 0])
-            raise BadActionError(f"action of environment {row} is {action[row]}")
-        return np.clip(action, -1.0, 1.0)
-
     def _define_spaces(self) -> None:
         self.single_action_space = gym.spaces.Box(
             -1.0, 1.0, (robot.N_JOINTS,), np.float32
@@ -329,6 +319,23 @@ class TaskEnv(VectorEnv, ABC):
         self.observation_space = batch_space(
             self.single_observation_space, self.num_envs
         )
+
+
+def checked(action: np.ndarray, n: int, what: str) -> np.ndarray:
+    """The action, clipped to [-1, 1] (n, 6).
+
+    Raises:
+        BadActionError: it has the wrong shape or is not finite; `what` names it.
+    """
+    action = np.asarray(action, float)
+    if action.shape != (n, robot.N_JOINTS):
+        raise BadActionError(
+            f"{what} must have the shape {(n, robot.N_JOINTS)}, got {action.shape}"
+        )
+    if not np.isfinite(action).all():
+        row = int(np.argwhere(~np.isfinite(action))[0, 0])
+        raise BadActionError(f"{what} of environment {row} is {action[row]}")
+    return np.clip(action, -1.0, 1.0)
 
 
 def _turned(quat: np.ndarray, angle: np.ndarray) -> np.ndarray:
