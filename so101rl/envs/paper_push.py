@@ -197,7 +197,7 @@ class PaperPush(TaskEnv):
         at_rest = moved * self.control_hz < self._rest_speed
         self._still = np.where(at_rest, self._still + 1, 0)
         self._travel += moved
-        now = self._errors()
+        now = self._errors(self._corners)
         self._gain = {
             name: rewards.decrease(self._potential[name], now[name]) for name in now
         }
@@ -208,8 +208,9 @@ class PaperPush(TaskEnv):
 
     def forget(self, ids: np.ndarray) -> None:
         self.true_pose = self.hardware.object.read()
-        self._corners[ids] = self.corners(self.true_pose)[ids]
-        for name, value in self._errors().items():
+        corners = self.corners(self.true_pose)
+        self._corners[ids] = corners[ids]
+        for name, value in self._errors(corners).items():
             self._potential[name][ids] = value[ids]
         self._held[ids] = self._still[ids] = 0
         self._travel[ids] = 0
@@ -219,12 +220,11 @@ class PaperPush(TaskEnv):
         return {
             "distance_m": self.distance(),
             "yaw_error_rad": self._potential["yaw"].copy(),
-            "inside": self._potential["outside"] <= 0,
         }
 
-    def _errors(self) -> dict[str, np.ndarray]:
+    def _errors(self, corners: np.ndarray) -> dict[str, np.ndarray]:
         yaw = np.abs(yaw_error(yaw_of(self.true_pose[:, 3:])))
-        return {"outside": self.outside(self.corners(self.true_pose)), "yaw": yaw}
+        return {"outside": self.outside(corners), "yaw": yaw}
 
 
 def yaw_of(quat: np.ndarray) -> np.ndarray:
