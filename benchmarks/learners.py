@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from omegaconf import DictConfig
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -24,6 +25,12 @@ STD = 0.5  # of the residuals
 WARM_UP = 100  # control steps
 SAME = 1e-8  # two worlds whose states differ by less, over an episode, are the same
 CLASSIC = {"n_steps": 256, "batch_size": 256, "n_epochs": 10}  # else SB3's defaults
+ABOUT_RIVALS = {
+    "SubprocVecEnv": "start method forkserver, each environment in SB3's Monitor",
+    "AsyncVectorEnv": "Gymnasium's own workers, start method forkserver, "
+    "shared_memory=True, autoreset within the step as everywhere here, no Monitor",
+    "DummyVecEnv": "one process, each environment in SB3's Monitor",
+}
 
 
 class RivalError(So101Error):
@@ -31,12 +38,13 @@ class RivalError(So101Error):
 
 
 def measure_environments(effort: Effort) -> Result:
-    """Env steps per second of both, seen through SB3's interface."""
+    """Env steps per second of both, each seen through its own vector interface."""
     cfg = _config(effort)
     same = {name: _checked(name, effort) for name in ("none", "default")}
-    envs: dict[str, VecEnv] = {
+    envs: dict[str, VecEnv | AsyncVectorEnv] = {
         "ours": ours(cfg),
         "SubprocVecEnv": rivals(cfg, SubprocVecEnv, effort),
+        "AsyncVectorEnv": asynchronous_rivals(cfg, effort),
         "DummyVecEnv": rivals(cfg, DummyVecEnv, effort),
     }
     steppers = {name: _stepper(env) for name, env in envs.items()}
@@ -50,11 +58,12 @@ def measure_environments(effort: Effort) -> Result:
     for env in envs.values():
         env.close()
     rows = [_speed(name, envs[name], values[name]) for name in envs]
-    for name, target in (("SubprocVecEnv", 3.0), ("DummyVecEnv", None)):
+    targets = {"SubprocVecEnv": 3.0, "AsyncVectorEnv": 3.0, "DummyVecEnv": None}
+    for name, target in targets.items():
         quotient = ratios(values["ours"], values[name])
         label = f"ours / scalar envs in {name}"
         rows.append(Row(label, "x", quotient, target))
-    extra = {"largest_difference": same}
+    extra = {"largest_difference": same, "rivals": ABOUT_RIVALS}
     return Result("rival", "The same task as scalar environments", rows, extra)
 
 
@@ -111,6 +120,19 @@ def rivals(cfg: DictConfig, kind: type, effort: Effort) -> VecEnv:
     return kind([partial(_monitored, cfg)] * (2 if effort.quick else PROCESSES))
 
 
+def asynchronous_rivals(cfg: DictConfig, effort: Effort) -> AsyncVectorEnv:
+    """Scalar environments in Gymnasium's processes.
+
+    They go without the Monitor: it is SB3's, and leaving it out can only help them. The
+    default would be to fork, which a process with simulation threads must not do.
+    """
+    return AsyncVectorEnv(
+        [partial(Rival, cfg)] * (2 if effort.quick else PROCESSES),
+        context="forkserver",
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )
+
+
 def _monitored(cfg: DictConfig) -> Monitor:
     return Monitor(Rival(cfg))
 
@@ -120,11 +142,14 @@ def _config(effort: Effort) -> DictConfig:
     return compose(["tracking=none", "algo=ppo", *(tiny if effort.quick else [])])
 
 
-def _stepper(env: VecEnv) -> Callable[[], int]:
+def _stepper(env: VecEnv | AsyncVectorEnv) -> Callable[[], int]:
     """One vectorised step with random residuals; returns its env steps."""
     residuals = Residuals(env.num_envs, STD)
-    env.seed(0)
-    env.reset()
+    if isinstance(env, VecEnv):
+        env.seed(0)  # environment i gets seed i, as it does in Gymnasium's reset
+        env.reset()
+    else:
+        env.reset(seed=0)
 
     def step() -> int:
         env.step(residuals())
@@ -146,6 +171,6 @@ def _learn(model: BaseAlgorithm, seconds: float) -> float:
     return rate(iterate, seconds)
 
 
-def _speed(name: str, env: VecEnv, values: list[float]) -> Row:
+def _speed(name: str, env: VecEnv | AsyncVectorEnv, values: list[float]) -> Row:
     kind = "batched" if name == "ours" else "scalar"
     return Row(f"{name}, {env.num_envs} {kind} envs", "env steps/s", values)
