@@ -17,7 +17,6 @@ from so101rl import checkpoint
 from so101rl.evaluate import model_act, run_episodes
 from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
-from so101rl.tracking.base import Mirror
 from so101rl.vec_env import Books
 
 
@@ -56,17 +55,14 @@ class Log(EverySteps):
 
     Args:
         run: where to.
-        mirror: who is told.
         env: whose alpha is logged.
         books: what happened in the rollouts.
         every: env steps between two lines.
     """
 
-    def __init__(
-        self, run: RunDir, mirror: Mirror, env: ResidualEnv, books: Books, every: int
-    ):
+    def __init__(self, run: RunDir, env: ResidualEnv, books: Books, every: int):
         super().__init__(every)
-        self._run, self._mirror, self._env, self._books = run, mirror, env, books
+        self._run, self._env, self._books = run, env, books
         self._last = (0, time.monotonic())
         self.latest: dict[str, float] = {}
 
@@ -77,7 +73,6 @@ class Log(EverySteps):
         fps = (step - self._last[0]) / max(now - self._last[1], 1e-9)
         self._last = step, now
         self._run.log(step, metrics, {"time/fps": fps})
-        self._mirror.push(self._run)
         self.latest = metrics | {"time/fps": fps}
 
     def _on_training_end(self) -> None:

@@ -26,7 +26,6 @@ from so101rl.evaluate import (
 from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds, first_seeds
 from so101rl.tracking import make_mirror
-from so101rl.tracking.base import Mirror
 from so101rl.vec_env import SB3VecEnv
 
 NEVER = 2**62  # SB3 then leaves logging to our callbacks
@@ -51,7 +50,7 @@ def train(cfg: DictConfig) -> float:
     )
     with mirror.follow(run), run.lifecycle():
         print(f"run: {run.path}", flush=True)
-        step = learner.learn(run, mirror)
+        step = learner.learn(run)
         policies = {"base": base_act, "residual": model_act(learner.model)}
         success = evaluate_policies(cfg, run, held_out, policies, step=step)
     print(f"results: {run.path}")
@@ -73,7 +72,7 @@ class Learner:
         self._vec_env = SB3VecEnv(self._env, seeds)
         self.model: BaseAlgorithm = build_algo(cfg, self._vec_env)
 
-    def learn(self, run: RunDir, mirror: Mirror) -> int:
+    def learn(self, run: RunDir) -> int:
         """Train, and bring the policy back that the `select` episodes judged best.
 
         Returns:
@@ -81,7 +80,7 @@ class Learner:
         """
         cfg, model, folder = self._cfg, self.model, run.path / "checkpoints"
         chosen = episode_seeds(cfg.seed, "select", cfg.evaluation.select_episodes)
-        log = Log(run, mirror, self._env, self._vec_env.books, cfg.log_every)
+        log = Log(run, self._env, self._vec_env.books, cfg.log_every)
         select = SelectBest(run, self._judge, chosen, cfg.evaluation.every)
         save = SaveCheckpoints(folder, cfg.checkpoint_every, cfg.keep_checkpoints)
         show = ShowProgress(cfg.total_timesteps, log, select)

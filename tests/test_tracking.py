@@ -1,7 +1,7 @@
 """Trackers mirror the run directory exactly, and cannot hurt a run."""
 
-import logging
 import multiprocessing
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from so101rl.rundir import RunDir
@@ -45,13 +46,18 @@ def fill(run, lines=3):
 
 
 class Recorder(Tracker):
-    """Remembers its calls; fails or hangs where it is told to."""
+    """Writes its calls to a file; fails or hangs where it is told to."""
 
-    def __init__(self, fails=None, hangs=None):
-        self.calls, self.fails, self.hangs = [], fails, hangs
+    def __init__(self, path, fails=None, hangs=None):
+        self.path, self.fails, self.hangs = path, fails, hangs
+
+    @property
+    def calls(self):
+        return self.path.read_text().splitlines() if self.path.exists() else []
 
     def _call(self, name):
-        self.calls.append(name)
+        with self.path.open("a") as file:
+            file.write(f"{name}\n")
         if self.hangs == name:
             threading.Event().wait(60)
         if self.fails == name:
@@ -85,7 +91,6 @@ def mirrored(store, tmp_path_factory):
     mirror = Mirror({"mlflow": tracker(store)})
     with mirror.follow(run), run.lifecycle():
         fill(run)
-        mirror.push(run)
     return run, recorded(store, run)
 
 
@@ -210,54 +215,105 @@ def test_many_processes_open_a_fresh_store(tmp_path, count):
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
-def test_all_trackers_see_the_settled_status(run):
-    one, two = Recorder(), Recorder()
-    mirror = Mirror({"one": one, "two": two})
-    with mirror.follow(run), run.lifecycle():
-        mirror.push(run)
+def wait_for(recorder, call):
+    """Let the run go on until a tracker was called."""
+    deadline = time.monotonic() + 60
+    while call not in recorder.calls:
+        assert time.monotonic() < deadline, f"no {call} in {recorder.calls}"
+        time.sleep(0.01)
+
+
+def test_all_trackers_see_the_settled_status(run, tmp_path):
+    one, two = Recorder(tmp_path / "one"), Recorder(tmp_path / "two")
+    with Mirror({"one": one, "two": two}).follow(run), run.lifecycle():
+        pass
     assert one.calls[-1] == two.calls[-1] == "finish finished"
     assert one.calls[0] == "start"
 
 
+def test_a_tracker_is_fed_while_the_run_goes_on(run, tmp_path):
+    one = Recorder(tmp_path / "one")
+    with Mirror({"one": one}, every_s=0.01).follow(run), run.lifecycle():
+        wait_for(one, "push")
+        assert not [call for call in one.calls if call.startswith("finish")]
+
+
 @pytest.mark.parametrize("call", ["start", "push", "finish finished"])
-def test_a_failing_tracker_warns_once_and_the_run_goes_on(run, caplog, call):
-    healthy = Recorder()
-    mirror = Mirror({"broken": Recorder(fails=call), "healthy": healthy})
-    with caplog.at_level(logging.WARNING), mirror.follow(run), run.lifecycle():
-        for _ in range(3):
-            mirror.push(run)
-            time.sleep(0.01)
-    warnings = [record.message for record in caplog.records]
-    assert len(warnings) == 1
-    assert "broken" in warnings[0] and "server down" in warnings[0]
+def test_a_failing_tracker_warns_once_and_the_run_goes_on(run, tmp_path, capfd, call):
+    broken = Recorder(tmp_path / "broken", fails=call)
+    healthy = Recorder(tmp_path / "healthy")
+    mirror = Mirror({"broken": broken, "healthy": healthy}, every_s=0.01)
+    with mirror.follow(run), run.lifecycle():
+        wait_for(healthy, "push")
+        if call == "push":
+            wait_for(broken, "push")
+    (warning,) = capfd.readouterr().err.splitlines()
+    assert "broken" in warning and "server down" in warning
     assert healthy.calls[-1] == "finish finished"
+    assert broken.calls[-1] == call
     assert RunDir.open(run.path).info["status"] == "finished"
 
 
-def test_a_hanging_tracker_delays_the_end_only_so_long(run, caplog, monkeypatch):
+def test_a_hanging_tracker_delays_the_end_only_so_long(
+    run, tmp_path, caplog, monkeypatch
+):
     monkeypatch.setattr("so101rl.tracking.base.PATIENCE_S", 0.1)
-    begin = time.monotonic()
-    mirror = Mirror({"stuck": Recorder(hangs="start")})
+    stuck = Recorder(tmp_path / "stuck", hangs="start")
+    mirror = Mirror({"stuck": stuck})
     with mirror.follow(run), run.lifecycle():
-        mirror.push(run)
-    assert time.monotonic() - begin < 5
+        wait_for(stuck, "start")
+    assert run.info["status"] == "finished"
     assert "did not catch up" in caplog.text
+    (worker,) = mirror._workers
+    assert worker._process.poll() == -signal.SIGKILL
 
 
-def test_slow_start_does_not_delay_the_run(run, monkeypatch):
-    monkeypatch.setattr("so101rl.tracking.base.PATIENCE_S", 0.1)
-    mirror = Mirror({"stuck": Recorder(hangs="start")})
-    begin = time.monotonic()
-    with mirror.follow(run):
-        assert time.monotonic() - begin < 0.05
+@pytest.mark.parametrize("boots", [True, False])
+def test_ctrl_c_in_a_terminal_leaves_the_tracker_to_deliver(tmp_path, boots):
+    program = f"""
+import os, pathlib, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_tracking as t
+folder = pathlib.Path({str(tmp_path)!r})
+run, one = t.create(folder / "run"), t.Recorder(folder / "one")
+with t.Mirror({{"one": one}}).follow(run), run.lifecycle():
+    if not {boots}:
+        t.wait_for(one, "start")
+    os.killpg(0, signal.SIGINT)
+    signal.pause()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert Recorder(tmp_path / "one").calls[-1] == "finish killed", done.stderr
 
 
-def test_unreachable_server_costs_nothing(run, caplog, monkeypatch):
+def test_a_tracker_ends_with_a_run_that_was_shot(tmp_path):
+    program = f"""
+import os, pathlib, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_tracking as t
+folder = pathlib.Path({str(tmp_path)!r})
+run, one = t.create(folder / "run"), t.Recorder(folder / "one")
+with t.Mirror({{"one": one}}).follow(run), run.lifecycle():
+    t.wait_for(one, "start")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False, timeout=120)
+    wait_for(Recorder(tmp_path / "one"), "finish running")
+
+
+def test_unreachable_server_costs_nothing(run, capfd, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     down = MlflowTracker(uri="http://127.0.0.1:9", experiment="x")
     with Mirror({"mlflow": down}).follow(run), run.lifecycle():
         fill(run)
-    assert "mlflow stopped at start" in caplog.text
+    assert "mlflow stopped at start" in capfd.readouterr().err
     assert run.info["status"] == "finished"
 
 
@@ -276,13 +332,13 @@ def test_tensorboard_writes_event_files(run):
     assert events.Scalars("base/success_rate")[0].value == pytest.approx(0.4)
 
 
-def test_missing_tensorboard_is_named(run, monkeypatch, caplog):
+def test_missing_tensorboard_is_named(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    mirror = make_mirror(OmegaConf.load(CONF / "tensorboard.yaml"))
-    with mirror.follow(run), run.lifecycle():
-        pass
-    assert "pip install tensorboard" in caplog.text
+    tracker = instantiate(OmegaConf.load(CONF / "tensorboard.yaml").trackers)
+    (tensorboard,) = tracker.values()
+    with pytest.raises(TrackerError, match="pip install tensorboard"):
+        tensorboard.start(run)
 
 
 @pytest.mark.parametrize("options", [["mlflow"], ["none"], ["mlflow", "tensorboard"]])

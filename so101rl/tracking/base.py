@@ -2,8 +2,10 @@
 
 import contextlib
 import logging
-import queue
-import threading
+import os
+import pickle
+import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -42,34 +44,35 @@ class Tracker(ABC):
 
 
 class Mirror:
-    """All trackers of a run, each in a thread of its own that cannot hurt the run.
+    """All trackers of a run, each in a process of its own that cannot hurt the run.
 
-    The first failure of a tracker is logged as a warning and ends that tracker; the
-    run directory still holds everything.
+    A thread would take the interpreter from the training: the import of MLflow alone
+    is seconds of Python. The first failure of a tracker is logged as a warning and ends
+    that tracker; the run directory still holds everything.
+
+    Args:
+        trackers: by name; each must survive pickling as long as it has not started.
+        every_s: pause between two pushes [s].
     """
 
-    def __init__(self, trackers: Mapping[str, Tracker]) -> None:
-        """Give each tracker, by name, a thread that starts with `follow`."""
-        self._workers = [_Worker(name, tracker) for name, tracker in trackers.items()]
-
-    def push(self, run: RunDir) -> None:
-        """Ask for new log lines to be copied; returns at once."""
-        for worker in self._workers:
-            worker.ask("push", run)
+    def __init__(self, trackers: Mapping[str, Tracker], every_s: float = 1.0) -> None:
+        self._workers = [
+            _Worker(name, tracker, every_s) for name, tracker in trackers.items()
+        ]
 
     @contextlib.contextmanager
     def follow(self, run: RunDir) -> Iterator[None]:
         """Start the trackers, and finish them when the block ends, however it ends.
 
-        Put it outside of `run.lifecycle()`, which settles the status that it reads.
+        Put it outside of `run.lifecycle()`, which settles the status that they read.
         """
         for worker in self._workers:
-            worker.ask("start", run)
+            worker.start(run)
         try:
             yield
         finally:
             for worker in self._workers:
-                worker.ask("finish", run)
+                worker.run_ended()
             for worker in self._workers:
                 worker.join()
 
@@ -82,40 +85,38 @@ def make_mirror(cfg: "DictConfig") -> Mirror:
 
 
 class _Worker:
-    """One tracker's thread and its queue of requests."""
+    """One tracker's process, seen from the run."""
 
-    def __init__(self, name: str, tracker: Tracker) -> None:
-        self._name = name
-        self._tracker = tracker
-        self._asked: queue.SimpleQueue[tuple[str, RunDir]] = queue.SimpleQueue()
-        self._thread = threading.Thread(
-            target=self._work, name=f"tracker-{name}", daemon=True
+    def __init__(self, name: str, tracker: Tracker, every_s: float) -> None:
+        self._name, self._tracker, self._every_s = name, tracker, every_s
+
+    def start(self, run: RunDir) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "so101rl.tracking.follow"],
+            stdin=subprocess.PIPE,  # what to do; its end is the end of the run
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            start_new_session=True,  # Ctrl+C ends the run; this one has to deliver
         )
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(pickle.dumps((self._name, self._tracker, run, self._every_s)))
+        stdin.flush()
 
-    def ask(self, call: str, run: RunDir) -> None:
-        if call == "start":
-            self._thread.start()
-        if call != "push" or self._asked.empty():  # a waiting push sees the same lines
-            self._asked.put((call, run))
+    def run_ended(self) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.close()
 
     def join(self) -> None:
-        self._thread.join(PATIENCE_S)
-        if self._thread.is_alive():
+        try:
+            code = self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
             log.warning("%s did not catch up in %g s", self._name, PATIENCE_S)
-
-    def _work(self) -> None:
-        call = ""
-        while call != "finish":
-            call, run = self._asked.get()
-            try:
-                getattr(self._tracker, call)(run)
-            except Exception as error:  # design: tracking never costs a run
-                reason = f"{type(error).__name__}: {error}"
-                log.warning(
-                    "%s stopped at %s (%s); the run goes on, %s has everything",
-                    *(self._name, call, reason, run.path),
-                )
-                return
+            self._process.kill()
+            self._process.wait()
+            return
+        if code:
+            log.warning("%s ended with exit code %d", self._name, code)
 
 
 class NewLines:

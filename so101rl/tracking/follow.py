@@ -1,0 +1,54 @@
+"""One tracker's process: `Mirror` starts it, and its standard input ends with the run.
+
+It ends so too if the run's process is shot, and reads everything else where it lies:
+in the run directory.
+"""
+
+import logging
+import os
+import pickle
+import select
+import sys
+
+from so101rl.rundir import RunDir
+from so101rl.tracking.base import Tracker
+
+log = logging.getLogger(__name__)
+
+NICENESS = 10  # the training goes first
+
+
+def main() -> None:
+    """Do what the first object on standard input says."""
+    os.nice(NICENESS)
+    name, tracker, run, every_s = pickle.load(sys.stdin.buffer)
+    follow(name, tracker, run, every_s)
+
+
+def follow(name: str, tracker: Tracker, run: RunDir, every_s: float) -> None:
+    """Mirror a run until standard input ends.
+
+    Args:
+        name: of the tracker.
+        tracker: not started yet.
+        run: what it mirrors.
+        every_s: pause between two pushes [s].
+    """
+    call = "start"
+    try:
+        tracker.start(run)
+        call = "push"
+        while not select.select([sys.stdin], [], [], every_s)[0]:
+            tracker.push(run)
+        call = "finish"
+        tracker.finish(run)
+    except Exception as error:  # design: tracking never costs a run
+        reason = f"{type(error).__name__}: {error}"
+        log.warning(
+            "%s stopped at %s (%s); the run goes on, %s has everything",
+            *(name, call, reason, run.path),
+        )
+
+
+if __name__ == "__main__":
+    main()
