@@ -1,5 +1,6 @@
 """The command line: runs Hydra's entry point and says in short what went wrong."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from so101rl.errors import ConfigError, OverrideSyntaxError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+GC_THRESHOLD = 50_000  # new objects between two garbage collections
 
 
 def guarded(main: Callable[[], Any]) -> int:
@@ -29,6 +31,9 @@ def guarded(main: Callable[[], Any]) -> int:
         0, 2 for a user's mistake, 130 for Ctrl+C, or what the job itself asked for.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
+    # Imports make 300,000 objects that stay. At Python's 700 the collector looks at
+    # them so often that it takes a fifth of the time until training starts.
+    gc.set_threshold(GC_THRESHOLD)
     try:
         _check_flags(sys.argv[1:])
         with checked_loader():
