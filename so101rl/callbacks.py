@@ -119,16 +119,32 @@ class SelectBest(EverySteps):
         env: a batch of its own.
         seeds: episodes that never train or report.
         every: env steps between two scores.
+        stop_at: share of solved episodes that ends the training; None: none does.
     """
 
-    def __init__(self, run: RunDir, env: ResidualEnv, seeds: list[int], every: int):
+    def __init__(
+        self,
+        run: RunDir,
+        env: ResidualEnv,
+        seeds: list[int],
+        every: int,
+        *,
+        stop_at: float | None = None,
+    ):
         super().__init__(every)
         self._run, self._env, self._seeds = run, env, seeds
+        self._stop_at = stop_at
         self.best: tuple[float, float] | None = None
         self._judged: int | None = None
 
     def _on_training_start(self) -> None:
         self.fire()  # step 0: exactly the base policy, if it starts there
+
+    def _on_step(self) -> bool:
+        super()._on_step()
+        if self._stop_at is None or self.best is None:
+            return True
+        return self.best[0] < self._stop_at
 
     def fire(self) -> None:
         """Score the policy as it is now, unless that was done."""

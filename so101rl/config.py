@@ -46,6 +46,7 @@ class EvaluationConfig:
     n_episodes: int = MISSING
     select_episodes: int = MISSING
     every: int = MISSING
+    stop_at: float | None = MISSING
     video: bool = MISSING
     figure: bool = MISSING
 
@@ -91,6 +92,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "evaluation.n_episodes": (1, math.inf),
     "evaluation.select_episodes": (1, math.inf),
     "evaluation.every": (1, math.inf),
+    "evaluation.stop_at": (1e-6, 1),
     # of those keys, the ones that the learner has
     "algo.n_steps": (1, math.inf),
     "algo.batch_size": (1, math.inf),

@@ -81,7 +81,13 @@ class Learner:
         cfg, model, folder = self._cfg, self.model, run.path / "checkpoints"
         chosen = episode_seeds(cfg.seed, "select", cfg.evaluation.select_episodes)
         log = Log(run, self._env, self._vec_env.books, cfg.log_every)
-        select = SelectBest(run, self._judge, chosen, cfg.evaluation.every)
+        select = SelectBest(
+            run,
+            self._judge,
+            chosen,
+            cfg.evaluation.every,
+            stop_at=cfg.evaluation.stop_at,
+        )
         save = SaveCheckpoints(folder, cfg.checkpoint_every, cfg.keep_checkpoints)
         show = ShowProgress(cfg.total_timesteps, log, select)
         callbacks = [FollowAlpha(self._env), log, save, select, show]

@@ -431,3 +431,17 @@ def test_the_script_itself_exits_with_2(tmp_path):
     assert done.returncode == 2
     assert "Did you mean seed=VALUE?" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ["0", "1.5", "-0.5", "often"])
+def test_a_share_that_ends_training_is_a_share(command, value):
+    answer = command(f"evaluation.stop_at={value}")
+    assert answer.code == 2
+    assert "evaluation.stop_at" in answer.err and value in answer.err
+    assert len(answer.err.splitlines()) <= 3
+    assert not answer.cfgs
+
+
+@pytest.mark.parametrize("value", ["null", "1", "0.95"])
+def test_a_share_that_ends_training_may_be_all_or_none(command, value):
+    assert command(f"evaluation.stop_at={value}").code == 0

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -392,6 +393,37 @@ def test_a_directory_that_holds_a_run_is_left_alone(trained, run_main):
     assert code == 2
     assert "already holds a run" in said.err
     assert (trained.path / "run.json").read_bytes() == before
+
+
+# ---- enough is enough ----
+
+
+@pytest.mark.parametrize(
+    ("shares", "ends"),
+    [((0.2, 0.5, 0.9), 64), ((0.5, 0.2, 0.2), 4), ((0.2, 0.4, 0.4), 128)],
+)
+def test_training_ends_once_enough_episodes_are_solved(
+    run_main, monkeypatch, shares, ends
+):
+    play = evaluate.run_episodes
+
+    def scored(env, act, seeds):
+        episodes = play(env, act, seeds) * 5
+        solved = round(10 * next(left))
+        for i, episode in enumerate(episodes):
+            episodes[i] = replace(episode, is_success=i < solved)
+        return episodes
+
+    left = iter(shares)
+    monkeypatch.setattr(callbacks, "run_episodes", scored)
+    code, _, path = run_main(*PPO_KEYS, "evaluation.stop_at=0.5")
+    assert code == 0
+    run = RunDir.open(path)
+    assert run.info["status"] == "finished"
+    assert run.metrics()[-1]["step"] == ends
+    assert PPO.load(path / "final_model.zip").num_timesteps == ends
+    assert run.evaluation()["policies"]["residual"]["n_episodes"] == 3
+    assert not (path / "interrupted_model.zip").exists()
 
 
 # ---- episodes ----
