@@ -6,11 +6,13 @@ STAMP  := $(VENV)/.installed
 # Where pip looks for torch first, for example TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 ARGS   ?=
+# What make peer makes its environment with: so101-nexus needs Python 3.12.
+PEER_PYTHON ?= python3.12
 # Where the runs of make results go; a folder that is not there yet.
 STUDY  ?= multirun/first
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format ui bench results clean
+.PHONY: help setup run test check format ui bench peer results clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,10 @@ ui: setup  ## MLflow on http://127.0.0.1:5000 over the local store
 
 bench: setup  ## speed, measured on this machine
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+peer:  ## so101-nexus in .peer, for make bench to measure against
+	test -x .peer/bin/python || $(PEER_PYTHON) -m venv .peer
+	.peer/bin/python -m pip install 'so101-nexus[mjbatch]==0.10.0'
 
 results: setup  ## repeat the reported study (about an hour and a half on two cores)
 	@test ! -e $(STUDY) || { echo '$(STUDY) is there already; right is a new folder: make results STUDY=multirun/again' >&2; exit 2; }

@@ -12,12 +12,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
-from benchmarks import learners, report, startup, stepping, updates  # noqa: E402
+from benchmarks import (  # noqa: E402
+    learners,
+    memory,
+    peer,
+    report,
+    startup,
+    stepping,
+    updates,
+)
 from benchmarks.measure import (  # noqa: E402
     Effort,
     Result,
@@ -27,9 +36,12 @@ from benchmarks.measure import (  # noqa: E402
 )
 
 RESULTS = ROOT / "benchmarks" / "results"
-MEASUREMENTS: dict[str, Callable[[Effort], Result]] = {
+# A measurement that cannot be made here returns the reason instead.
+MEASUREMENTS: dict[str, Callable[[Effort], Result | str]] = {
     "stepping": stepping.measure,
     "rival": learners.measure_environments,
+    "memory": memory.measure,
+    "peer": peer.measure,
     "ppo": learners.measure_ppo,
     "sac": updates.measure,
     "startup": startup.measure,
@@ -44,13 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.quick:
         effort = Effort(repeats=2, seconds=0.02, quick=True)
         out = options.out or Path(tempfile.mkdtemp(prefix="so101rl-bench-"))
+    measurements = MEASUREMENTS | {
+        "peer": partial(peer.measure, python=options.peer_python)
+    }
     where = machine()
     print(f"{where['usable_cpus']} cores ({where['cpu']}), commit {where['commit']}")
     print(", ".join(f"{name} {number}" for name, number in where["versions"].items()))
     for name in options.only:
         before, begin = load(), time.perf_counter()
         print(f"\n{name}: load {before[0]} before ...", flush=True)
-        result = MEASUREMENTS[name](effort)
+        result = measurements[name](effort)
+        if isinstance(result, str):
+            print(f"  skipped: {result}")
+            continue
         context = {
             "machine": where,
             "load": {"before": before, "after": load()},
@@ -82,6 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=5, help="default 5")
     parser.add_argument(
         "--seconds", type=float, default=1.0, help="per repeat and case, default 1"
+    )
+    parser.add_argument(
+        "--peer-python",
+        help="interpreter of an environment with so101-nexus; default .peer/bin/python",
     )
     return parser
 

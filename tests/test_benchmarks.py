@@ -10,12 +10,14 @@ import pytest
 from conftest import ROOT
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from benchmarks import memory, peer, run
 from benchmarks.learners import SAME, asynchronous_rivals, rivals
 from benchmarks.measure import Effort, Residuals
 from benchmarks.trajectories import largest_difference
 from so101rl.composition import compose
 
-NAMES = ("stepping", "rival", "ppo", "sac")
+NAMES = ("stepping", "rival", "ppo", "sac", *(["memory"] if memory.available() else []))
+MIB = 2**20
 
 
 @pytest.mark.parametrize("randomization", ["none", "default"])
@@ -47,6 +49,61 @@ def test_gymnasiums_workers_do_what_sb3s_do():
     loop.close()
     processes.close()
     assert ends == 2 * loop.num_envs
+
+
+@pytest.mark.skipif(not memory.available(), reason="reads Linux's /proc")
+def test_memory_of_this_and_of_other_processes_is_counted():
+    before, others = memory.resident(), memory.descendants_pss()
+    kept = np.ones(64 * MIB, np.uint8)
+    assert memory.resident() - before > 60 * MIB
+    # The one that holds the memory is a grandchild, like a worker of a forking server.
+    holds = "b = bytearray(b'1') * 2**26; print('ready', flush=True); input()"
+    starts = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {holds!r}])"
+    )
+    command = [sys.executable, "-c", starts]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout.readline() == "ready\n"
+        found = memory.descendants_pss() - others
+        child.communicate("\n")
+    assert 60 * MIB < found < 120 * MIB
+    assert len(kept) == 64 * MIB
+
+
+def test_without_the_peer_its_measurement_says_how_to_get_it(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.delenv(peer.VARIABLE, raising=False)
+    monkeypatch.setattr(peer, "USUAL_PLACE", tmp_path / "python")
+    run.main(["--quick", "--only", "peer", "--out", str(tmp_path)])
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if "skipped" in x)
+    assert "make peer" in line
+    assert not (tmp_path / "peer.json").exists()
+
+
+def test_an_interpreter_without_the_peer_is_reported():
+    with pytest.raises(peer.PeerError, match="so101-nexus"):
+        peer.measure(Effort(quick=True), sys.executable)
+    with pytest.raises(peer.PeerError, match="cannot start"):
+        peer.measure(Effort(quick=True), "/no/such/python")
+
+
+def test_the_peer_gets_at_most_half_of_the_free_memory():
+    clock = peer.Clock(4, 50, (1, 8, 64))
+    assert peer._fitting(clock, model_bytes=1) == (1, 8, 64)
+    if memory.available():
+        assert peer._fitting(clock, model_bytes=10**15) == (1,)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(peer.interpreter() is None, reason=peer.HOW)
+def test_the_peer_goes_through_the_same_states_on_our_batch():
+    result = peer.measure(Effort(quick=True, repeats=2, seconds=0.02))
+    assert all(min(row.values) > 0 for row in result.rows if "steps/s" in row.unit)
+    apart = result.extra["4 x 5 ms"]["replay_apart"]
+    assert all(found["after_1_step"] < peer.SAME for found in apart.values())
 
 
 def test_the_measurements_run(tmp_path):
