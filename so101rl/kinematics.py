@@ -12,6 +12,7 @@ import numpy as np
 from mujoco import batch
 
 from so101rl import robot
+from so101rl.arrays import clip
 
 REACH_ITERATIONS = 300  # more than enough to cross the workspace
 
@@ -24,11 +25,13 @@ class ToolState(NamedTuple):
         rot: rotation matrix (n, 3, 3), columns are the tool's axes.
         jac: Jacobian (n, 6, 6): three rows [m/rad] for the position, three rows
             [rad/rad] for the rotation, one column per joint.
+        gravity: joint torques (n, 6) [N m] that hold the bare arm still.
     """
 
     pos: np.ndarray
     rot: np.ndarray
     jac: np.ndarray
+    gravity: np.ndarray
 
 
 class Kinematics:
@@ -42,6 +45,8 @@ class Kinematics:
 
     def __init__(self, *, n: int, site: str = robot.FINGERTIP, n_threads: int = 1):
         self.model = robot.bare_model()
+        # Nothing is pushed here: without constraints to make a pass costs 2/3.
+        self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
         self._site = self.model.site(site).id
         self._body = int(self.model.site_bodyid[self._site])
         self._batch = batch.Batch(self.model, n, n_threads)
@@ -52,25 +57,15 @@ class Kinematics:
 
     def fk(self, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tool position (n, 3) [m] and rotation (n, 3, 3) at `qpos` (n, 6) [rad]."""
-        ids = self._load(qpos)
-        self._batch.forward(ids, mujoco.mjtStage.mjSTAGE_POS)
-        n = len(qpos)
-        return (
-            self._pos[:n, self._site].copy(),
-            self._rot[:n, self._site].reshape(n, 3, 3).copy(),
-        )
+        self._forward(qpos, mujoco.mjtStage.mjSTAGE_POS)
+        return self._pose(len(qpos))
 
     def tool(self, qpos: np.ndarray) -> ToolState:
-        """Pose and Jacobian of the tool at `qpos` (n, 6) [rad]."""
-        pos, rot = self.fk(qpos)
-        jac_pos, jac_rot = self._batch.jac(self._body, pos, self._ids(len(qpos)))
-        return ToolState(pos, rot, np.concatenate([jac_pos, jac_rot], axis=1))
-
-    def gravity(self, qpos: np.ndarray) -> np.ndarray:
-        """Torques (n, 6) [N m] that hold the bare arm still at `qpos` (n, 6) [rad]."""
-        ids = self._load(qpos)
-        self._batch.forward(ids, mujoco.mjtStage.mjSTAGE_VEL)
-        return self._gravity[: len(qpos)].copy()
+        """Pose, Jacobian and gravity of the tool at `qpos` (n, 6) [rad]."""
+        ids = self._forward(qpos, mujoco.mjtStage.mjSTAGE_VEL)
+        pos, rot = self._pose(len(qpos))
+        jac = np.concatenate(self._batch.jac(self._body, pos, ids), axis=1)
+        return ToolState(pos, rot, jac, self._gravity[: len(qpos)].copy())
 
     def closest(self, points: np.ndarray, qpos: np.ndarray) -> np.ndarray:
         """Where the tool gets when it tries to touch `points`.
@@ -89,20 +84,24 @@ class Kinematics:
         for _ in range(REACH_ITERATIONS):
             tool = self.tool(angles)
             step = damped_least_squares(tool.jac[:, :3], points - tool.pos, 1e-3)
-            angles = np.clip(angles + np.clip(step, -0.1, 0.1), lower, upper)
+            angles = clip(angles + clip(step, -0.1, 0.1), lower, upper)
         return self.fk(angles)[0]
 
-    def _load(self, qpos: np.ndarray) -> np.ndarray | None:
+    def _forward(self, qpos: np.ndarray, stage: mujoco.mjtStage) -> np.ndarray | None:
+        """Run the stages for `qpos` (n, 6); returns the ids they ran for."""
         n = len(qpos)
         if n > len(self._qpos):
             raise ValueError(
                 f"kinematics was built for {len(self._qpos)} arms, got {n}"
             )
         self._qpos[:n] = qpos
-        return self._ids(n)
+        ids = None if n == len(self._qpos) else np.arange(n)
+        self._batch.forward(ids, stage)
+        return ids
 
-    def _ids(self, n: int) -> np.ndarray | None:
-        return None if n == len(self._qpos) else np.arange(n)
+    def _pose(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        rot = self._rot[:n, self._site].reshape(n, 3, 3)
+        return self._pos[:n, self._site].copy(), rot.copy()
 
 
 def damped_least_squares(
@@ -121,6 +120,5 @@ def damped_least_squares(
         Joint steps (n, j) [rad].
     """
     transposed = jac.transpose(0, 2, 1)
-    gram = jac @ transposed
-    gram[:, np.arange(jac.shape[1]), np.arange(jac.shape[1])] += damping
+    gram = jac @ transposed + damping * np.eye(jac.shape[1])
     return (transposed @ np.linalg.solve(gram, error[..., None]))[..., 0]

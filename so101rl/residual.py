@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from so101rl import robot
+from so101rl.arrays import clip, norm
 from so101rl.base_policies.base import BasePolicy, checked_action
 from so101rl.envs.base import Obs, TaskEnv, checked
 from so101rl.envs.rewards import residual_size
@@ -85,7 +86,7 @@ class ResidualEnv(VectorEnv):
         self.alpha = self._schedule.at(0)
         self._penalty, self._observe_base = penalty, observe_base_action
         self._ids = np.arange(self.num_envs)
-        self._layout = self._make_layout()
+        self._names, self._factor = self._make_layout()
         self.base_action = self._propose(env.obs, self._ids)
         size = self._vector(env.obs, self.base_action).shape[1]
         self.single_observation_space = gym.spaces.Box(
@@ -120,12 +121,12 @@ class ResidualEnv(VectorEnv):
         residual = checked(action, self.num_envs, "residual")
         correction = self.alpha * residual
         wanted = self.base_action + correction
-        total = np.clip(wanted, -1.0, 1.0)
+        total = clip(wanted, -1.0, 1.0)
         obs, reward, terminated, truncated, info = self.env.step(total)
         cost = -self._penalty * residual_size(residual)
         info["reward_terms"]["residual"] = cost
-        info["residual_l2"] = np.linalg.norm(correction, axis=1)
-        info["clipped"] = np.mean(wanted != total, axis=1)
+        info["residual_l2"] = norm(correction)
+        info["clipped"] = np.add.reduce(wanted != total, axis=1) / robot.N_JOINTS
         if "final_obs" in info:
             done = np.flatnonzero(info["_final_obs"])
             final = info["final_obs"]
@@ -151,9 +152,9 @@ class ResidualEnv(VectorEnv):
         action = self.base_policy.act(seen, ids)
         return checked_action(self.base_policy, action, len(ids))
 
-    def _make_layout(self) -> list[tuple[str, np.ndarray]]:
-        """Names of the learner's arrays and what each is multiplied by."""
-        layout = []
+    def _make_layout(self) -> tuple[list[str], np.ndarray]:
+        """Names of the learner's arrays, and what their elements are multiplied by."""
+        factors = []
         for name, scale in self.env.observation.items():
             if name not in self.env.obs:
                 raise ConfigError(
@@ -169,14 +170,16 @@ class ResidualEnv(VectorEnv):
                     got=scale,
                     expected=f"a scale > 0, or one for each of its {size} elements",
                 )
-            layout.append((name, 1.0 / divisor))
-        return layout
+            factors.append(np.broadcast_to(1.0 / divisor, size))
+        if self._observe_base:
+            factors.append(np.ones(robot.N_JOINTS))
+        return list(self.env.observation), np.concatenate(factors)
 
     def _vector(self, obs: Obs, base_action: np.ndarray) -> np.ndarray:
-        parts = [obs[name] * factor for name, factor in self._layout]
+        parts = [obs[name] for name in self._names]
         if self._observe_base:
             parts.append(base_action)
-        return np.concatenate(parts, axis=1).astype(np.float32)
+        return (np.concatenate(parts, axis=1) * self._factor).astype(np.float32)
 
 
 def _finish(info: dict[str, Any], final: np.ndarray) -> None:

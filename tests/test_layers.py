@@ -18,6 +18,7 @@ LAYERS = (
     "provenance",
     "seeds",
     "threads",
+    "arrays",
     "look",
     "robot",
     "scene",

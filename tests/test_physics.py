@@ -59,7 +59,7 @@ def angles(points):
 def pressed(qpos, kp, force):
     """Targets (k, 6) that hold the arm at `qpos` (k, 6), pressing by `force` [N]."""
     kinematics = Kinematics(n=len(qpos))
-    torque = kinematics.gravity(qpos)
+    torque = kinematics.tool(qpos).gravity
     torque[:, :5] -= force * kinematics.tool(qpos).jac[:, 2, :5]
     return qpos + torque / kp
 
@@ -237,7 +237,7 @@ def test_the_arm_holds_itself_where_gravity_pulls_most(preset):
     env = make_env("randomization=none", "base_policy=zero",
                    f"hardware.actuator={preset}", f"env.home_qpos={stretched}",
                    n=1).env  # fmt: skip
-    torque = np.abs(env.kinematics.gravity(env.home_qpos[None])).max()
+    torque = np.abs(env.kinematics.tool(env.home_qpos[None]).gravity).max()
     env.reset(seed=0)
     for _ in range(200):
         env.step(np.zeros((1, 6)))

@@ -69,7 +69,7 @@ def test_a_pinched_cube_is_lifted(preset):
 
     def follow(target: np.ndarray, control_steps: int) -> None:
         for _ in range(control_steps):
-            gravity = kinematics.gravity(data.qpos[None, :6])[0]
+            gravity = kinematics.tool(data.qpos[None, :6]).gravity[0]
             data.ctrl[:] = target + gravity / actuator.kp
             mujoco.mj_step(model, data, 12)
 

@@ -43,7 +43,7 @@ def drawn(env):
         )
         for name in FIELDS
     }
-    found |= {name: array.copy() for name, array in env._noise.items()}
+    found["noise"] = env._noise._std.copy()
     found["start_pose"], found["offset"] = env._starts, env.hardware.arm.offset
     return {name: np.array(value) for name, value in found.items()}
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from so101rl import robot
+from so101rl.arrays import clip
 from so101rl.errors import So101Error
 
 
@@ -68,4 +69,4 @@ def checked_action(policy: BasePolicy, action: np.ndarray, n: int) -> np.ndarray
             f"base policy {name} returned {action[row]} in row {row}; "
             f"expected finite numbers in [-1, 1]"
         )
-    return np.clip(action, -1.0, 1.0)
+    return clip(action, -1.0, 1.0)

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from so101rl import robot
+from so101rl.arrays import clip, norm
 from so101rl.base_policies.base import BasePolicy
 from so101rl.errors import check_positive
 from so101rl.kinematics import Kinematics, ToolState, damped_least_squares
@@ -105,7 +106,7 @@ class Jacobian(BasePolicy):
         step, turn, drag = self._plan(obs, tool)
         delta = self._joint_steps(obs["qpos"], tool, step, turn)
         delta += np.where(drag[:, None], self._press_step(obs, tool), 0.0)
-        return np.clip(delta / self._act_scale, -1.0, 1.0)
+        return clip(delta / self._act_scale, -1.0, 1.0)
 
     def _press_step(self, obs: Mapping[str, np.ndarray], tool: ToolState) -> np.ndarray:
         """Joint steps (n, 6) [rad] that bring the fingertip's force to the press.
@@ -113,12 +114,11 @@ class Jacobian(BasePolicy):
         The servos pull with stiffness times (target - angle). What gravity does not
         explain of it is the force on the tip; only its vertical part is wanted.
         """
-        torque = self._stiffness * (obs["target_qpos"] - obs["qpos"])
-        torque -= self._kinematics.gravity(obs["qpos"])
+        torque = self._stiffness * (obs["target_qpos"] - obs["qpos"]) - tool.gravity
         down = np.zeros_like(torque)
         down[:, ARM] = tool.jac[:, 2, ARM]
-        size = np.sum(down**2, axis=1)
-        force = np.sum(torque * down, axis=1) / size
+        size = np.add.reduce(down * down, axis=1)
+        force = np.add.reduce(torque * down, axis=1) / size
         missing = self._kp_press * (-self._press - force) / self._stiffness
         return missing[:, None] * down
 
@@ -129,25 +129,22 @@ class Jacobian(BasePolicy):
         to_sheet = obs["object_pose"][:, :2] - tool.pos[:, :2]
         height = tool.pos[:, 2]
         goal, yaw_error = obs["goal"][:, :2], obs["yaw_error"][:, 0]
-        pressed = height < self._touch
-        over = np.linalg.norm(to_sheet, axis=1) < self._above
+        over = norm(to_sheet) < self._above
         on_sheet = np.abs(obs["tip_in_object"][:, :2]).max(axis=1) < 2 * self._above
-        drag = pressed & on_sheet
+        drag = (height < self._touch) & on_sheet
         down = drag | over
 
-        there = np.linalg.norm(goal, axis=1) < self._tolerance[0]
+        step = np.empty((len(height), 3))
+        there = norm(goal) < self._tolerance[0]
         move = np.where(there[:, None], 0.0, goal)
         xy = self._kp_xyz * np.where(drag[:, None], move, to_sheet)
-        length = np.linalg.norm(xy, axis=1, keepdims=True)
-        xy *= self._max_step / np.maximum(length, self._max_step)
-        z = np.where(down, 0.0, self._hover) - height
-        z = np.where(
-            drag, 0.0, np.clip(self._kp_xyz * z, -self._max_step, self._max_step)
-        )
+        xy *= (self._max_step / np.maximum(norm(xy), self._max_step))[:, None]
+        step[:, :2] = xy
+        z = self._kp_xyz * (np.where(down, 0.0, self._hover) - height)
+        step[:, 2] = np.where(drag, 0.0, clip(z, -self._max_step, self._max_step))
         straight = np.abs(yaw_error) < self._tolerance[1]
         turn = np.where(drag & ~straight, -self._kp_ori * yaw_error, 0.0)
-        turn = np.clip(turn, -self._max_turn, self._max_turn)
-        return np.concatenate([xy, z[:, None]], axis=1), turn, drag
+        return step, clip(turn, -self._max_turn, self._max_turn), drag
 
     def _joint_steps(
         self, qpos: np.ndarray, tool: ToolState, step: np.ndarray, turn: np.ndarray
@@ -158,10 +155,11 @@ class Jacobian(BasePolicy):
         task[:, :3] = tool.jac[:, :3, ARM]
         task[:, 3] = self._lever * tool.jac[:, 5, ARM]
         task[:, 4, 1:4] = self._lever
-        pitch = self._kp_ori * (self._pitch - qpos[:, 1:4].sum(axis=1))
-        error = np.concatenate(
-            [step, self._lever * turn[:, None], self._lever * pitch[:, None]], axis=1
-        )
+        error = np.empty((n, 5))
+        error[:, :3] = step
+        error[:, 3] = self._lever * turn
+        pitch = qpos[:, 1] + qpos[:, 2] + qpos[:, 3]
+        error[:, 4] = self._lever * (self._kp_ori * (self._pitch - pitch))
         steps = np.zeros((n, robot.N_JOINTS))
         steps[:, ARM] = damped_least_squares(task, error, self._damping)
         steps[:, 5] = self._kp_xyz * (self._jaw - qpos[:, 5])

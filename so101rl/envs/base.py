@@ -7,6 +7,7 @@ Stepping, resetting, randomization, noise and bookkeeping are written once, here
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +16,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from so101rl import robot
+from so101rl.arrays import clip
+from so101rl.envs.noise import N_NOISE, Noise
 from so101rl.errors import ConfigError, So101Error, check_length, check_positive
 from so101rl.hardware.base import Hardware, Quantity, row_writer
 from so101rl.kinematics import Kinematics
@@ -22,8 +25,7 @@ from so101rl.randomization.base import Randomization
 from so101rl.scene import Scene
 
 Obs = dict[str, np.ndarray]
-NOISE = ("qpos", "qvel", "object_position", "object_yaw")
-N_NOISE = 6 + 6 + 3 + 1  # one standard normal number per noisy element
+EVERYONE = slice(None)
 
 
 class BadActionError(So101Error):
@@ -107,7 +109,7 @@ class TaskEnv(VectorEnv, ABC):
         self._draws = (n_envs, N_NOISE)
         self._rngs = [np.random.default_rng(i) for i in range(n_envs)]
         self._noise_rng = np.random.default_rng(n_envs)
-        self._noise = {name: np.zeros(n_envs) for name in NOISE}
+        self._noise = Noise(n_envs)
         self._starts = np.tile(self.start_pose, (n_envs, 1))
         self.elapsed = np.zeros(n_envs, int)
         self.target_qpos = np.tile(self.home_qpos, (n_envs, 1))
@@ -182,19 +184,16 @@ class TaskEnv(VectorEnv, ABC):
         target = self.target_qpos + self.act_scale * checked(
             action, self.num_envs, "action"
         )
-        measured, _ = self.hardware.arm.read()
-        target = np.clip(target, measured - self.leash, measured + self.leash)
+        target = clip(target, self._measured - self.leash, self._measured + self.leash)
         self.target_qpos = self.hardware.arm.step(target)
         self.elapsed += 1
-        self.obs = self._observe(
-            self._all, self._noise_rng.standard_normal(self._draws)
-        )
+        self.obs = self._observe(EVERYONE, self._noise_rng.standard_normal(self._draws))
         self.update()
         terms = {
             name: self._weights[name] * value
             for name, value in self.reward_terms().items()
         }
-        reward = np.sum(list(terms.values()), axis=0)
+        reward = reduce(np.add, terms.values())
         terminated = self.success()
         truncated = (self.elapsed >= self.max_episode_steps) & ~terminated
         info: dict[str, Any] = {"is_success": terminated, "reward_terms": terms}
@@ -231,9 +230,7 @@ class TaskEnv(VectorEnv, ABC):
         """Everything a randomization may change, by name."""
         found = dict(self.hardware.quantities())
         found["start_pose"] = Quantity(self.start_pose, row_writer(self._starts))
-        for name, array in self._noise.items():
-            found[f"noise/{name}"] = Quantity(np.array(0.0), row_writer(array))
-        return found
+        return found | self._noise.quantities()
 
     def _seed(self, seed: int | Sequence[int]) -> None:
         if isinstance(seed, int | np.integer):  # as Gymnasium counts
@@ -277,31 +274,31 @@ class TaskEnv(VectorEnv, ABC):
             info["final_obs"], info["_final_obs"] = self.obs, done
             self._begin(np.flatnonzero(done))
 
-    def _observe(self, ids: np.ndarray, draw: np.ndarray) -> Obs:
+    def _observe(self, ids: np.ndarray | slice, draw: np.ndarray) -> Obs:
         """What can be measured of the environments `ids` (k,), with its noise.
 
         Args:
             ids: which environments.
             draw: standard normal numbers (k, 16).
         """
-        qpos, qvel = self.hardware.arm.read()
-        pose = self.hardware.object.read()
-        self.true_pose = pose
-        qpos, qvel, pose = qpos[ids], qvel[ids], pose[ids]
-        qpos = qpos + self._noise["qpos"][ids, None] * draw[:, :6]
-        qvel = qvel + self._noise["qvel"][ids, None] * draw[:, 6:12]
-        pose[:, :3] += self._noise["object_position"][ids, None] * draw[:, 12:15]
-        pose[:, 3:] = _turned(pose[:, 3:], self._noise["object_yaw"][ids] * draw[:, 15])
-        ee_pos, _ = self.kinematics.fk(qpos)
-        goal = np.zeros((len(ids), 3))
+        self._measured, speeds = self.hardware.arm.read()
+        self.true_pose = self.hardware.object.read()
+        qpos, qvel, pose = self._noise.disturb(
+            ids,
+            draw,
+            qpos=self._measured[ids],
+            qvel=speeds[ids],
+            pose=self.true_pose[ids],
+        )
+        goal = np.zeros((len(pose), 3))
         goal[:, :2] = self.scene.square_centre - pose[:, :2]
         obs = {
             "qpos": qpos,
             "qvel": qvel,
-            "target_qpos": self.target_qpos[ids],
+            "target_qpos": self.target_qpos[ids].copy(),  # a reset writes into it
             "object_pose": pose,
             "goal": goal,
-            "ee_pos": ee_pos,
+            "ee_pos": self.kinematics.fk(qpos)[0],
         }
         return obs | self.features(obs)
 
@@ -335,14 +332,4 @@ def checked(action: np.ndarray, n: int, what: str) -> np.ndarray:
     if not np.isfinite(action).all():
         row = int(np.argwhere(~np.isfinite(action))[0, 0])
         raise BadActionError(f"{what} of environment {row} is {action[row]}")
-    return np.clip(action, -1.0, 1.0)
-
-
-def _turned(quat: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Quaternions (k, 4) wxyz turned about the world's z by `angle` (k,) [rad]."""
-    cos, sin = np.cos(angle / 2)[:, None], np.sin(angle / 2)[:, None]
-    w, x, y, z = quat[:, :1], quat[:, 1:2], quat[:, 2:3], quat[:, 3:]
-    return np.concatenate(
-        [cos * w - sin * z, cos * x - sin * y, cos * y + sin * x, cos * z + sin * w],
-        axis=1,
-    )
+    return clip(action, -1.0, 1.0)

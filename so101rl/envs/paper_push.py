@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from so101rl.arrays import norm
 from so101rl.envs import rewards
 from so101rl.envs.base import Obs, TaskEnv
 from so101rl.errors import So101Error, check_positive
@@ -16,6 +17,7 @@ from so101rl.kinematics import Kinematics
 
 QUARTER = np.pi / 2
 TOUCHED = 0.005  # [m] a sheet that moved less was not touched
+ERRORS = ("outside", "yaw", "distance")  # what is still wrong: [m], [rad], [m]
 REACHED = 0.005  # [m] a point counts as reachable when the fingertip gets this near
 
 
@@ -61,7 +63,9 @@ class PaperPush(TaskEnv):
             "env.stuck_steps": stuck_steps,
         }
         check_positive(positive)
-        n = env["n_envs"]
+        n, size = env["n_envs"], env["scene"].object_size
+        signs = np.array([[1, -1, -1, 1], [1, 1, -1, -1]])
+        self._local_corners = signs * np.asarray(size[:2])[:, None] / 2
         self._hold_steps, self._rest_speed = hold_steps, rest_speed
         self._reach_scale, self._near, self._stuck_steps = (
             reach_scale,
@@ -71,28 +75,32 @@ class PaperPush(TaskEnv):
         self._corners = np.zeros((n, 4, 2))
         self._held, self._still = np.zeros(n, int), np.zeros(n, int)
         self._travel, self._closest = np.zeros(n), np.zeros(n)
-        self._potential = {name: np.zeros(n) for name in ("outside", "yaw")}
-        self._gain = {name: np.zeros(n) for name in ("outside", "yaw")}
+        self._now = {name: np.zeros(n) for name in ERRORS}
+        self._before = self._now
         super().__init__(**env)
 
     # ---- geometry --------------------------------------------------------------
 
-    def corners(self, pose: np.ndarray) -> np.ndarray:
-        """Corners (n, 4, 2) [m] of sheets at `pose` (n, 7), relative to the square."""
-        half = np.asarray(self.scene.object_size[:2]) / 2
-        signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
-        local = signs * half
-        yaw = yaw_of(pose[:, 3:])
+    def corners(self, pose: np.ndarray, yaw: np.ndarray) -> np.ndarray:
+        """Corners (n, 4, 2) [m] of sheets, relative to the square.
+
+        Args:
+            pose: where they lie (n, 7).
+            yaw: their yaw (n,) [rad].
+        """
         cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
-        x = cos * local[:, 0] - sin * local[:, 1]
-        y = sin * local[:, 0] + cos * local[:, 1]
-        centre = pose[:, None, :2] - np.asarray(self.scene.square_centre)
-        return centre + np.stack([x, y], axis=-1)
+        x, y = self._local_corners
+        corners = np.empty((len(pose), 4, 2))
+        corners[:, :, 0] = cos * x - sin * y
+        corners[:, :, 1] = sin * x + cos * y
+        corners += (pose[:, :2] - self.scene.square_centre)[:, None]
+        return corners
 
     def outside(self, corners: np.ndarray) -> np.ndarray:
         """How far the corners (n, 4, 2) stick out, summed over both axes (n,) [m]."""
-        reach = np.abs(corners).max(axis=1)
-        return np.maximum(reach - self.scene.square_side / 2, 0).sum(axis=1)
+        reach = np.maximum.reduce(np.abs(corners), axis=1)
+        beyond = np.maximum(reach - self.scene.square_side / 2, 0)
+        return np.add.reduce(beyond, axis=1)
 
     # ---- the five hooks ----------------------------------------------------------
 
@@ -104,12 +112,12 @@ class PaperPush(TaskEnv):
         self.hardware.object.place(ids, pose)
 
     def reward_terms(self) -> dict[str, np.ndarray]:
-        tip = self.obs["tip_to_object"]
+        tip = norm(self.obs["tip_to_object"])
         return {
-            "reach": -rewards.closeness(np.linalg.norm(tip, axis=1), self._reach_scale),
-            "progress": self._gain["outside"],
-            "orientation": self._gain["yaw"],
-            "outside": -self._potential["outside"],
+            "reach": -rewards.closeness(tip, self._reach_scale),
+            "progress": rewards.decrease(self._before["outside"], self._now["outside"]),
+            "orientation": rewards.decrease(self._before["yaw"], self._now["yaw"]),
+            "outside": -self._now["outside"],
             "success": self.success().astype(float),
             "time": -np.ones(self.num_envs),
         }
@@ -118,11 +126,11 @@ class PaperPush(TaskEnv):
         return self._held >= self._hold_steps
 
     def failure_class(self) -> np.ndarray:
-        distance = self.distance()
+        distance = self._now["distance"]
         # Would it fit at this yaw if it lay in the middle?
         centred = self.true_pose.copy()
         centred[:, :2] = self.scene.square_centre
-        fits = self.outside(self.corners(centred)) <= 0
+        fits = self._errors(centred)[1]["outside"] <= 0
         choices = {
             "never_touched": self._travel < TOUCHED,
             "wrong_yaw": (distance < self._near) & ~fits,
@@ -134,20 +142,16 @@ class PaperPush(TaskEnv):
     def features(self, obs: Obs) -> Obs:
         yaw = yaw_of(obs["object_pose"][:, 3:])
         error = yaw_error(yaw)
-        # The sheet's frame, turned to the accepted yaw that is nearest.
         tip = obs["ee_pos"] - obs["object_pose"][:, :3]
         cos, sin = np.cos(yaw), np.sin(yaw)
-        local = np.stack(
-            [
-                cos * tip[:, 0] + sin * tip[:, 1],
-                cos * tip[:, 1] - sin * tip[:, 0],
-                tip[:, 2],
-            ],
-            axis=1,
-        )
+        local = tip.copy()
+        local[:, 0] = cos * tip[:, 0] + sin * tip[:, 1]
+        local[:, 1] = cos * tip[:, 1] - sin * tip[:, 0]
+        direction = np.empty((len(yaw), 2))
+        direction[:, 0], direction[:, 1] = np.sin(error), np.cos(error)
         return {
             "yaw_error": error[:, None],
-            "yaw_error_sin_cos": np.stack([np.sin(error), np.cos(error)], axis=1),
+            "yaw_error_sin_cos": direction,
             "tip_to_object": tip,
             "tip_in_object": local,
             "servo_error": obs["target_qpos"] - obs["qpos"],
@@ -180,51 +184,48 @@ class PaperPush(TaskEnv):
             np.cos(self.start_pose[2] / 2),
             np.sin(self.start_pose[2] / 2),
         )
-        if not problems and self.outside(self.corners(start))[0] <= 0:
+        if not problems and self._errors(start)[1]["outside"][0] <= 0:
             problems.append("the nominal start is already solved")
         if problems:
             raise InfeasibleError(problems)
 
     # ---- memory --------------------------------------------------------------
 
-    def distance(self) -> np.ndarray:
-        """Distance (n,) [m] between the centres of sheet and square."""
-        return np.linalg.norm(self.true_pose[:, :2] - self.scene.square_centre, axis=1)
-
     def update(self) -> None:
-        before, self._corners = self._corners, self.corners(self.true_pose)
-        moved = np.linalg.norm(self._corners - before, axis=2).max(axis=1)
+        corners, now = self._errors(self.true_pose)
+        moved = np.maximum.reduce(norm(corners - self._corners), axis=1)
         at_rest = moved * self.control_hz < self._rest_speed
-        self._still = np.where(at_rest, self._still + 1, 0)
-        self._travel += moved
-        now = self._errors(self._corners)
-        self._gain = {
-            name: rewards.decrease(self._potential[name], now[name]) for name in now
-        }
-        self._potential = now
         solved = (now["outside"] <= 0) & at_rest
+        self._still = np.where(at_rest, self._still + 1, 0)
         self._held = np.where(solved, self._held + 1, 0)
-        self._closest = np.minimum(self._closest, self.distance())
+        self._travel += moved
+        self._closest = np.minimum(self._closest, now["distance"])
+        self._corners, self._before, self._now = corners, self._now, now
 
     def forget(self, ids: np.ndarray) -> None:
-        self.true_pose = self.hardware.object.read()
-        corners = self.corners(self.true_pose)
-        self._corners[ids] = corners[ids]
-        for name, value in self._errors(corners).items():
-            self._potential[name][ids] = value[ids]
+        self._corners[ids], now = self._errors(self.hardware.object.read()[ids])
+        for name, value in now.items():
+            self._now[name][ids] = value
         self._held[ids] = self._still[ids] = 0
         self._travel[ids] = 0
-        self._closest[ids] = self.distance()[ids]
+        self._closest[ids] = now["distance"]
 
     def metrics(self) -> dict[str, np.ndarray]:
+        # Copies, because a reset in the same step writes into the originals.
         return {
-            "distance_m": self.distance(),
-            "yaw_error_rad": self._potential["yaw"].copy(),
+            "distance_m": self._now["distance"].copy(),
+            "yaw_error_rad": self._now["yaw"].copy(),
         }
 
-    def _errors(self, corners: np.ndarray) -> dict[str, np.ndarray]:
-        yaw = np.abs(yaw_error(yaw_of(self.true_pose[:, 3:])))
-        return {"outside": self.outside(corners), "yaw": yaw}
+    def _errors(self, pose: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Corners (k, 4, 2) and errors (k,) of sheets at `pose` (k, 7)."""
+        yaw = yaw_of(pose[:, 3:])
+        corners = self.corners(pose, yaw)
+        return corners, {
+            "outside": self.outside(corners),
+            "yaw": np.abs(yaw_error(yaw)),
+            "distance": norm(pose[:, :2] - self.scene.square_centre),
+        }
 
 
 def yaw_of(quat: np.ndarray) -> np.ndarray:

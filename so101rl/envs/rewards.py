@@ -22,4 +22,4 @@ def decrease(before: np.ndarray, now: np.ndarray) -> np.ndarray:
 
 def residual_size(residual: np.ndarray) -> np.ndarray:
     """Mean square (n,) of the residual's action (n, 6)."""
-    return np.mean(residual**2, axis=1)
+    return np.add.reduce(residual * residual, axis=1) / residual.shape[1]

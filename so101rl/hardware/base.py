@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from so101rl.arrays import clip
 from so101rl.errors import So101Error
 
 
@@ -77,8 +78,8 @@ class SafetyLimits:
             raise UnsafeCommandError(
                 f"joint target of arm {rows[0]} is not finite: {target[rows[0]]}"
             )
-        step = np.clip(target - previous, -self.max_step, self.max_step)
-        return np.clip(previous + step, self.lower, self.upper)
+        step = clip(target - previous, -self.max_step, self.max_step)
+        return clip(previous + step, self.lower, self.upper)
 
 
 class Quantity(NamedTuple):

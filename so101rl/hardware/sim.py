@@ -128,6 +128,7 @@ class SimHardware(Hardware):
             self._batch.bind("ctrl"),
             self._batch.bind("history"),
         )
+        self._samples = _history_columns(self.model)
         lower, upper = robot.joint_limits()
         limits = SafetyLimits(lower=lower, upper=upper, max_step=max_speed / control_hz)
         self.arm: SimArm = SimArm(self, limits, substeps=physics_hz // control_hz)
@@ -144,18 +145,9 @@ class SimHardware(Hardware):
         self.qpos[ids, : robot.N_JOINTS] = qpos
         self._ctrl[ids] = qpos
         if self._history.shape[1]:
-            self._fill_history(ids, qpos)
-
-    def _fill_history(self, ids: np.ndarray, ctrl: np.ndarray) -> None:
-        """A delayed servo must hold its pose until the first command arrives.
-
-        Per actuator MuJoCo stores two bookkeeping numbers, the sample times and the
-        samples (`mj_initCtrlHistory`).
-        """
-        for i, adr in enumerate(self.model.actuator_historyadr):
-            samples = int(self.model.actuator_history[i, 0])
-            first = int(adr) + 2 + samples
-            self._history[ids, first : first + samples] = ctrl[:, i, None]
+            # A delayed servo must hold its pose until the first command arrives.
+            now = np.repeat(qpos, self._samples.shape[1], axis=1)
+            self._history[ids[:, None], self._samples.ravel()] = now
 
     def step(self, ctrl: np.ndarray, substeps: int) -> None:
         """Advance every world by `substeps` with the servo targets `ctrl` (n, 6)."""
@@ -223,3 +215,14 @@ class SimHardware(Hardware):
             self._batch.expand("pair_friction")[ids, pair, :2] = values[:, None]
 
         return Quantity(nominal, write, low=0.0)
+
+
+def _history_columns(model: mujoco.MjModel) -> np.ndarray:
+    """Where each servo's past commands lie in a row of `history` (6, samples).
+
+    Per actuator MuJoCo stores two bookkeeping numbers, the sample times and the
+    samples (`mj_initCtrlHistory`).
+    """
+    samples = int(model.actuator_history[0, 0])
+    first = model.actuator_historyadr[:, None] + 2 + samples
+    return first + np.arange(samples)
