@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 PROC = Path("/proc")
 WIDTHS = (64, 1024, 4096)
 PROCESSES = (2, 8)
-REPEATS = 3  # fresh processes differ by little
 STEPS = 10  # control steps before the memory is read, with autoresets in them
 KIB = 1024
 
@@ -48,7 +47,7 @@ def measure(effort: "Effort") -> "Result | str":
         for kind, numbers in counts.items()
         for n in numbers
     }
-    values = interleave(cases, 1 if effort.quick else REPEATS)
+    values = interleave(cases, 1 if effort.quick else effort.repeats)
 
     def slope(kind: str, few: int, many: int) -> list[float]:
         pairs = zip(values[f"{kind} {few}"], values[f"{kind} {many}"], strict=True)
