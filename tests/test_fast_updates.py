@@ -105,12 +105,19 @@ def test_updates_are_the_stock_ones(pair, settings, times):
     [
         {"ent_coef": 0.3},
         {"ent_coef": "auto_0.1", "target_entropy": -1.5},
-        {"target_update_interval": 2},
     ],
     ids=str,
 )
 def test_settings_of_sac_mean_what_they_mean_in_stock(settings):
     ours, stock = (train(learner(kind, **settings), 3) for kind in PAIRS["sac"])
+    assert_same(numbers(ours), numbers(stock), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_several_updates_in_one_call_are_the_stock_ones(kind, monkeypatch):
+    monkeypatch.setattr("so101rl.algos.layers.AT_ONCE", 1)  # stock draws one by one
+    rhythm = {"sac": {"target_update_interval": 2}, "td3": {"policy_delay": 3}}[kind]
+    ours, stock = (train(learner(cls, **rhythm), 2, steps=4) for cls in PAIRS[kind])
     assert_same(numbers(ours), numbers(stock), rtol=1e-5, atol=1e-5)
 
 

@@ -176,8 +176,9 @@ def _through(gradient: Tensor, weight: Tensor) -> Tensor:
 
 
 def _before_relu(gradient: Tensor, output: Tensor) -> Tensor:
-    """Gradient by what went into a ReLU, from the one by its `output`, same shapes."""
-    return torch.ops.aten.threshold_backward(gradient, output, 0)
+    """Gradient by what went into a ReLU, from the one by its `output`, in place."""
+    write = torch.ops.aten.threshold_backward.grad_input
+    return write(gradient, output, 0, grad_input=gradient)
 
 
 def _is_relu_net(net: nn.Sequential, end: list[type[nn.Module]]) -> bool:
