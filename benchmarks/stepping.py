@@ -91,12 +91,12 @@ class Window:
             raise ReplayError(f"bare physics of {self.n} environments went elsewhere")
         return seconds
 
-    def _record(self, ctrl: np.ndarray, substeps: int) -> None:
+    def _record(self, ctrl: np.ndarray, substeps: int, ids: np.ndarray | None) -> None:
         begin = time.perf_counter()
         self._log.append(ctrl.copy())
         self._substeps = substeps
         self._overhead += time.perf_counter() - begin
-        self._step(ctrl, substeps)
+        self._step(ctrl, substeps, ids)
 
     def _snapshot(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         kept = {name: self._batch.expand(name)[ids] for name in self._fields}

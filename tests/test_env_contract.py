@@ -140,6 +140,24 @@ def test_an_episode_is_truncated_at_its_length_and_the_next_begins(env):
     assert np.abs(env.env.hardware.qvel).max() == 0
 
 
+def test_without_autoreset_what_has_ended_stands_still_until_it_is_reset():
+    env = make_env("env.max_episode_steps=10", n=3)
+    env.env.autoreset = False
+    env.reset(seed=SEEDS)
+    env.env.elapsed[1] = 5  # the second episode ends first
+    world, states = env.env.hardware, []
+    for action in actions(8, 3):
+        env.step(action)
+        states.append(world._batch.state.copy())
+    ended, going = [s[1] for s in states], [s[0] for s in states]
+    assert not np.array_equal(ended[3], ended[4])
+    assert all(np.array_equal(s, ended[4]) for s in ended[5:])
+    assert not np.array_equal(going[4], going[5])
+    env.reset(seed=SEEDS)
+    env.step(actions(1, 3)[0])
+    np.testing.assert_array_equal(world._batch.state, states[0])
+
+
 def test_success_ends_an_episode_without_truncating_it():
     # The sheet starts inside and at rest, so holding still solves it.
     env = make_env("randomization=none", "env.check_feasibility=false",

@@ -104,7 +104,10 @@ class TaskEnv(VectorEnv, ABC):
             physics_hz=physics_hz,
         )
         self._weights, self.observation = dict(reward), dict(observation)
-        self.autoreset = True  # off: who steps also calls reset
+        # Off: who steps also calls reset. What has ended stands still until then, and
+        # what `step` says of it means nothing.
+        self.autoreset = True
+        self._ended = np.zeros(n_envs, bool)
         self._all = np.arange(n_envs)
         self._draws = (n_envs, N_NOISE)
         self._rngs = [np.random.default_rng(i) for i in range(n_envs)]
@@ -185,7 +188,8 @@ class TaskEnv(VectorEnv, ABC):
             action, self.num_envs, "action"
         )
         target = clip(target, self._measured - self.leash, self._measured + self.leash)
-        self.target_qpos = self.hardware.arm.step(target)
+        moving = np.flatnonzero(~self._ended) if self._ended.any() else None
+        self.target_qpos = self.hardware.arm.step(target, moving)
         self.elapsed += 1
         self.obs = self._observe(EVERYONE, self._noise_rng.standard_normal(self._draws))
         self.update()
@@ -255,6 +259,7 @@ class TaskEnv(VectorEnv, ABC):
         self.place(ids, self._starts[ids])
         self.target_qpos[ids] = home
         self.elapsed[ids] = 0
+        self._ended[ids] = False
         self.forget(ids)
         # From the environment's own generator: when others begin must not matter.
         draw = np.array([self._rngs[i].standard_normal(N_NOISE) for i in ids])
@@ -273,6 +278,8 @@ class TaskEnv(VectorEnv, ABC):
         if self.autoreset:
             info["final_obs"], info["_final_obs"] = self.obs, done
             self._begin(np.flatnonzero(done))
+        else:
+            self._ended |= done
 
     def _observe(self, ids: np.ndarray | slice, draw: np.ndarray) -> Obs:
         """What can be measured of the environments `ids` (k,), with its noise.

@@ -27,8 +27,15 @@ class Arm(ABC):
         """Bring the arms `ids` (k,) to rest at `qpos` (k, 6) [rad]."""
 
     @abstractmethod
-    def step(self, target_qpos: np.ndarray) -> np.ndarray:
+    def step(
+        self, target_qpos: np.ndarray, ids: np.ndarray | None = None
+    ) -> np.ndarray:
         """Follow `target_qpos` (n, 6) [rad] for one control step.
+
+        Args:
+            target_qpos: where to.
+            ids: the arms that move (k,), None for all; for the others time stands
+                still.
 
         Returns:
             What was really sent (n, 6) [rad], after the safety limits.

@@ -35,9 +35,13 @@ class SimArm(Arm):
         self._world.reset_arm(ids, qpos - self.offset[ids])
         self._sent[ids] = qpos
 
-    def step(self, target_qpos: np.ndarray) -> np.ndarray:
-        self._sent = self._limits.apply(target_qpos, self._sent)
-        self._world.step(self._sent - self.offset, self._substeps)
+    def step(
+        self, target_qpos: np.ndarray, ids: np.ndarray | None = None
+    ) -> np.ndarray:
+        sent = self._limits.apply(target_qpos, self._sent)
+        moving = slice(None) if ids is None else ids
+        self._sent[moving] = sent[moving]
+        self._world.step(self._sent - self.offset, self._substeps, ids)
         return self._sent.copy()
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
@@ -149,10 +153,12 @@ class SimHardware(Hardware):
             now = np.repeat(qpos, self._samples.shape[1], axis=1)
             self._history[ids[:, None], self._samples.ravel()] = now
 
-    def step(self, ctrl: np.ndarray, substeps: int) -> None:
-        """Advance every world by `substeps` with the servo targets `ctrl` (n, 6)."""
+    def step(
+        self, ctrl: np.ndarray, substeps: int, ids: np.ndarray | None = None
+    ) -> None:
+        """Advance the worlds `ids` (k,), None for all, with servo targets (n, 6)."""
         self._ctrl[:] = ctrl
-        self._batch.step(nstep=substeps)
+        self._batch.step(ids, nstep=substeps)
 
     def set_const(self, ids: np.ndarray) -> None:
         """Recompute what MuJoCo derives from masses and sizes of the worlds `ids`."""
