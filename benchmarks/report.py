@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.measure import Row
 from so101rl.figures import GROUP_COLOURS, STYLE
 
-ORDER = ("stepping", "rival", "memory", "peer", "ppo", "sac", "startup")
+ORDER = ("stepping", "rival", "memory", "peer", "ppo", "sac", "startup", "overhead")
 MET, MISSED = "#009E73", "#D55E00"
 
 

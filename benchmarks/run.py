@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 from benchmarks import (  # noqa: E402
     learners,
     memory,
+    overhead,
     peer,
     report,
     startup,
@@ -45,6 +46,7 @@ MEASUREMENTS: dict[str, Callable[[Effort], Result | str]] = {
     "ppo": learners.measure_ppo,
     "sac": updates.measure,
     "startup": startup.measure,
+    "overhead": overhead.measure,
 }
 
 

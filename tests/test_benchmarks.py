@@ -16,7 +16,14 @@ from benchmarks.measure import Effort, Residuals
 from benchmarks.trajectories import largest_difference
 from so101rl.composition import compose
 
-NAMES = ("stepping", "rival", "ppo", "sac", *(["memory"] if memory.available() else []))
+NAMES = (
+    "stepping",
+    "rival",
+    "ppo",
+    "sac",
+    "overhead",
+    *(["memory"] if memory.available() else []),
+)
 MIB = 2**20
 
 
