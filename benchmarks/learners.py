@@ -117,7 +117,7 @@ def ours(cfg: DictConfig) -> SB3VecEnv:
 
 def rivals(cfg: DictConfig, kind: type, effort: Effort) -> VecEnv:
     """Scalar environments, in processes or in a loop."""
-    return kind([partial(_monitored, cfg)] * (2 if effort.quick else PROCESSES))
+    return kind([partial(monitored, cfg)] * (2 if effort.quick else PROCESSES))
 
 
 def asynchronous_rivals(cfg: DictConfig, effort: Effort) -> AsyncVectorEnv:
@@ -133,7 +133,8 @@ def asynchronous_rivals(cfg: DictConfig, effort: Effort) -> AsyncVectorEnv:
     )
 
 
-def _monitored(cfg: DictConfig) -> Monitor:
+def monitored(cfg: DictConfig) -> Monitor:
+    """A scalar environment as SB3 wants it."""
     return Monitor(Rival(cfg))
 
 

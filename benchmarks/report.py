@@ -124,6 +124,35 @@ def draw(folder: Path) -> Path | None:
     return path
 
 
+def draw_race(folder: Path) -> Path:
+    """Write `race.png`: success of every run over its wall clock."""
+    race = json.loads((folder / "race.json").read_text())
+    runs, wanted = race["runs"], race["settings"]["wanted"]
+    envs = sorted({run["env"] for run in runs})
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10, 3.4), layout="constrained")
+        panels = figure.subplots(1, len(envs), squeeze=False)[0]
+        for axes, env in zip(panels, envs, strict=True):
+            labels = {"ours": "this package", "classic": "classic stack"}
+            for run in (run for run in runs if run["env"] == env):
+                colour = GROUP_COLOURS[run["stack"] != "ours"]
+                seconds, _, success = zip(*run["curve"], strict=True)
+                label = labels.pop(run["stack"], None)
+                axes.plot(seconds, success, color=colour, lw=1.3, label=label)
+                if run["reached_s"] is not None:
+                    axes.plot(seconds[-1], success[-1], "o", color=colour, ms=5)
+            axes.axhline(wanted, color="#777777", lw=1, ls=":")
+            axes.set_ylim(0, 1.03)
+            axes.set_xlim(left=0)
+            axes.set_xlabel("seconds since the program was started")
+            axes.set_ylabel("success, select episodes")
+            axes.set_title(env)
+            axes.legend(loc="lower right")
+        path = folder / "race.png"
+        figure.savefig(path, metadata={"Software": None})
+    return path
+
+
 def _draw_curve(axes: Axes, curve: dict[str, dict[str, list[float]]]) -> None:
     labels = {"bare": "bare physics, same states", "env": "whole environment"}
     for colour, kind in zip(

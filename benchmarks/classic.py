@@ -1,0 +1,122 @@
+"""A run of the classic stack: SB3's PPO on scalar environments in processes.
+
+Started by `race.py`. Task, base policy, start at the base, exploration and `select`
+episodes are those of `python main.py evaluation.stop_at=0.98`; the scores are even
+computed by the package's batch, which is faster than what one would write for this
+stack.
+"""
+
+import argparse
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from stable_baselines3 import PPO  # noqa: E402
+from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
+from stable_baselines3.common.vec_env import SubprocVecEnv  # noqa: E402
+
+from benchmarks.learners import CLASSIC, PROCESSES, monitored  # noqa: E402
+from so101rl.algos.start import set_exploration, start_at_base  # noqa: E402
+from so101rl.build import build_env  # noqa: E402
+from so101rl.composition import compose  # noqa: E402
+from so101rl.evaluate import model_act, run_episodes  # noqa: E402
+from so101rl.residual import ResidualEnv  # noqa: E402
+from so101rl.seeds import episode_seeds  # noqa: E402
+
+
+class Judge(BaseCallback):
+    """Scores the policy every so many env steps and says when it is good enough.
+
+    Args:
+        env: a batch of its own.
+        seeds: the `select` episodes.
+        every: env steps between two scores.
+        stop_at: success at which training ends.
+        deadline: when it ends in any case, seconds of `time.time`.
+    """
+
+    def __init__(
+        self,
+        env: ResidualEnv,
+        seeds: list[int],
+        *,
+        every: int,
+        stop_at: float,
+        deadline: float,
+    ):
+        super().__init__()
+        self._env, self._seeds, self._every = env, seeds, every
+        self._stop_at, self._deadline, self._next = stop_at, deadline, every
+        self.scores: list[dict[str, float]] = []
+
+    def _on_training_start(self) -> None:
+        self.score()  # as ours does
+
+    def _on_step(self) -> bool:
+        if time.time() > self._deadline:
+            return False
+        if self.num_timesteps < self._next:
+            return True
+        self._next += self._every
+        return self.score() < self._stop_at
+
+    def score(self) -> float:
+        """Success of the policy as it is now."""
+        success = solved(self._env, self.model, self._seeds)
+        now = {"step": self.num_timesteps, "unix_s": time.time(), "success": success}
+        self.scores.append(now)
+        return success
+
+
+def solved(env: ResidualEnv, model: Any, seeds: list[int]) -> float:
+    """Share of the episodes that the model's deterministic policy solves."""
+    episodes = run_episodes(env, model_act(model), seeds)
+    return float(np.mean([episode.is_success for episode in episodes]))
+
+
+def main() -> None:
+    """Train until good enough, then play the held-out episodes."""
+    options = _parser().parse_args()
+    cfg = compose(["tracking=none", f"env={options.env}", f"seed={options.seed}"])
+    torch.set_num_threads(cfg.torch_threads)
+    env = SubprocVecEnv([partial(monitored, cfg)] * PROCESSES)
+    model = PPO("MlpPolicy", env, device="cpu", seed=options.seed, **CLASSIC)
+    start_at_base(model)
+    set_exploration(model, cfg.residual.exploration_std)
+    judge = Judge(
+        build_env(cfg, cfg.evaluation.select_episodes),
+        episode_seeds(cfg.seed, "select", cfg.evaluation.select_episodes),
+        every=options.every,
+        stop_at=options.stop_at,
+        deadline=options.begun + options.cap,
+    )
+    model.learn(10**9, callback=judge, log_interval=10**9)
+    env.close()
+    n = cfg.evaluation.n_episodes
+    held_out = solved(build_env(cfg, n), model, episode_seeds(cfg.seed, "report", n))
+    found = {"scores": judge.scores, "held_out": held_out}
+    options.out.write_text(json.dumps(found))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--env", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--every", type=int, required=True, help="[env steps]")
+    parser.add_argument("--stop-at", type=float, required=True)
+    parser.add_argument("--cap", type=float, required=True, help="[s]")
+    parser.add_argument("--begun", type=float, required=True, help="unix time [s]")
+    parser.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

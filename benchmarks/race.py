@@ -1,0 +1,181 @@
+"""Wall clock from the start of the program to a policy that solves the task.
+
+    python benchmarks/race.py                   both tasks, five seeds: about an hour
+    python benchmarks/race.py --only paper_push --seeds 0 1
+
+Ours is `python main.py`, as a user starts it; the rival is `classic.py`. Both score
+their policy on the same 64 `select` episodes every so many env steps and stop when
+`STOP_AT` of them are solved. The clock runs from the start of the process, imports and
+scores included, to that moment. The policy then plays 100 held-out episodes, which
+nothing selects: a run counts if it solves 95 % of them. One run at a time has the
+machine, and the two take turns, seed by seed.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
+
+from benchmarks import report  # noqa: E402
+from benchmarks.measure import load, machine  # noqa: E402
+from so101rl.files import read_jsonl  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results"
+STOP_AT = 0.98  # of the select episodes: 63 of 64
+WANTED = 0.95  # of the held-out episodes
+EVERY = {"paper_push": 25_000, "paper_push_hard": 100_000}  # env steps between scores
+CAP = {"paper_push": 300.0, "paper_push_hard": 600.0}  # a run is stopped then [s]
+
+
+def ours(env: str, seed: int, folder: Path) -> dict[str, Any]:
+    """`python main.py` up to the wanted success."""
+    run = folder / "run"
+    command = [
+        *(sys.executable, "main.py", f"env={env}", f"seed={seed}"),
+        *(f"evaluation.stop_at={STOP_AT}", f"evaluation.every={EVERY[env]}"),
+        *("total_timesteps=100000000", "evaluation.video=false"),
+        f"tracking.uri=sqlite:///{folder.parent / 'mlflow.db'}",
+        f"hydra.run.dir={run}",
+    ]
+    begun = time.time()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        process.wait(CAP[env])
+    except subprocess.TimeoutExpired:
+        process.terminate()  # it saves what it has
+        process.wait()
+    lines = [read_jsonl(run / f"{name}.jsonl")[0] for name in ("metrics", "timings")]
+    curve = [
+        [clock["time/unix_s"] - begun, line["step"], line["eval/success_rate"]]
+        for line, clock in zip(*lines, strict=True)
+        if "eval/success_rate" in line
+    ]
+    evaluation = run / "evaluation.json"
+    held_out = None
+    if process.returncode == 0:
+        policies = json.loads(evaluation.read_text())["policies"]
+        held_out = policies["residual"]["success_rate"]
+    return {"curve": curve, "held_out": held_out}
+
+
+def classic(env: str, seed: int, folder: Path) -> dict[str, Any]:
+    """The classic stack up to the wanted success."""
+    out, begun = folder / "classic.json", time.time()
+    command = [
+        *(sys.executable, "benchmarks/classic.py", "--env", env, "--seed", str(seed)),
+        *("--stop-at", str(STOP_AT), "--every", str(EVERY[env])),
+        *("--cap", str(CAP[env]), "--begun", str(begun), "--out", str(out)),
+    ]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    found = json.loads(out.read_text())
+    curve = [
+        [score["unix_s"] - begun, score["step"], score["success"]]
+        for score in found["scores"]
+    ]
+    return {"curve": curve, "held_out": found["held_out"]}
+
+
+STACKS = {"ours": ours, "classic": classic}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Race, and write json, table and figure after every run."""
+    options = _parser().parse_args(arguments)
+    result: dict[str, Any] = {
+        "machine": machine(),
+        "load_before": load(),
+        "settings": {
+            "stop_at": STOP_AT,
+            "wanted": WANTED,
+            "every": EVERY,
+            "cap_s": CAP,
+        },
+        "runs": [],
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        for env in options.only:
+            for seed in options.seeds:
+                for stack in options.stacks:
+                    folder = Path(name) / f"{env}-{seed}-{stack}"
+                    folder.mkdir()
+                    run = {"env": env, "seed": seed, "stack": stack}
+                    run |= STACKS[stack](env, seed, folder) | {"load": load()[0]}
+                    run["reached_s"] = reached(run)
+                    result["runs"].append(run)
+                    print(in_words(run), flush=True)
+                    path = options.out / "race.json"
+                    path.write_text(json.dumps(result, indent=1) + "\n")
+    for line in summary(result["runs"]):
+        print(line)
+    print(
+        f"written: {report.write_table(options.out)}, {report.draw_race(options.out)}"
+    )
+
+
+def reached(run: dict[str, Any]) -> float | None:
+    """Seconds to a policy that solves what is wanted, None if there was none."""
+    stopped = [point for point in run["curve"] if point[2] >= STOP_AT]
+    held_out = run["held_out"]
+    if not stopped or held_out is None or held_out < WANTED:
+        return None
+    return float(stopped[0][0])
+
+
+def in_words(run: dict[str, Any]) -> str:
+    """One run in a line."""
+    seconds, step, success = run["curve"][-1]
+    text = f"{run['env']} {run['stack']} seed {run['seed']}: "
+    text += f"{success:.0%} of select after {step:,} env steps and {seconds:.0f} s; "
+    text += f"held out {run['held_out']}"
+    return text if run["reached_s"] is not None else f"{text}: NOT REACHED"
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Per task and stack: the median time, where it was reached by most."""
+    lines = []
+    for env in EVERY:
+        for stack in STACKS:
+            mine = [r for r in runs if r["env"] == env and r["stack"] == stack]
+            if mine:
+                lines.append(f"{env} {stack}: {median_of(mine)}")
+    return lines
+
+
+def median_of(runs: Sequence[dict[str, Any]]) -> str:
+    """Median over the seeds; a run that did not reach it took longer than any."""
+    times = [run["reached_s"] for run in runs]
+    count = f"{sum(t is not None for t in times)} of {len(times)} seeds"
+    middle = statistics.median(float("inf") if t is None else t for t in times)
+    if middle == float("inf"):
+        return f"not reached by most, {count}"
+    low = min(t for t in times if t is not None)
+    high = max(t for t in times if t is not None)
+    return f"median {middle:.0f} s ({low:.0f} to {high:.0f}), {count}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=list(EVERY), default=list(EVERY))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument(
+        "--stacks", nargs="+", choices=list(STACKS), default=list(STACKS)
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
