@@ -1,6 +1,7 @@
 """The measurements run, and what they compare is the same; never how fast it is."""
 
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def test_gymnasiums_workers_do_what_sb3s_do():
 @pytest.mark.skipif(not memory.available(), reason="reads Linux's /proc")
 def test_memory_of_this_and_of_other_processes_is_counted():
     before, others = memory.resident(), memory.descendants_pss()
-    kept = np.ones(64 * MIB, np.uint8)
+    kept = np.frombuffer(mmap.mmap(-1, 64 * MIB), np.uint8)  # never a reused block
+    kept[:] = 1
     assert memory.resident() - before > 60 * MIB
     # The one that holds the memory is a grandchild, like a worker of a forking server.
     holds = "b = bytearray(b'1') * 2**26; print('ready', flush=True); input()"
