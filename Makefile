@@ -12,7 +12,7 @@ PEER_PYTHON ?= python3.12
 STUDY  ?= multirun/first
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format ui bench peer results clean
+.PHONY: help setup run test check format ui bench race peer results clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,15 +49,17 @@ ui: setup  ## MLflow on http://127.0.0.1:5000 over the local store
 bench: setup  ## speed, measured on this machine
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
+race: setup  ## time to a policy that solves the task, against the classic stack (an hour)
+	$(BIN)/python benchmarks/race.py $(ARGS)
+
 peer:  ## so101-nexus in .peer, for make bench to measure against
 	test -x .peer/bin/python || $(PEER_PYTHON) -m venv .peer
 	.peer/bin/python -m pip install 'so101-nexus[mjbatch]==0.10.0'
 
 results: setup  ## repeat the reported study (about an hour and a half on two cores)
 	@test ! -e $(STUDY) || { echo '$(STUDY) is there already; right is a new folder: make results STUDY=multirun/again' >&2; exit 2; }
-	$(BIN)/python main.py -m env=paper_push,paper_push_hard base_policy=jacobian,zero \
-	    seed=0,1,2,3,4 total_timesteps=1000000 evaluation.every=200000 evaluation.video=false \
-	    hydra.sweep.dir=$(STUDY) $(ARGS)
+	$(BIN)/python main.py -m experiment=first env=paper_push,paper_push_hard \
+	    base_policy=jacobian,zero seed=0,1,2,3,4 hydra.sweep.dir=$(STUDY) $(ARGS)
 	$(BIN)/python -m so101rl.report $(STUDY) --out experiments/first
 	$(BIN)/python docs/update.py
 

@@ -254,6 +254,17 @@ def test_a_failing_tracker_warns_once_and_the_run_goes_on(run, tmp_path, capfd, 
     assert RunDir.open(run.path).info["status"] == "finished"
 
 
+def test_a_tracker_whose_process_dies_at_once_costs_nothing(
+    run, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr("so101rl.tracking.base.sys.executable", "/bin/false")
+    dead = Recorder(tmp_path / "dead" / ("x" * 200_000))  # more than a pipe holds
+    with Mirror({"dead": dead}).follow(run), run.lifecycle():
+        pass
+    assert "dead ended with exit code 1" in caplog.text
+    assert RunDir.open(run.path).info["status"] == "finished"
+
+
 def test_a_hanging_tracker_delays_the_end_only_so_long(
     run, tmp_path, caplog, monkeypatch
 ):

@@ -99,13 +99,16 @@ class _Worker:
         )
         stdin = self._process.stdin
         assert stdin is not None
-        stdin.write(pickle.dumps((self._name, self._tracker, run, self._every_s)))
-        stdin.flush()
+        # A process that has died already is reported when it is waited for.
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(pickle.dumps((self._name, self._tracker, run, self._every_s)))
+            stdin.flush()
 
     def run_ended(self) -> None:
         stdin = self._process.stdin
         assert stdin is not None
-        stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()
 
     def join(self) -> None:
         try:
