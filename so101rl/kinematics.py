@@ -14,6 +14,7 @@ from mujoco import batch
 from so101rl import robot
 from so101rl.arrays import clip
 
+ARMS_PER_THREAD = 128  # for fewer, waking a thread costs more than it saves
 REACH_ITERATIONS = 300  # more than enough to cross the workspace
 
 
@@ -40,7 +41,7 @@ class Kinematics:
     Args:
         n: how many arms at most one call asks about.
         site: the tool's site in the arm's model.
-        n_threads: threads of the native batch.
+        n_threads: threads of the native batch at most.
     """
 
     def __init__(self, *, n: int, site: str = robot.FINGERTIP, n_threads: int = 1):
@@ -49,7 +50,8 @@ class Kinematics:
         self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
         self._site = self.model.site(site).id
         self._body = int(self.model.site_bodyid[self._site])
-        self._batch = batch.Batch(self.model, n, n_threads)
+        threads = max(1, min(n_threads, n // ARMS_PER_THREAD))
+        self._batch = batch.Batch(self.model, n, threads)
         self._qpos = self._batch.bind("qpos")
         self._pos = self._batch.bind("site_xpos")
         self._rot = self._batch.bind("site_xmat")

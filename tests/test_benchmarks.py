@@ -28,7 +28,7 @@ NAMES = (
 MIB = 2**20
 
 
-@pytest.mark.parametrize("randomization", ["none", "default"])
+@pytest.mark.parametrize("randomization", ["none", "default", "hard"])
 def test_the_rival_goes_through_the_same_states(randomization):
     found = largest_difference(randomization, steps=150)
     assert found["steps"] == 150
