@@ -11,7 +11,7 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from hydra.core.override_parser.types import Override
-from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
+from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf, ValueNode
 from omegaconf.errors import InterpolationResolutionError
 
 from so101rl.errors import ConfigError, OverrideSyntaxError, UnknownKeyError
@@ -64,10 +64,22 @@ def checked(override: Override, base: DictConfig) -> str:
 def _check_value(key: str, value: Any, base: DictConfig) -> None:
     """Refuse a value, or one within a mapping, whose type is not that of the yaml's."""
     default = _default(key, base)
+    if value is None and _may_be_null(key, base):
+        return
     check_type(key, value, default)
     if isinstance(value, dict) and isinstance(default, dict):
         for name, inner in value.items():
             _check_value(f"{key}.{name}", inner, base)
+
+
+def _may_be_null(key: str, base: DictConfig) -> bool:
+    """Tell whether the schema, not just the lack of one, allows null."""
+    parent, _, name = key.rpartition(".")
+    holder = OmegaConf.select(base, parent) if parent else base
+    node = holder._get_node(name) if isinstance(holder, DictConfig) else None
+    if not isinstance(node, ValueNode) or isinstance(node, AnyNode):
+        return False
+    return node._is_optional()
 
 
 def check_type(key: str, value: Any, default: Any) -> None:

@@ -445,3 +445,8 @@ def test_a_share_that_ends_training_is_a_share(command, value):
 @pytest.mark.parametrize("value", ["null", "1", "0.95"])
 def test_a_share_that_ends_training_may_be_all_or_none(command, value):
     assert command(f"evaluation.stop_at={value}").code == 0
+
+
+def test_what_the_schema_calls_optional_may_be_null(command):
+    (cfg,) = command("residual.exploration_std=null").cfgs
+    assert cfg.residual.exploration_std is None
