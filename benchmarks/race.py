@@ -33,7 +33,19 @@ RESULTS = ROOT / "benchmarks" / "results"
 STOP_AT = 0.98  # of the select episodes: 63 of 64
 WANTED = 0.95  # of the held-out episodes
 EVERY = {"paper_push": 25_000, "paper_push_hard": 100_000}  # env steps between scores
-CAP = {"paper_push": 300.0, "paper_push_hard": 600.0}  # a run is stopped then [s]
+CAP = {"paper_push": 300.0, "paper_push_hard": 300.0}  # a run is stopped then [s]
+# The defaults of algo=ppo were chosen on paper_push; hard takes larger, smaller steps.
+SETTINGS = {
+    "paper_push": [],
+    "paper_push_hard": [
+        "algo.n_steps=64",
+        "algo.batch_size=1024",
+        "algo.learning_rate=5e-4",
+        "algo.gamma=0.99",
+        "algo.clip_range=0.2",
+        "algo.ent_coef=-0.002",
+    ],
+}
 
 
 def ours(env: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -45,6 +57,7 @@ def ours(env: str, seed: int, folder: Path) -> dict[str, Any]:
         *("total_timesteps=100000000", "evaluation.video=false"),
         f"tracking.uri=sqlite:///{folder.parent / 'mlflow.db'}",
         f"hydra.run.dir={run}",
+        *SETTINGS[env],
     ]
     begun = time.time()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
