@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import time
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ class Judge(BaseCallback):
         self._env, self._seeds, self._every = env, seeds, every
         self._stop_at, self._deadline, self._next = stop_at, deadline, every
         self.scores: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {}
 
     def _on_training_start(self) -> None:
         self.score()  # as ours does
@@ -72,6 +74,8 @@ class Judge(BaseCallback):
         """Success of the policy as it is now."""
         success = solved(self._env, self.model, self._seeds)
         now = {"step": self.num_timesteps, "unix_s": time.time(), "success": success}
+        if success > max((score["success"] for score in self.scores), default=-1):
+            self.best = deepcopy(self.model.policy.state_dict())
         self.scores.append(now)
         return success
 
@@ -100,6 +104,7 @@ def main() -> None:
     )
     model.learn(10**9, callback=judge, log_interval=10**9)
     env.close()
+    model.policy.load_state_dict(judge.best)
     n = cfg.evaluation.n_episodes
     held_out = solved(build_env(cfg, n), model, episode_seeds(cfg.seed, "report", n))
     found = {"scores": judge.scores, "held_out": held_out}

@@ -13,12 +13,12 @@ machine, and the two take turns, seed by seed.
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +69,17 @@ def ours(env: str, seed: int, folder: Path) -> dict[str, Any]:
     lines = [read_jsonl(run / f"{name}.jsonl")[0] for name in ("metrics", "timings")]
     curve = [
         [clock["time/unix_s"] - begun, line["step"], line["eval/success_rate"]]
-        for line, clock in zip(*lines, strict=True)
+        for line, clock in zip(*lines, strict=False)  # a stop may fall between them
         if "eval/success_rate" in line
     ]
-    evaluation = run / "evaluation.json"
-    held_out = None
-    if process.returncode == 0:
-        policies = json.loads(evaluation.read_text())["policies"]
-        held_out = policies["residual"]["success_rate"]
-    return {"curve": curve, "held_out": held_out}
+    results = run
+    if process.returncode:  # cut off: its best policy is judged off the clock
+        command = [sys.executable, "main.py", "job=evaluate", f"run={run}"]
+        command += ["tracking=none", "evaluation.video=false"]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        results = run / "evaluations" / "1"
+    scores = json.loads((results / "evaluation.json").read_text())["policies"]
+    return {"curve": curve, "held_out": scores["residual"]["success_rate"]}
 
 
 def classic(env: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -103,43 +105,47 @@ STACKS = {"ours": ours, "classic": classic}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Race, and write json, table and figure after every run."""
     options = _parser().parse_args(arguments)
+    where = machine()
     result: dict[str, Any] = {
-        "machine": machine(),
-        "load_before": load(),
+        "machine": where,
         "settings": {
             "stop_at": STOP_AT,
             "wanted": WANTED,
             "every": EVERY,
             "cap_s": CAP,
+            "ours": SETTINGS,
         },
-        "runs": [],
+        "runs": others(options.out / "race.json", options.only),
     }
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
-        for env in options.only:
-            for seed in options.seeds:
-                for stack in options.stacks:
-                    folder = Path(name) / f"{env}-{seed}-{stack}"
-                    folder.mkdir()
-                    run = {"env": env, "seed": seed, "stack": stack}
-                    run |= STACKS[stack](env, seed, folder) | {"load": load()[0]}
-                    run["reached_s"] = reached(run)
-                    result["runs"].append(run)
-                    print(in_words(run), flush=True)
-                    path = options.out / "race.json"
-                    path.write_text(json.dumps(result, indent=1) + "\n")
-    for line in summary(result["runs"]):
-        print(line)
-    print(
-        f"written: {report.write_table(options.out)}, {report.draw_race(options.out)}"
-    )
+        for env, seed, stack in product(options.only, options.seeds, options.stacks):
+            folder = Path(name) / f"{env}-{seed}-{stack}"
+            folder.mkdir()
+            run = {"env": env, "seed": seed, "stack": stack, "load": load()[0]}
+            run |= {"commit": where["commit"], "dirty": where["dirty"]}
+            run |= STACKS[stack](env, seed, folder)
+            run["reached_s"] = reached(run)
+            result["runs"].append(run)
+            print(in_words(run), flush=True)
+            path = options.out / "race.json"
+            path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"written: {report.write_race(options.out)}, {report.draw_race(options.out)}")
+
+
+def others(path: Path, envs: Sequence[str]) -> list[dict[str, Any]]:
+    """Runs of an earlier race on other tasks than `envs`, each with its commit."""
+    if not path.exists():
+        return []
+    runs = json.loads(path.read_text())["runs"]
+    return [run for run in runs if run["env"] not in envs]
 
 
 def reached(run: dict[str, Any]) -> float | None:
     """Seconds to a policy that solves what is wanted, None if there was none."""
     stopped = [point for point in run["curve"] if point[2] >= STOP_AT]
     held_out = run["held_out"]
-    if not stopped or held_out is None or held_out < WANTED:
+    if not stopped or held_out < WANTED:
         return None
     return float(stopped[0][0])
 
@@ -151,29 +157,6 @@ def in_words(run: dict[str, Any]) -> str:
     text += f"{success:.0%} of select after {step:,} env steps and {seconds:.0f} s; "
     text += f"held out {run['held_out']}"
     return text if run["reached_s"] is not None else f"{text}: NOT REACHED"
-
-
-def summary(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Per task and stack: the median time, where it was reached by most."""
-    lines = []
-    for env in EVERY:
-        for stack in STACKS:
-            mine = [r for r in runs if r["env"] == env and r["stack"] == stack]
-            if mine:
-                lines.append(f"{env} {stack}: {median_of(mine)}")
-    return lines
-
-
-def median_of(runs: Sequence[dict[str, Any]]) -> str:
-    """Median over the seeds; a run that did not reach it took longer than any."""
-    times = [run["reached_s"] for run in runs]
-    count = f"{sum(t is not None for t in times)} of {len(times)} seeds"
-    middle = statistics.median(float("inf") if t is None else t for t in times)
-    if middle == float("inf"):
-        return f"not reached by most, {count}"
-    low = min(t for t in times if t is not None)
-    high = max(t for t in times if t is not None)
-    return f"median {middle:.0f} s ({low:.0f} to {high:.0f}), {count}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -124,6 +124,62 @@ def draw(folder: Path) -> Path | None:
     return path
 
 
+def write_race(folder: Path) -> Path:
+    """Write `race.md`: per task and stack, the time to a policy that solves it."""
+    race = json.loads((folder / "race.json").read_text())
+    runs, settings = race["runs"], race["settings"]
+    wanted = f"{settings['wanted']:.0%}"
+    lines = [
+        "<!-- written by benchmarks/race.py; do not edit -->",
+        "",
+        f"| task | stack | {wanted} held out reached | wall clock [s] | env steps "
+        "| held-out success at the end |",
+        "|---|---|---|---|---|---|",
+    ]
+    kinds = {(run["env"], run["stack"]) for run in runs}
+    for env, stack in sorted(kinds, key=lambda kind: (kind[0], kind[1] != "ours")):
+        mine = [r for r in runs if (r["env"], r["stack"]) == (env, stack)]
+        lines.append(_race_line(env, stack, mine, settings["cap_s"][env]))
+    commits = sorted({run["commit"][:8] for run in runs})
+    lines += [
+        "",
+        "Median over the seeds, the range in brackets; a run that did not get there",
+        "counts as slower than any. Held-out success: of the policy with the best select",
+        "score when the run stopped: mean, lowest to highest seed.",
+        f"{race['machine']['usable_cpus']} cores ({race['machine']['cpu']}), commit "
+        f"{', '.join(commits)}.",
+    ]
+    path = folder / "race.md"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _race_line(env: str, stack: str, runs: list[dict[str, Any]], cap: float) -> str:
+    there = [run for run in runs if run["reached_s"] is not None]
+    seconds = _median_of([run["reached_s"] for run in there], len(runs))
+    steps = _median_of([run["curve"][-1][1] / 1e3 for run in there], len(runs))
+    ends = [run["held_out"] for run in runs]
+    mean = statistics.mean(ends)
+    held_out = f"{mean:.1%} ({min(ends):.0%} to {max(ends):.0%})"
+    cells = [
+        env,
+        {"ours": "this package", "classic": "classic"}[stack],
+        f"{len(there)} of {len(runs)} seeds",
+        seconds or f"more than {cap:.0f}",
+        f"{steps} thousand" if steps else "",
+        held_out,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _median_of(values: list[float], n: int) -> str:
+    """Median of `n` runs of which only `values` got there; empty if most did not."""
+    middle = statistics.median([*values, *[float("inf")] * (n - len(values))])
+    if middle == float("inf"):
+        return ""
+    return f"{middle:,.0f} ({min(values):,.0f} to {max(values):,.0f})"
+
+
 def draw_race(folder: Path) -> Path:
     """Write `race.png`: success of every run over its wall clock."""
     race = json.loads((folder / "race.json").read_text())
