@@ -144,7 +144,7 @@ def write_race(folder: Path) -> Path:
     lines += [
         "",
         "Median over the seeds, the range in brackets; a run that did not get there",
-        "counts as slower than any. Held-out success: of the policy with the best select",
+        "counts as slower than any. Held-out success is of the policy with the best",
         "score when the run stopped: mean, lowest to highest seed.",
         f"{race['machine']['usable_cpus']} cores ({race['machine']['cpu']}), commit "
         f"{', '.join(commits)}.",
