@@ -1,6 +1,6 @@
-"""Bring generated tables and pictures into the README.
+"""Bring generated tables and pictures into the pages that show them.
 
-`python docs/update.py` copies every table that the README names between its markers;
+`python docs/update.py` copies every table that a page names between its markers;
 that is all `make results` needs. The pictures come from one run with a video:
 `python docs/update.py RUN_DIR`, where RUN_DIR is the directory that `make run` printed.
 """
@@ -16,6 +16,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "benchmarks" / "README.md")
 IMAGES = ROOT / "docs" / "images"
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 FRAMES = 4  # pictures side by side
@@ -23,7 +24,7 @@ WIDTH = 400  # of each [px]
 
 
 def with_tables(text: str) -> str:
-    """The README's text with every marked table as it is in its file."""
+    """A page's text with every marked table as it is in its file."""
 
     def filled(match: re.Match[str]) -> str:
         table = (ROOT / match[2]).read_text().strip()
@@ -44,8 +45,9 @@ def strip_of_frames(video: Path, path: Path) -> None:
 
 
 def main() -> None:
-    """Update the README and, given a run, its pictures."""
-    README.write_text(with_tables(README.read_text()))
+    """Update the pages and, given a run, the README's pictures."""
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text()))
     if len(sys.argv) > 1:
         run = Path(sys.argv[1])
         IMAGES.mkdir(exist_ok=True)

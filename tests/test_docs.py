@@ -11,7 +11,11 @@ from so101rl.composition import compose
 
 sys.path.insert(0, str(ROOT / "docs"))
 
-PAGES = [ROOT / "README.md", *ROOT.glob("experiments/*/README.md")]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    *ROOT.glob("experiments/*/README.md"),
+]
 
 
 def documented() -> list[str]:
@@ -34,11 +38,13 @@ def test_documented_commands_compose(command):
     assert compose(plain).job
 
 
-def test_the_readme_shows_the_tables_as_they_are():
+def test_pages_show_the_tables_as_they_are():
     import update
 
-    text = update.README.read_text()
-    assert update.with_tables(text) == text
+    for page in update.PAGES:
+        text = page.read_text()
+        assert "<!-- table: " in text, page
+        assert update.with_tables(text) == text, page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
