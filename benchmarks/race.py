@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,12 +50,15 @@ def ours(env: str, seed: int, folder: Path) -> dict[str, Any]:
         f"hydra.run.dir={run}",
     ]
     begun = time.time()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    process, cut_off = subprocess.Popen(command, cwd=ROOT, stdout=DEVNULL), False
     try:
         process.wait(CAP[env])
     except subprocess.TimeoutExpired:
+        cut_off = True
         process.terminate()  # it saves what it has
         process.wait()
+    if process.returncode and not cut_off:
+        raise subprocess.CalledProcessError(process.returncode, command)
     lines = [read_jsonl(run / f"{name}.jsonl")[0] for name in ("metrics", "timings")]
     curve = [
         [clock["time/unix_s"] - begun, line["step"], line["eval/success_rate"]]
@@ -62,10 +66,10 @@ def ours(env: str, seed: int, folder: Path) -> dict[str, Any]:
         if "eval/success_rate" in line
     ]
     results = run
-    if process.returncode:  # cut off: its best policy is judged off the clock
+    if cut_off:  # its best policy is judged off the clock
         command = [sys.executable, "main.py", "job=evaluate", f"run={run}"]
         command += ["tracking=none", "evaluation.video=false"]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=ROOT, check=True, stdout=DEVNULL)
         results = run / "evaluations" / "1"
     scores = json.loads((results / "evaluation.json").read_text())["policies"]
     return {"curve": curve, "held_out": scores["residual"]["success_rate"]}
@@ -79,7 +83,7 @@ def classic(env: str, seed: int, folder: Path) -> dict[str, Any]:
         *("--stop-at", str(STOP_AT), "--every", str(EVERY[env])),
         *("--cap", str(CAP[env]), "--begun", str(begun), "--out", str(out)),
     ]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=ROOT, check=True, stdout=DEVNULL)
     found = json.loads(out.read_text())
     curve = [
         [score["unix_s"] - begun, score["step"], score["success"]]
@@ -104,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "cap_s": CAP,
             "ours": CHOICES,
         },
-        "runs": others(options.out / "race.json", options.only),
+        "runs": others(options.out / "race.json", options),
     }
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
@@ -122,12 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"written: {report.write_race(options.out)}, {report.draw_race(options.out)}")
 
 
-def others(path: Path, envs: Sequence[str]) -> list[dict[str, Any]]:
-    """Runs of an earlier race on other tasks than `envs`, each with its commit."""
+def others(path: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Runs of earlier races that are not run again, each with its commit."""
     if not path.exists():
         return []
+    again = set(product(options.only, options.seeds, options.stacks))
     runs = json.loads(path.read_text())["runs"]
-    return [run for run in runs if run["env"] not in envs]
+    return [run for run in runs if (run["env"], run["seed"], run["stack"]) not in again]
 
 
 def reached(run: dict[str, Any]) -> float | None:

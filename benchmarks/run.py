@@ -1,6 +1,6 @@
 """Measure the package's speed on this machine: `make bench`.
 
-    python benchmarks/run.py                    everything, about five minutes
+    python benchmarks/run.py                    everything, about ten minutes
     python benchmarks/run.py --only ppo sac     some of it
     python benchmarks/run.py --quick            does it run? the numbers mean nothing
 

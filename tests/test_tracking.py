@@ -265,6 +265,14 @@ def test_a_tracker_whose_process_dies_at_once_costs_nothing(
     assert RunDir.open(run.path).info["status"] == "finished"
 
 
+def test_a_tracker_that_cannot_be_started_costs_nothing(run, caplog, monkeypatch):
+    monkeypatch.setattr("so101rl.tracking.base.sys.executable", "/no/such/python")
+    with Mirror({"absent": object()}).follow(run), run.lifecycle():
+        pass
+    assert "absent could not be started" in caplog.text
+    assert RunDir.open(run.path).info["status"] == "finished"
+
+
 def test_a_hanging_tracker_delays_the_end_only_so_long(
     run, tmp_path, caplog, monkeypatch
 ):

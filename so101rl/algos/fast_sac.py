@@ -38,9 +38,8 @@ class FastSAC(SAC):
         if self.ent_coef_optimizer is not None:
             optimizers.append(self.ent_coef_optimizer)
         self._update_learning_rate(optimizers)
-        with (
-            torch.no_grad()
-        ):  # the gradients are written down in `_Update` and `Layers`
+        # The gradients are written down in `_Update` and `Layers`.
+        with torch.no_grad():
             update = _Update(self)
             for step, batch in enumerate(minibatches(self, gradient_steps, batch_size)):
                 update(*batch)

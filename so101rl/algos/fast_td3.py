@@ -21,9 +21,8 @@ class FastTD3(TD3):
             return super().train(gradient_steps, batch_size)
         self.policy.set_training_mode(True)
         self._update_learning_rate([self.actor.optimizer, self.critic.optimizer])
-        with (
-            torch.no_grad()
-        ):  # the gradients are written down in `_Update` and `Layers`
+        # The gradients are written down in `_Update` and `Layers`.
+        with torch.no_grad():
             update = _Update(self)
             for batch in minibatches(self, gradient_steps, batch_size):
                 self._n_updates += 1

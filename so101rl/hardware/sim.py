@@ -158,7 +158,8 @@ class SimHardware(Hardware):
     ) -> None:
         """Advance the worlds `ids` (k,), None for all, with servo targets (n, 6)."""
         self._ctrl[:] = ctrl
-        self._batch.step(ids, nstep=substeps)
+        if ids is None or len(ids):
+            self._batch.step(ids, nstep=substeps)
 
     def set_const(self, ids: np.ndarray) -> None:
         """Recompute what MuJoCo derives from masses and sizes of the worlds `ids`."""

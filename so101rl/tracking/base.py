@@ -66,9 +66,9 @@ class Mirror:
 
         Put it outside of `run.lifecycle()`, which settles the status that they read.
         """
-        for worker in self._workers:
-            worker.start(run)
         try:
+            for worker in self._workers:
+                worker.start(run)
             yield
         finally:
             for worker in self._workers:
@@ -89,28 +89,33 @@ class _Worker:
 
     def __init__(self, name: str, tracker: Tracker, every_s: float) -> None:
         self._name, self._tracker, self._every_s = name, tracker, every_s
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, run: RunDir) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "so101rl.tracking.follow"],
-            stdin=subprocess.PIPE,  # what to do; its end is the end of the run
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-            start_new_session=True,  # Ctrl+C ends the run; this one has to deliver
-        )
-        stdin = self._process.stdin
-        assert stdin is not None
-        # A process that has died already is reported when it is waited for.
-        with contextlib.suppress(BrokenPipeError):
-            stdin.write(pickle.dumps((self._name, self._tracker, run, self._every_s)))
-            stdin.flush()
+        try:
+            task = pickle.dumps((self._name, self._tracker, run, self._every_s))
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "so101rl.tracking.follow"],
+                stdin=subprocess.PIPE,  # what to do; its end is the end of the run
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                start_new_session=True,  # Ctrl+C ends the run; this one has to deliver
+            )
+            assert self._process.stdin is not None
+            self._process.stdin.write(task)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died already, which `join` reports
+        except Exception as error:  # design: tracking never costs a run
+            log.warning("%s could not be started: %r", self._name, error)
 
     def run_ended(self) -> None:
-        stdin = self._process.stdin
-        assert stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            stdin.close()
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
 
     def join(self) -> None:
+        if self._process is None:
+            return
         try:
             code = self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
