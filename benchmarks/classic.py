@@ -21,19 +21,19 @@ sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from stable_baselines3 import PPO  # noqa: E402
-from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 from stable_baselines3.common.vec_env import SubprocVecEnv  # noqa: E402
 
 from benchmarks.learners import CLASSIC, PROCESSES, monitored  # noqa: E402
 from so101rl.algos.start import set_exploration, start_at_base  # noqa: E402
 from so101rl.build import build_env  # noqa: E402
+from so101rl.callbacks import EverySteps  # noqa: E402
 from so101rl.composition import compose  # noqa: E402
 from so101rl.evaluate import model_act, run_episodes  # noqa: E402
 from so101rl.residual import ResidualEnv  # noqa: E402
 from so101rl.seeds import episode_seeds  # noqa: E402
 
 
-class Judge(BaseCallback):
+class Judge(EverySteps):
     """Scores the policy every so many env steps and says when it is good enough.
 
     Args:
@@ -53,31 +53,28 @@ class Judge(BaseCallback):
         stop_at: float,
         deadline: float,
     ):
-        super().__init__()
-        self._env, self._seeds, self._every = env, seeds, every
-        self._stop_at, self._deadline, self._next = stop_at, deadline, every
+        super().__init__(every)
+        self._env, self._seeds = env, seeds
+        self._stop_at, self._deadline = stop_at, deadline
         self.scores: list[dict[str, float]] = []
         self.best: dict[str, Any] = {}
 
     def _on_training_start(self) -> None:
-        self.score()  # as ours does
+        self.fire()  # as ours does
 
     def _on_step(self) -> bool:
         if time.time() > self._deadline:
             return False
-        if self.num_timesteps < self._next:
-            return True
-        self._next += self._every
-        return self.score() < self._stop_at
+        super()._on_step()
+        return self.scores[-1]["success"] < self._stop_at
 
-    def score(self) -> float:
-        """Success of the policy as it is now."""
+    def fire(self) -> None:
+        """Score the policy as it is now."""
         success = solved(self._env, self.model, self._seeds)
         now = {"step": self.num_timesteps, "unix_s": time.time(), "success": success}
         if success > max((score["success"] for score in self.scores), default=-1):
             self.best = deepcopy(self.model.policy.state_dict())
         self.scores.append(now)
-        return success
 
 
 def solved(env: ResidualEnv, model: Any, seeds: list[int]) -> float:
