@@ -104,8 +104,7 @@ class TaskEnv(VectorEnv, ABC):
             physics_hz=physics_hz,
         )
         self._weights, self.observation = dict(reward), dict(observation)
-        # Off: who steps also calls reset. What has ended stands still until then, and
-        # what `step` says of it means nothing.
+        # Off: who steps also calls reset. What has ended stands still until then.
         self.autoreset = True
         self._ended = np.zeros(n_envs, bool)
         self._all = np.arange(n_envs)
@@ -183,7 +182,10 @@ class TaskEnv(VectorEnv, ABC):
     def step(
         self, action: np.ndarray
     ) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Move one control step; see `gymnasium.vector.VectorEnv.step`."""
+        """Move one control step; see `gymnasium.vector.VectorEnv.step`.
+
+        Without `autoreset`, what is said of environments that had ended means nothing.
+        """
         target = self.target_qpos + self.act_scale * checked(
             action, self.num_envs, "action"
         )
