@@ -264,8 +264,8 @@ def test_noise_has_the_deviation_that_was_asked_for():
 
 
 class Wrong(Term):
-    def draw(self, nominal, rng):
-        return np.zeros(3)
+    def draw(self, nominal, uniform):
+        return np.zeros((len(uniform), 3))
 
     def ends(self, nominal):
         return nominal, nominal

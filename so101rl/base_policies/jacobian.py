@@ -15,7 +15,7 @@ from so101rl import robot
 from so101rl.arrays import clip, norm
 from so101rl.base_policies.base import BasePolicy
 from so101rl.errors import check_positive
-from so101rl.kinematics import Kinematics, ToolState, damped_least_squares
+from so101rl.kinematics import damped_least_squares
 
 ARM = slice(0, robot.ARM_JOINTS)
 
@@ -41,12 +41,22 @@ class Jacobian(BasePolicy):
         lever: metres that one radian of orientation weighs as much as [m].
         position_tolerance: goal distance at which dragging stops [m].
         yaw_tolerance: yaw error at which turning stops [rad].
-        n_envs: largest batch it is asked about.
-        n_threads: threads of its kinematics.
+        n_envs: unused.
+        n_threads: unused.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset(
-        {"qpos", "target_qpos", "object_pose", "goal", "tip_in_object", "yaw_error"}
+        {
+            "qpos",
+            "target_qpos",
+            "object_pose",
+            "goal",
+            "tip_in_object",
+            "yaw_error",
+            "ee_pos",
+            "ee_jac",
+            "gravity",
+        }
     )
 
     def __init__(
@@ -72,6 +82,7 @@ class Jacobian(BasePolicy):
         n_envs: int,
         n_threads: int,
     ):
+        del n_envs, n_threads
         gains = {
             "act_scale": act_scale,
             "stiffness": stiffness,
@@ -98,36 +109,34 @@ class Jacobian(BasePolicy):
         self._pitch, self._jaw = pitch, jaw
         self._damping, self._lever = damping, lever
         self._tolerance = position_tolerance, yaw_tolerance
-        self._kinematics = Kinematics(n=n_envs, n_threads=n_threads)
 
     def act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
         del ids
-        tool = self._kinematics.tool(obs["qpos"])
-        step, turn, drag = self._plan(obs, tool)
-        delta = self._joint_steps(obs["qpos"], tool, step, turn)
-        delta += np.where(drag[:, None], self._press_step(obs, tool), 0.0)
+        step, turn, drag = self._plan(obs)
+        delta = self._joint_steps(obs["qpos"], obs["ee_jac"], step, turn)
+        delta += np.where(drag[:, None], self._press_step(obs), 0.0)
         return clip(delta / self._act_scale, -1.0, 1.0)
 
-    def _press_step(self, obs: Mapping[str, np.ndarray], tool: ToolState) -> np.ndarray:
+    def _press_step(self, obs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Joint steps (n, 6) [rad] that bring the fingertip's force to the press.
 
         The servos pull with stiffness times (target - angle). What gravity does not
         explain of it is the force on the tip; only its vertical part is wanted.
         """
-        torque = self._stiffness * (obs["target_qpos"] - obs["qpos"]) - tool.gravity
+        torque = self._stiffness * (obs["target_qpos"] - obs["qpos"]) - obs["gravity"]
         down = np.zeros_like(torque)
-        down[:, ARM] = tool.jac[:, 2, ARM]
+        down[:, ARM] = obs["ee_jac"][:, 2, ARM]
         size = np.add.reduce(down * down, axis=1)
         force = np.add.reduce(torque * down, axis=1) / size
         missing = self._kp_press * (-self._press - force) / self._stiffness
         return missing[:, None] * down
 
     def _plan(
-        self, obs: Mapping[str, np.ndarray], tool: ToolState
+        self, obs: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Fingertip step (n, 3) [m], turn about z (n,) [rad] and who drags (n,)."""
-        to_sheet = obs["object_pose"][:, :2] - tool.pos[:, :2]
-        height = tool.pos[:, 2]
+        tip = obs["ee_pos"]
+        to_sheet, height = obs["object_pose"][:, :2] - tip[:, :2], tip[:, 2]
         goal, yaw_error = obs["goal"][:, :2], obs["yaw_error"][:, 0]
         over = norm(to_sheet) < self._above
         on_sheet = np.abs(obs["tip_in_object"][:, :2]).max(axis=1) < 2 * self._above
@@ -147,13 +156,13 @@ class Jacobian(BasePolicy):
         return step, clip(turn, -self._max_turn, self._max_turn), drag
 
     def _joint_steps(
-        self, qpos: np.ndarray, tool: ToolState, step: np.ndarray, turn: np.ndarray
+        self, qpos: np.ndarray, jac: np.ndarray, step: np.ndarray, turn: np.ndarray
     ) -> np.ndarray:
         """Joint steps (n, 6) [rad] for a fingertip step and turn, at constant pitch."""
         n = len(qpos)
         task = np.zeros((n, 5, robot.ARM_JOINTS))
-        task[:, :3] = tool.jac[:, :3, ARM]
-        task[:, 3] = self._lever * tool.jac[:, 5, ARM]
+        task[:, :3] = jac[:, :3, ARM]
+        task[:, 3] = self._lever * jac[:, 5, ARM]
         task[:, 4, 1:4] = self._lever
         error = np.empty((n, 5))
         error[:, :3] = step

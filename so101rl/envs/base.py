@@ -204,7 +204,7 @@ class TaskEnv(VectorEnv, ABC):
         truncated = (self.elapsed >= self.max_episode_steps) & ~terminated
         info: dict[str, Any] = {"is_success": terminated, "reward_terms": terms}
         info |= self.metrics()
-        done = terminated | truncated
+        done = (terminated | truncated) & ~self._ended
         if done.any():
             self._end(done, info)
         return self.obs, reward, terminated, truncated, info
@@ -301,13 +301,17 @@ class TaskEnv(VectorEnv, ABC):
         )
         goal = np.zeros((len(pose), 3))
         goal[:, :2] = self.scene.square_centre - pose[:, :2]
+        # Asked once for everybody: task, base policies and learner.
+        tool = self.kinematics.tool(qpos)
         obs = {
             "qpos": qpos,
             "qvel": qvel,
             "target_qpos": self.target_qpos[ids].copy(),  # a reset writes into it
             "object_pose": pose,
             "goal": goal,
-            "ee_pos": self.kinematics.fk(qpos)[0],
+            "ee_pos": tool.pos,
+            "ee_jac": tool.jac,
+            "gravity": tool.gravity,
         }
         return obs | self.features(obs)
 

@@ -1,12 +1,14 @@
 """Terms draw values around what is configured; nothing ever drifts.
 
-A term sees the nominal value and a generator and returns the value of one episode.
+A term sees the nominal value and random numbers and returns the values of episodes.
 Because the nominal value is read from the configuration, not from the last episode,
-a thousand resets cannot wander off.
+a thousand resets cannot wander off. All terms of an episode share one draw from its
+environment's generator, and all episodes that begin together are computed together.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,13 +26,30 @@ class Term(ABC):
     def __init__(self, *, quantity: str):
         self.quantity = quantity
 
+    def size(self, nominal: np.ndarray) -> int:
+        """How many random numbers an episode takes: one per element of `nominal`."""
+        return nominal.size
+
     @abstractmethod
-    def draw(self, nominal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The value of one episode, in the shape of `nominal`."""
+    def draw(self, nominal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """The values of k episodes (k, *nominal.shape).
+
+        Args:
+            nominal: the configured value.
+            uniform: random numbers in [0, 1) (k, size).
+        """
 
     @abstractmethod
     def ends(self, nominal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The smallest and the largest value that `draw` may return."""
+
+
+class _Bound(NamedTuple):
+    """A term, what it changes, and its share of an episode's random numbers."""
+
+    term: Term
+    quantity: Quantity
+    columns: slice
 
 
 class Randomization:
@@ -42,7 +61,8 @@ class Randomization:
 
     def __init__(self, *, terms: Mapping[str, Term]):
         self.terms = dict(terms)
-        self._bound: list[tuple[Term, Quantity]] = []
+        self._bound: list[_Bound] = []
+        self._size = 0  # random numbers per episode
 
     def bind(self, quantities: Mapping[str, Quantity]) -> None:
         """Connect the terms to what they change.
@@ -68,7 +88,9 @@ class Randomization:
                     expected=f"a {term.quantity} between {quantity.low:g} "
                     f"and {quantity.high:g}",
                 )
-            self._bound.append((term, quantity))
+            end = self._size + term.size(quantity.nominal)
+            self._bound.append(_Bound(term, quantity, slice(self._size, end)))
+            self._size = end
 
     def apply(self, ids: np.ndarray, rngs: Sequence[np.random.Generator]) -> bool:
         """Draw and store new values for the environments `ids` (k,).
@@ -80,21 +102,22 @@ class Randomization:
         Returns:
             Whether constants that MuJoCo derives have to be recomputed.
         """
-        for term, quantity in self._bound:
-            drawn = [term.draw(quantity.nominal, rngs[i]) for i in ids]
-            quantity.write(ids, np.array(drawn))
-        return any(quantity.derived for _, quantity in self._bound)
+        uniform = np.array([rngs[i].random(self._size) for i in ids])
+        for term, quantity, columns in self._bound:
+            quantity.write(ids, term.draw(quantity.nominal, uniform[:, columns]))
+        return any(bound.quantity.derived for bound in self._bound)
 
 
 def _check_shape(name: str, term: Term, quantity: Quantity) -> None:
-    wanted = quantity.nominal.shape
+    nominal = quantity.nominal
+    wanted = nominal.shape
     try:
-        got = term.draw(quantity.nominal, np.random.default_rng(0)).shape
+        got = term.draw(nominal, np.zeros((1, term.size(nominal)))).shape
     except ValueError as error:  # NumPy cannot broadcast
         message = f"values that do not fit ({error})"
         raise _wrong_shape(name, term, message, wanted) from error
-    if got != wanted:
-        raise _wrong_shape(name, term, f"values of shape {got}", wanted)
+    if got != (1, *wanted):
+        raise _wrong_shape(name, term, f"values of shape {got[1:]}", wanted)
 
 
 def _wrong_shape(

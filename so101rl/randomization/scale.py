@@ -23,9 +23,13 @@ class Scale(Term):
         self._low, self._high = np.log(low), np.log(high)
         self._per_element = per_element
 
-    def draw(self, nominal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        size = nominal.shape if self._per_element else None
-        return np.asarray(nominal * np.exp(rng.uniform(self._low, self._high, size)))
+    def size(self, nominal: np.ndarray) -> int:
+        return nominal.size if self._per_element else 1
+
+    def draw(self, nominal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        factor = np.exp(self._low + (self._high - self._low) * uniform)
+        shape = nominal.shape if self._per_element else (1,) * nominal.ndim
+        return nominal * factor.reshape(-1, *shape)
 
     def ends(self, nominal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return nominal * np.exp(self._low), nominal * np.exp(self._high)

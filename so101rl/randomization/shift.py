@@ -27,8 +27,9 @@ class Shift(Term):
         check_range(quantity, low, high, lowest=-np.inf)
         self._low, self._high = np.asarray(low, float), np.asarray(high, float)
 
-    def draw(self, nominal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return nominal + rng.uniform(self._low, self._high, nominal.shape)
+    def draw(self, nominal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        share = uniform.reshape(-1, *nominal.shape)
+        return nominal + (self._low + (self._high - self._low) * share)
 
     def ends(self, nominal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return nominal + self._low, nominal + self._high
