@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from so101rl.provenance import git_state, versions
+from so101rl.provenance import cpu_name, git_state, versions
 
 
 @dataclass
@@ -122,7 +122,7 @@ def machine() -> dict[str, Any]:
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     state = git_state() or {}
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cpus": os.cpu_count(),
         "usable_cpus": cpus or os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -150,12 +150,3 @@ def write(folder: Path, result: Result, context: dict[str, Any]) -> Path:
     path = folder / f"{result.name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from so101rl import robot
 from so101rl.hardware.base import Quantity
-from so101rl.scene import OBJECT, Actuator, build_model
+from so101rl.scene import OBJECT, Actuator, build_spec
 
 NOISE = ("qpos", "qvel", "object_position", "object_yaw")
 N_NOISE = 16
@@ -201,13 +201,14 @@ class Rival(gym.Env):
         self._limits = robot.joint_limits()
         self._scene = instantiate(cfg.env.scene, _convert_="all")
         self._actuator = Actuator(**hardware["presets"][hardware["actuator"]])
-        self._model = build_model(
+        spec = build_spec(
             self._scene,
             self._actuator,
             timestep=1 / env["physics_hz"],
             home_qpos=np.array(env["home_qpos"]),
             delay_samples=math.ceil(hardware["max_delay"] * env["physics_hz"]) + 1,
         )
+        self._model = spec.compile()
         self._data = mujoco.MjData(self._model)
 
     def _lay_out(self) -> None:

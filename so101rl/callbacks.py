@@ -1,7 +1,8 @@
 """What happens beside learning, every so many env steps."""
 
 import time
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from rich.progress import (
@@ -13,11 +14,11 @@ from rich.progress import (
 )
 from stable_baselines3.common.callbacks import BaseCallback
 
-from so101rl import checkpoint
+from so101rl import checkpoint, learner_state
 from so101rl.evaluate import model_act, run_episodes
 from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
-from so101rl.vec_env import Books
+from so101rl.vec_env import Books, SB3VecEnv
 
 
 class EverySteps(BaseCallback):
@@ -36,6 +37,14 @@ class EverySteps(BaseCallback):
     def fire(self) -> None:
         """What is due."""
         raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """What its next calls depend on."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._next = state["next"]
 
 
 class FollowAlpha(BaseCallback):
@@ -75,6 +84,13 @@ class Log(EverySteps):
         self._run.log(step, metrics, {"time/fps": fps})
         self.latest = metrics | {"time/fps": fps}
 
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "last": self._last[0]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._last = state["last"], time.monotonic()
+
     def _on_training_end(self) -> None:
         if self._last[0] < self.num_timesteps:
             self.fire()  # what came after the last full interval
@@ -90,25 +106,67 @@ class Log(EverySteps):
 
 
 class SaveCheckpoints(EverySteps):
-    """Keeps the last few checkpoints.
+    """Keeps the last few checkpoints, each with all that a resumed training needs.
+
+    They are written, and put back, where a rollout starts; see `learner_state`. So is
+    the end of a training that somebody asked to stop.
 
     Args:
-        folder: the run's `checkpoints`.
+        run: whose checkpoints they are.
+        vec_env: the training's environments.
+        others: the callbacks with a state, by name.
         every: env steps between two.
         keep: how many stay.
+        start: the checkpoint to go on from; None: the beginning.
     """
 
-    def __init__(self, folder: Path, every: int, keep: int):
+    def __init__(
+        self,
+        run: RunDir,
+        vec_env: SB3VecEnv,
+        others: Mapping[str, EverySteps],
+        *,
+        every: int,
+        keep: int,
+        start: Mapping[str, Any] | None,
+    ):
         super().__init__(every)
-        self._folder, self._keep = folder, keep
-        self._kept: list[Path] = []
+        self._run, self._vec_env, self._keep = run, vec_env, keep
+        self._stateful = {**others, "save": self}
+        self._start, self._due = start, False
 
     def fire(self) -> None:
-        path = self._folder / f"step-{self.num_timesteps}"
-        checkpoint.save(self.model, path, step=self.num_timesteps)
-        self._kept.append(path)
-        while len(self._kept) > self._keep:
-            checkpoint.remove(self._kept.pop(0))
+        self._due = True
+
+    def _on_rollout_start(self) -> None:
+        if self._start is not None:
+            self._restore(self._start)
+            self._start = None
+        elif self._due or self._run.stop.requested:
+            self._due = False
+            self._save()
+        self._run.stop.now()
+
+    def _save(self) -> None:
+        step = self.model.num_timesteps
+        training = {
+            "learner": learner_state.capture(self.model),
+            "world": self._vec_env.state_dict(),
+            "callbacks": {
+                name: callback.state_dict() for name, callback in self._stateful.items()
+            },
+            "logs": self._run.log_sizes(),
+        }
+        path = self._run.checkpoints / f"step-{step}"
+        checkpoint.save(self.model, path, step=step, training=training)
+        for old in checkpoint.steps(self._run.checkpoints)[self._keep :]:
+            checkpoint.remove(old)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        learner_state.restore(self.model, state["learner"])
+        self._vec_env.load_state_dict(checkpoint.arrays(state["world"]))
+        for name, callback in self._stateful.items():
+            callback.load_state_dict(state["callbacks"][name])
 
 
 class SelectBest(EverySteps):
@@ -137,8 +195,18 @@ class SelectBest(EverySteps):
         self.best: tuple[float, float] | None = None
         self._judged: int | None = None
 
-    def _on_training_start(self) -> None:
-        self.fire()  # step 0: exactly the base policy, if it starts there
+    def state_dict(self) -> dict[str, Any]:
+        best = list(self.best) if self.best else None
+        return {**super().state_dict(), "best": best, "judged": self._judged}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.best = tuple(state["best"]) if state["best"] else None
+        self._judged = state["judged"]
+
+    def _on_rollout_start(self) -> None:
+        if self._judged is None:
+            self.fire()  # step 0: exactly the base policy, if it starts there
 
     def _on_step(self) -> bool:
         super()._on_step()
@@ -161,7 +229,7 @@ class SelectBest(EverySteps):
         )
         if self.best is None or (success, reward) > self.best:
             self.best = success, reward
-            best = self._run.path / "checkpoints" / "best"
+            best = self._run.checkpoints / "best"
             checkpoint.save(self.model, best, step=self.num_timesteps)
             checkpoint.export_zip(self.model, self._run.path / "best_model.zip")
 

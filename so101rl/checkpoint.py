@@ -1,44 +1,67 @@
 """Policies on disk: our safe format, and plain SB3 zips for other people's scripts.
 
-A checkpoint is a directory of tensors and JSON; reading it runs no code. An SB3 zip
+A checkpoint is a directory of tensors and JSON; reading it runs no code. It is written
+under another name, flushed to the disk, and renamed, and it holds the sha256 of each of
+its files: what can be found by its name is whole, or says that it is not. An SB3 zip
 carries pickles, so one from elsewhere is loaded only with `trust=true`.
 """
 
+import hashlib
+import io
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.utils import get_class
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from so101rl.errors import So101Error
-from so101rl.files import read_json, to_json, write_atomic
+from so101rl.files import read_json, sync_folder, to_json, write_atomic
 
-POLICY, META = "policy.pt", "checkpoint.json"
+POLICY, TRAINING, META = "policy.pt", "training.pt", "checkpoint.json"
+OLD = ".old"
 
 
 class CheckpointError(So101Error):
     """A checkpoint is missing, damaged, of another model, or not trusted."""
 
 
-def save(model: BaseAlgorithm, path: Path, *, step: int) -> None:
-    """Write the policy to the directory `path`, which appears whole or not at all."""
+def save(
+    model: BaseAlgorithm,
+    path: Path,
+    *,
+    step: int,
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the directory `path`, which appears whole or not at all.
+
+    Args:
+        model: whose policy is written.
+        path: where to; an older checkpoint of this name is replaced.
+        step: env step that the policy stems from.
+        training: all that a resumed training needs besides: a tree of dicts, lists,
+            arrays, tensors and plain values.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    with open(temporary / POLICY, "wb") as file:
-        torch.save(model.policy.state_dict(), file)
-        file.flush()
-        os.fsync(file.fileno())
-    meta = {"step": step, "algo": f"{type(model).__module__}.{type(model).__name__}"}
-    write_atomic(temporary / META, to_json(meta))
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    files = {POLICY: _write(temporary / POLICY, model.policy.state_dict())}
+    if training is not None:
+        files[TRAINING] = _write(temporary / TRAINING, _tensors(training))
+    algo = f"{type(model).__module__}.{type(model).__name__}"
+    meta: dict[str, Any] = {"step": step, "algo": algo, "sha256": files}
+    meta["self"] = _digest(meta)
+    write_atomic(temporary / META, to_json(meta))  # flushes the folder, too
+    old = _replaced(path)
     if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
         os.replace(path, old)
     os.replace(temporary, path)
+    sync_folder(path.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -48,17 +71,12 @@ def load(model: BaseAlgorithm, path: Path) -> int:
     Raises:
         CheckpointError: it is missing, damaged, or does not fit the model.
     """
-    if not path.is_dir():
-        raise CheckpointError(f"checkpoint {path}: there is no such directory")
-    try:
-        step = int(read_json(path / META)["step"])
-        state = torch.load(path / POLICY, weights_only=True, map_location="cpu")
-        _check_finite(state)
-    except (OSError, So101Error) as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
-    except Exception as error:  # torch raises many kinds for a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"checkpoint {path} is damaged: {reason}") from error
+    step, state = _read(path, POLICY)
+    for name, value in state.items():
+        if not torch.isfinite(value).all():
+            raise CheckpointError(
+                f"checkpoint {path} is damaged: {name} has numbers that are not finite"
+            )
     try:
         model.policy.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -69,10 +87,102 @@ def load(model: BaseAlgorithm, path: Path) -> int:
     return step
 
 
-def _check_finite(state: Mapping[str, torch.Tensor]) -> None:
-    for name, value in state.items():
-        if not torch.isfinite(value).all():
-            raise ValueError(f"{name} has numbers that are not finite")
+def load_training(path: Path) -> tuple[int, dict[str, Any]]:
+    """The env step and the tree that `save` was given as `training`.
+
+    Arrays come back as tensors; `arrays` turns them into arrays again.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    return _read(path, TRAINING)
+
+
+def arrays(node: Any) -> Any:
+    """A tree in which tensors are NumPy's arrays."""
+    if isinstance(node, torch.Tensor):
+        return node.numpy()
+    if isinstance(node, Mapping):
+        return {key: arrays(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(arrays(value) for value in node)
+    return node
+
+
+def steps(folder: Path) -> list[Path]:
+    """The checkpoints `step-N` of a run's folder, newest first."""
+    found = [(int(path.name[5:]), path) for path in folder.glob("step-*")]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def recover(folder: Path) -> None:
+    """Bring back what a kill in the middle of a replacement left without its name."""
+    for old in folder.glob(f".*{OLD}"):
+        path = folder / old.name[1 : -len(OLD)]
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(old, path)
+    for temporary in folder.glob(".*.tmp"):
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _read(path: Path, name: str) -> tuple[int, Any]:
+    """The env step and one file of a checkpoint, if it is what was written."""
+    if not path.is_dir() and _replaced(path).is_dir():
+        path = _replaced(path)  # killed between the two renames of `save`
+    if not path.is_dir():
+        raise CheckpointError(f"checkpoint {path}: there is no such directory")
+    try:
+        meta = read_json(path / META)
+        if meta.pop("self", None) != _digest(meta):
+            raise CheckpointError(f"{META} is not what was written (sha256)")
+        step, wanted = int(meta["step"]), meta["sha256"][name]
+        content = (path / name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != wanted:
+            raise CheckpointError(f"{name} is not what was written (sha256)")
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except (OSError, So101Error) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
+    except Exception as error:  # torch raises many kinds for a damaged file
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"checkpoint {path} is damaged: {reason}") from error
+    return step, state
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    """The sha256 of a manifest, which it holds under `self`."""
+    return hashlib.sha256(to_json(meta).encode()).hexdigest()
+
+
+def _write(path: Path, state: Any) -> str:
+    """Write a tree of tensors, flushed; returns the sha256 of the file."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(content).hexdigest()
+
+
+def _tensors(node: Any) -> Any:
+    """A tree in which arrays are tensors and NumPy's numbers are plain ones."""
+    if isinstance(node, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(node))
+    if isinstance(node, np.generic):
+        return node.item()
+    if isinstance(node, Mapping):
+        return {key: _tensors(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(_tensors(value) for value in node)
+    return node
+
+
+def _replaced(path: Path) -> Path:
+    """Where a checkpoint waits while another takes its name."""
+    return path.with_name(f".{path.name}{OLD}")
 
 
 def export_zip(model: BaseAlgorithm, path: Path) -> None:
@@ -125,6 +235,6 @@ def load_zip(
 
 def remove(path: Path) -> None:
     """Delete a checkpoint; one that is half deleted is never taken for a whole one."""
-    doomed = path.with_name(f".{path.name}.{os.getpid()}.old")
+    doomed = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     os.replace(path, doomed)
     shutil.rmtree(doomed)

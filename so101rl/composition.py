@@ -160,6 +160,7 @@ class CheckedLoader(ConfigLoaderImpl):
                 saved_run.restore(cfg, run_dir, keep=anew, typed=moved)
                 self._apply_once_more(lines, cfg)
             config.validate(cfg)
+            saved_run.check_targets(cfg)
         return cfg
 
     def _chosen_within(

@@ -71,6 +71,7 @@ class Config:
     torch_threads: int = MISSING
     run: str | None = MISSING
     checkpoint: str | None = MISSING
+    replay: str | None = MISSING
     trust: bool = MISSING
     checkpoint_every: int = MISSING
     keep_checkpoints: int = MISSING
@@ -109,6 +110,8 @@ RANGES: dict[str, tuple[float, float]] = {
 def register() -> None:
     """Make the schema and the `run_id` resolver known to Hydra; safe to call again."""
     ConfigStore.instance().store(name="schema", node=Config)
+    # What the environment holds, passwords among it, has no way into a config.
+    OmegaConf.clear_resolver("oc.env")
     # Six hex digits, the same wherever one composed config asks for them, so that two
     # runs started within the same second get two directories.
     OmegaConf.register_new_resolver(
@@ -130,7 +133,8 @@ def validate(cfg: DictConfig) -> None:
     for group in GROUPS:
         if not cfg[group]:
             raise ConfigError(group, got=None, expected="one of the group's options")
-    if cfg.run is not None and not cfg.job.get("loads_run", False):
+    takes_run = cfg.job.get("loads_run", False) or cfg.job.get("takes_run", False)
+    if cfg.run is not None and not takes_run:
         expected = "null; only jobs that read a run take it, such as job=evaluate"
         raise ConfigError("run", got=cfg.run, expected=expected)
     for key, (low, high) in RANGES.items():

@@ -30,6 +30,22 @@ class ConfigError(So101Error):
         self.key = key
 
 
+class DivergedError(So101Error):
+    """Numbers are no longer finite: what is learned from here on means nothing.
+
+    Attributes:
+        point: Where it was seen, for example `the reward`.
+        detail: What was seen.
+        env: Number of the environment, if it was one.
+    """
+
+    def __init__(self, point: str, detail: str, *, env: int | None = None) -> None:
+        """Write the sentence."""
+        where = "" if env is None else f" in environment {env}"
+        super().__init__(f"{point} is not finite{where}: {detail}")
+        self.point, self.detail, self.env = point, detail, env
+
+
 def check_positive(values: Mapping[str, float]) -> None:
     """Refuse config values, by dotted key, that are not finite numbers above zero."""
     for key, value in values.items():

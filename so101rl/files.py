@@ -51,15 +51,20 @@ def write_atomic(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise FileError(f"cannot write {path}: {error.strerror}") from error
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's list of names to the disk: only then has a rename happened."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def append(path: Path, text: str) -> None:
@@ -69,6 +74,25 @@ def append(path: Path, text: str) -> None:
             file.write(text.encode())
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror}") from error
+
+
+def cut(path: Path, size: int) -> None:
+    """Shorten a file to `size` bytes, flushed."""
+    try:
+        with path.open("r+b") as file:
+            file.truncate(size)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror}") from error
+
+
+def flushed_size(path: Path) -> int:
+    """Length of a file [bytes] that is on the disk, not only in memory; 0 if absent."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_size
 
 
 def to_json(content: Mapping[str, Any]) -> str:

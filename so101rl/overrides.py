@@ -76,7 +76,11 @@ def _may_be_null(key: str, base: DictConfig) -> bool:
     """Tell whether the schema, not just the lack of one, allows null."""
     parent, _, name = key.rpartition(".")
     holder = OmegaConf.select(base, parent) if parent else base
-    node = holder._get_node(name) if isinstance(holder, DictConfig) else None
+    node = (
+        holder._get_node(name, validate_access=False)
+        if isinstance(holder, DictConfig)
+        else None
+    )
     if not isinstance(node, ValueNode) or isinstance(node, AnyNode):
         return False
     return node._is_optional()
@@ -158,7 +162,7 @@ def _default(key: str, base: DictConfig) -> Any:
     parent_key, _, name = key.rpartition(".")
     parent = OmegaConf.select(base, parent_key) if parent_key else base
     if isinstance(parent, DictConfig):
-        open_type = isinstance(parent._get_node(name), AnyNode)
+        open_type = isinstance(parent._get_node(name, validate_access=False), AnyNode)
         if open_type and is_dataclass(OmegaConf.get_type(parent)):
             return None
     try:

@@ -76,6 +76,50 @@ def git_state(root: Path = SOURCE_ROOT) -> dict[str, Any] | None:
     }
 
 
+def code_sha256(root: Path = SOURCE_ROOT) -> str:
+    """A hash over the package's Python files and the models in `assets`."""
+    digest = hashlib.sha256()
+    files = [*(root / "so101rl").rglob("*.py"), *(root / "assets").rglob("*.xml")]
+    for path in sorted(files):
+        digest.update(str(path.relative_to(root)).encode() + b"\0")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def cpu_name() -> str:
+    """What the processor calls itself."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def installed() -> dict[str, str]:
+    """Every installed package and its version."""
+    found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
+    return dict(sorted(found.items()))
+
+
+def git_diff(root: Path = SOURCE_ROOT) -> str | None:
+    """The changes of tracked files since the commit, as a patch; None outside git."""
+    try:
+        return _git(root, "diff", "--no-ext-diff", "--no-textconv", "HEAD").decode(
+            errors="replace"
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def file_hashes(root: Path = SOURCE_ROOT) -> dict[str, str]:
+    """The sha256 of every model in `assets`."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((root / "assets").rglob("*.xml"))
+    }
+
+
 def spoken_name(uid: str) -> str:
     """A short name for people, such as `calm-otter`, picked by the run's unique id."""
     pick = int(hashlib.sha256(uid.encode()).hexdigest(), 16)

@@ -37,6 +37,10 @@ class Drawable(Protocol):
     def drawn_model(self) -> mujoco.MjModel:
         """The world with everything there is to see."""
 
+    @property
+    def drawn_xml(self) -> str:
+        """The same as MJCF, whole in itself."""
+
 
 def drawable(hardware: object) -> Drawable:
     """Return `hardware` if its states can be drawn; raises `RenderError` if not."""

@@ -17,7 +17,7 @@ from so101rl.arrays import clip, norm
 from so101rl.base_policies.base import BasePolicy, checked_action
 from so101rl.envs.base import Obs, TaskEnv, checked
 from so101rl.envs.rewards import residual_size
-from so101rl.errors import ConfigError
+from so101rl.errors import ConfigError, DivergedError
 
 
 class Alpha:
@@ -86,6 +86,7 @@ class ResidualEnv(VectorEnv):
         self.alpha = self._schedule.at(0)
         self._penalty, self._observe_base = penalty, observe_base_action
         self._ids = np.arange(self.num_envs)
+        self._columns: list[str] = []  # of the vector: which array they stem from
         self._names, self._factor = self._make_layout()
         self.base_action = self._propose(env.obs, self._ids)
         size = self._vector(env.obs, self.base_action).shape[1]
@@ -141,11 +142,47 @@ class ResidualEnv(VectorEnv):
         else:
             self.base_action = self._propose(obs, self._ids)
         vector = self._vector(obs, self.base_action)
-        return vector, reward + cost, terminated, truncated, info
+        reward = reward + cost
+        self._check(vector, reward)
+        return vector, reward, terminated, truncated, info
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next steps depend on, base policy included."""
+        return {
+            "env": self.env.state_dict(),
+            "base_policy": self.base_policy.state_dict(),
+            "base_action": self.base_action.copy(),
+            "alpha": self.alpha.copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` of an equal environment returned."""
+        self.env.load_state_dict(state["env"])
+        self.base_policy.load_state_dict(state["base_policy"])
+        self.base_action = np.array(state["base_action"])
+        self.alpha = np.array(state["alpha"])
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the task."""
         self.env.close(**kwargs)
+
+    def _check(self, vector: np.ndarray, reward: np.ndarray) -> None:
+        """Refuse what no learner may see.
+
+        Raises:
+            DivergedError: an observation (n, d) or a reward (n,) is not finite.
+        """
+        # One sum over everything costs a tenth of a test of every number.
+        if np.isfinite(np.add.reduce(vector, axis=None) + np.add.reduce(reward)):
+            return
+        for i in np.flatnonzero(~np.isfinite(reward)):
+            raise DivergedError("the reward", str(reward[i]), env=int(i))
+        for i, column in np.argwhere(~np.isfinite(vector)):
+            raise DivergedError(
+                f"the observation {self._columns[column]}",
+                str(vector[i, column]),
+                env=int(i),
+            )
 
     def _propose(self, obs: Obs, ids: np.ndarray) -> np.ndarray:
         seen = {name: obs[name] for name in self.base_policy.needs}
@@ -171,8 +208,10 @@ class ResidualEnv(VectorEnv):
                     expected=f"a scale > 0, or one for each of its {size} elements",
                 )
             factors.append(np.broadcast_to(1.0 / divisor, size))
+            self._columns += [name] * len(factors[-1])
         if self._observe_base:
             factors.append(np.ones(robot.N_JOINTS))
+            self._columns += ["base_action"] * robot.N_JOINTS
         return list(self.env.observation), np.concatenate(factors)
 
     def _vector(self, obs: Obs, base_action: np.ndarray) -> np.ndarray:

@@ -6,32 +6,43 @@ atomically, and no name can leave the directory.
 
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import math
 import os
+import platform
 import re
-import signal
-import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from so101rl.errors import So101Error
+from so101rl.errors import DivergedError, So101Error
 from so101rl.files import (
     FileError,
     append,
+    cut,
+    flushed_size,
     inside,
     read_json,
     read_jsonl,
     to_json,
     write_atomic,
 )
-from so101rl.provenance import git_state, spoken_name, versions
+from so101rl.provenance import (
+    code_sha256,
+    cpu_name,
+    file_hashes,
+    git_diff,
+    git_state,
+    installed,
+    spoken_name,
+    versions,
+)
+from so101rl.stop import Stop, Terminated
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -39,6 +50,8 @@ if TYPE_CHECKING:
 RUN, CONFIG = "run.json", ".hydra/config.yaml"
 REFERENCES = ".hydra/references.yaml"  # the keys of CONFIG that followed another key
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
+PROVENANCE = "provenance.json"
+LOCK = ".lock"  # held by the process that runs the run, however it may end
 EVALUATION, EPISODES = "evaluation.json", "episodes.csv"
 STATUSES = ("running", "finished", "failed", "killed")
 EPISODE_COLUMNS = (
@@ -61,20 +74,16 @@ class RunDirError(So101Error):
     """A run directory is missing, taken, or used wrongly."""
 
 
+class BusyRunError(RunDirError):
+    """Another process is running this run."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the run."""
+        super().__init__(f"{path}: a process is running this run; wait, or stop it")
+
+
 class BadMetric(RunDirError):
     """A metric is not finite, has no plain name, or comes at the wrong step."""
-
-
-class Terminated(SystemExit):
-    """SIGTERM arrived while a run was alive; exit code 143."""
-
-    def __init__(self) -> None:
-        """Take the exit code that a shell gives a process ended by SIGTERM."""
-        super().__init__(128 + signal.SIGTERM)
-
-    def __str__(self) -> str:
-        """Say what happened; the code alone tells nobody."""
-        return "stopped by SIGTERM"
 
 
 class RunDir:
@@ -83,14 +92,18 @@ class RunDir:
     Attributes:
         path: the directory, absolute.
         info: the content of `run.json`.
+        stop: what Ctrl+C and SIGTERM do to it.
     """
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
         """Hold a run whose `run.json` is known: use `create` or `open`."""
         self.path = path
         self.info = info
+        self.stop = Stop()
         self._clock = time.monotonic()
         self._last_step: int | None = None
+        self._lock: int | None = None  # file descriptor, while this process holds it
+        self._clocks: dict[int, list[dict[str, Any]]] = {}
 
     @classmethod
     def create(
@@ -129,7 +142,9 @@ class RunDir:
         write_atomic(run.file(CONFIG), OmegaConf.to_yaml(config, resolve=True))
         followers = references(OmegaConf.to_container(config))  # type: ignore
         write_atomic(run.file(REFERENCES), OmegaConf.to_yaml(followers))
+        run._take_lock()
         run._save()
+        write_atomic(run.file(PROVENANCE), to_json(_provenance(run.info)))
         return run
 
     @classmethod
@@ -139,6 +154,75 @@ class RunDir:
         if not (root / RUN).is_file():
             raise RunDirError(f"{root} is no run directory: it has no {RUN}")
         return cls(root, read_json(root / RUN))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to a tracker's process: not the lock, which is this process's."""
+        return {**self.__dict__, "_lock": None}
+
+    def settle(self) -> bool:
+        """Call a run killed whose process is gone; returns whether it was.
+
+        The lock tells: the kernel frees it with the process, whatever ended that.
+        """
+        if self.info["status"] != "running" or self._lock is not None:
+            return False
+        try:
+            self._take_lock()
+        except BusyRunError:
+            return False
+        try:
+            self.info = read_json(self.path / RUN)  # it may have ended just now
+            if self.info["status"] != "running":
+                return False
+            self.info["error"] = GONE
+            self._end("killed", self._last_sign_of_life())
+            return True
+        finally:
+            self._free_lock()
+
+    def reopen(self, *, step: int, metrics: int, timings: int) -> None:
+        """Go on with a run that ended early.
+
+        Lines after the point where it goes on are cut off. They will be written again,
+        and then get the clocks that they had: nothing happened twice.
+
+        Args:
+            step: env step where it goes on.
+            metrics: length that `metrics.jsonl` had there [bytes].
+            timings: length that `timings.jsonl` had there [bytes].
+
+        Raises:
+            BusyRunError: another process is running it.
+        """
+        self._take_lock()
+        self._clock = time.monotonic()
+        for line in read_jsonl(self.path / TIMINGS, timings)[0]:
+            self._clocks.setdefault(line["step"], []).append(line)
+        for name, size in ((METRICS, metrics), (TIMINGS, timings)):
+            if (self.path / name).exists():
+                cut(self.path / name, size)
+        again = {"step": step, "at": _now(), "after": self.info["status"]}
+        self.info["resumed"] = [*self.info.get("resumed", []), again]
+        self.info |= {"status": "running", "ended": None, "error": None}
+        self._last_step = step
+        self._save()
+
+    def note(self, **facts: str) -> None:
+        """Put further facts into `run.json`."""
+        self.info |= facts
+        self._save()
+
+    def log_sizes(self) -> dict[str, int]:
+        """Lengths of both logs [bytes], after flushing them to the disk."""
+        return {
+            Path(name).stem: flushed_size(self.path / name)
+            for name in (METRICS, TIMINGS)
+        }
 
     def file(self, name: str | os.PathLike[str]) -> Path:
         """Absolute path of a file to write in this run; makes its folder.
@@ -180,6 +264,9 @@ class RunDir:
             if name.startswith("time/"):
                 raise BadMetric(f"{name} depends on the clock: pass it under timings")
         clock = {**(timings or {}), "time/unix_s": time.time()}
+        if self._clocks.get(step):  # a line that was cut off and is written again
+            clock = self._clocks[step].pop(0)
+            del clock["step"]
         line, partner = _line(step, metrics), _line(step, clock)
         append(self.file(TIMINGS), partner)  # first: no metric without its time
         append(self.file(METRICS), line)
@@ -196,13 +283,12 @@ class RunDir:
             ends = ", ".join(STATUSES[1:])
             raise RunDirError(f"status {status!r} does not end a run; right are {ends}")
         now = time.monotonic()
-        self.info["status"] = status
-        self.info["ended"] = _now()
         self.info["wall_clock_s"] += round(now - self._clock, 3)
         self._clock = now
         if error is not None:
             self.info["error"] = _named(error)
-        self._save()
+        self._end(status, _now())
+        self._free_lock()
 
     @contextlib.contextmanager
     def lifecycle(self) -> Iterator["RunDir"]:
@@ -212,7 +298,7 @@ class RunDir:
         `sys.exit` included: failed. Exceptions go on upwards. A status that the
         block itself has set stands.
         """
-        with _sigterm_raises():
+        with self.stop.signals():
             try:
                 yield self
             except (KeyboardInterrupt, Terminated) as error:
@@ -265,6 +351,31 @@ class RunDir:
         OmegaConf.set_struct(config, True)
         return config
 
+    def _end(self, status: str, when: str) -> None:
+        self.info["status"], self.info["ended"] = status, when
+        self._save()
+
+    def _last_sign_of_life(self) -> str:
+        """When the run wrote its last line, or started."""
+        lines = read_jsonl(self.path / TIMINGS)[0]
+        if not lines:
+            return str(self.info["started"])
+        return _stamp(datetime.fromtimestamp(lines[-1]["time/unix_s"], UTC))
+
+    def _take_lock(self) -> None:
+        handle = os.open(self.file(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise BusyRunError(self.path) from error
+        self._lock = handle
+
+    def _free_lock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def _save(self) -> None:
         write_atomic(self.file(RUN), to_json(self.info))
 
@@ -281,23 +392,6 @@ def find_runs(roots: Sequence[str | os.PathLike[str]]) -> list[RunDir]:
     return sorted(found.values(), key=lambda run: (run.info["started"], str(run.path)))
 
 
-@contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into Terminated; signals belong to the main thread alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminate(signum: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _first_info(
     command: str, groups: dict[str, Any], seed: int, seeds: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -312,7 +406,9 @@ def _first_info(
         "seed": seed,
         "seeds": {"root": seed, **seeds},
         "git": git_state(),
+        "code_sha256": code_sha256(),
         "versions": versions(),
+        "cpu": cpu_name(),
         "cpu_count": os.cpu_count(),
         "started": _now(),
         "ended": None,
@@ -321,13 +417,50 @@ def _first_info(
     }
 
 
+def _provenance(info: Mapping[str, Any]) -> dict[str, Any]:
+    """All that somebody needs who wants to rebuild the run elsewhere."""
+    keys = ("command", "groups", "seed", "seeds", "git", "code_sha256", "cpu")
+    dirty = (info["git"] or {}).get("dirty")
+    return {
+        **{key: info[key] for key in keys},
+        "config": CONFIG,
+        "diff": git_diff() if dirty else None,
+        "models_sha256": file_hashes(),
+        "packages": installed(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
+
+
 def _named(error: BaseException) -> dict[str, str]:
     from so101rl.explain import unwrapped
 
     if isinstance(error, KeyboardInterrupt):
-        return {"class": "KeyboardInterrupt", "message": "stopped by Ctrl+C"}
+        return _error("stopped", "KeyboardInterrupt", "stopped by Ctrl+C")
     error = unwrapped(error)
-    return {"class": type(error).__name__, "message": str(error)}
+    return _error(_kind(error), type(error).__name__, str(error))
+
+
+def _kind(error: BaseException) -> str:
+    """Whose fault it is, and so what helps: another config, another machine, a fix."""
+    if isinstance(error, Terminated):
+        return "stopped"
+    if isinstance(error, OSError | MemoryError | FileError):
+        return "infrastructure"
+    if isinstance(error, DivergedError):
+        return "diverged"
+    return "config" if isinstance(error, So101Error) else "bug"
+
+
+def _error(kind: str, name: str, message: str) -> dict[str, str]:
+    return {"kind": kind, "class": name, "message": message}
+
+
+GONE = _error(
+    "infrastructure",
+    "ProcessGone",
+    "its process is gone: kill -9, out of memory, or a power cut",
+)
 
 
 def _line(step: int, values: Mapping[str, float]) -> str:
@@ -343,4 +476,8 @@ def _line(step: int, values: Mapping[str, float]) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return _stamp(datetime.now(UTC))
+
+
+def _stamp(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds")

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from so101rl.config import GROUPS
-from so101rl.errors import RunNotFoundError
+from so101rl.errors import ConfigError, RunNotFoundError
 
 OUTPUT_ROOTS = ("outputs", "multirun")
 CONFIG_FILE = Path(".hydra") / "config.yaml"
@@ -19,7 +19,7 @@ HYDRA_FILE = Path(".hydra") / "hydra.yaml"
 BEST = Path("checkpoints") / "best"  # the policy that a run is asked for
 REFERENCES_FILE = Path(".hydra") / "references.yaml"
 # keys that say what to do now, not what the run was
-_OF_THE_CALL = ("job", "run", "checkpoint", "trust")
+_OF_THE_CALL = ("job", "run", "checkpoint", "replay", "trust")
 _REFERENCE = re.compile(r"\$\{[\w.${}]+\}")
 # A run directory may come from somebody else, so its config may name only classes: ours
 # and these. Not by any path: through modules, `so101rl.doctor.subprocess.Popen` is one.
@@ -27,6 +27,7 @@ _LIBRARIES = re.compile(
     r"(stable_baselines3(\.common\.noise)?|sb3_contrib|torch\.nn|torch\.optim)\.[A-Z]\w*"
 )
 _OURS = re.compile(r"so101rl\.(?P<module>\w+(\.\w+)*)\.(?P<name>[A-Z]\w*)")
+_BENCHMARK = re.compile(r"benchmarks\.\w+\.[A-Z]\w*")  # stand-ins of our own scripts
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -203,6 +204,30 @@ def _load(run_dir: Path, name: Path) -> DictConfig:
     if not isinstance(cfg, DictConfig):
         raise RunNotFoundError(str(run_dir), reason=f"cannot read {name}")
     return cfg
+
+
+def check_targets(cfg: DictConfig) -> None:
+    """Refuse a config that would call anything but our classes and known libraries'.
+
+    Raises:
+        ConfigError: Naming the key.
+    """
+    for key, value in _targets(_plain(cfg), ""):
+        known = _is_known_class(value) or _BENCHMARK.fullmatch(str(value))
+        if key != "job._target_" and not known:  # a job is looked at when it is called
+            expected = "a class of so101rl, stable_baselines3, sb3_contrib or torch"
+            raise ConfigError(key, got=value, expected=expected)
+
+
+def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield every `_target_` below a node, with its dotted key."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for name, value in items:
+        path = f"{key}.{name}" if key else str(name)
+        if name == "_target_":
+            yield path, value
+        elif isinstance(value, dict | list):
+            yield from _targets(value, path)
 
 
 def _check_foreign(node: dict[Any, Any] | list[Any], run: str) -> None:

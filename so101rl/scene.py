@@ -121,7 +121,7 @@ class Scene:
         check_positive(positive)
 
 
-def build_model(
+def build_spec(
     scene: Scene,
     actuator: Actuator,
     *,
@@ -129,8 +129,8 @@ def build_model(
     home_qpos: np.ndarray,
     delay_samples: int = 0,
     drawn: bool = False,
-) -> mujoco.MjModel:
-    """Compile the world.
+) -> mujoco.MjSpec:
+    """Describe the world; its `compile` makes the model.
 
     Args:
         scene: what stands on the table.
@@ -142,7 +142,7 @@ def build_model(
             physics is faster, and states mean the same.
 
     Returns:
-        The model; its first six qpos, qvel and ctrl are the arm's joints in order.
+        The world; its first six qpos, qvel and ctrl are the arm's joints in order.
     """
     spec = robot.spec()
     spec.modelname = "so101rl"
@@ -158,7 +158,7 @@ def build_model(
     spec.add_key(
         name="home", qpos=[*home_qpos, *object_qpos], ctrl=[float(q) for q in home_qpos]
     )
-    return spec.compile()
+    return spec
 
 
 def _set_options(spec: mujoco.MjSpec, scene: Scene, timestep: float) -> None:

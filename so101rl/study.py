@@ -18,6 +18,7 @@ SAME_ARM = (
     "job",
     "run",
     "checkpoint",
+    "replay",
     "trust",
     "tracking",
     "n_threads",

@@ -2,7 +2,9 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -17,16 +19,20 @@ from so101rl.callbacks import (
     SelectBest,
     ShowProgress,
 )
+from so101rl.errors import DivergedError
 from so101rl.evaluate import (
     base_act,
     evaluate_policies,
     evaluation_env,
     model_act,
 )
+from so101rl.learner_state import why_approximate
+from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds, first_seeds
 from so101rl.tracking import make_mirror
 from so101rl.vec_env import SB3VecEnv
+from so101rl.watch import Watch
 
 NEVER = 2**62  # SB3 then leaves logging to our callbacks
 
@@ -39,8 +45,7 @@ def train(cfg: DictConfig) -> float:
     """
     call = HydraConfig.get()
     # What cannot work is refused here, before there is a run.
-    learner, held_out = Learner(cfg), evaluation_env(cfg)
-    mirror = make_mirror(cfg.tracking)
+    learner, held_out = prepare(cfg)
     run = RunDir.create(
         Path(call.runtime.output_dir),
         cfg=cfg,
@@ -48,9 +53,40 @@ def train(cfg: DictConfig) -> float:
         groups=call.runtime.choices,
         seeds={f"{role}_first": first for role, first in first_seeds(cfg.seed).items()},
     )
+    return finish(cfg, run, learner, held_out)
+
+
+def prepare(cfg: DictConfig) -> "tuple[Learner, ResidualEnv]":
+    """What learns and what it is judged on."""
+    return Learner(cfg), evaluation_env(cfg)
+
+
+def finish(
+    cfg: DictConfig,
+    run: RunDir,
+    learner: "Learner",
+    held_out: ResidualEnv,
+    *,
+    start: Mapping[str, Any] | None = None,
+) -> float:
+    """Train to the end, from the beginning or a checkpoint, and evaluate.
+
+    Args:
+        cfg: the run's config.
+        run: where everything goes.
+        learner: see `prepare`.
+        held_out: see `prepare`.
+        start: what the checkpoint to go on from holds; None: the beginning.
+
+    Returns:
+        The residual's success rate on the held-out episodes.
+    """
+    reason = why_approximate(learner.model)
+    run.note(resume=f"approximate: {reason}" if reason else "exact")
+    mirror = make_mirror(cfg.tracking)
     with mirror.follow(run), run.lifecycle():
         print(f"run: {run.path}", flush=True)
-        step = learner.learn(run)
+        step = learner.learn(run, start=start)
         policies = {"base": base_act, "residual": model_act(learner.model)}
         success = evaluate_policies(cfg, run, held_out, policies, step=step)
     print(f"results: {run.path}")
@@ -72,13 +108,17 @@ class Learner:
         self._vec_env = SB3VecEnv(self._env, seeds)
         self.model: BaseAlgorithm = build_algo(cfg, self._vec_env)
 
-    def learn(self, run: RunDir) -> int:
+    def learn(self, run: RunDir, *, start: Mapping[str, Any] | None = None) -> int:
         """Train, and bring the policy back that the `select` episodes judged best.
+
+        Args:
+            run: where everything goes.
+            start: what the checkpoint to go on from holds; None: the beginning.
 
         Returns:
             That policy's env step.
         """
-        cfg, model, folder = self._cfg, self.model, run.path / "checkpoints"
+        cfg, model, folder = self._cfg, self.model, run.checkpoints
         chosen = episode_seeds(cfg.seed, "select", cfg.evaluation.select_episodes)
         log = Log(run, self._env, self._vec_env.books, cfg.log_every)
         select = SelectBest(
@@ -88,11 +128,23 @@ class Learner:
             cfg.evaluation.every,
             stop_at=cfg.evaluation.stop_at,
         )
-        save = SaveCheckpoints(folder, cfg.checkpoint_every, cfg.keep_checkpoints)
+        save = SaveCheckpoints(
+            run,
+            self._vec_env,
+            {"log": log, "select": select},
+            every=cfg.checkpoint_every,
+            keep=cfg.keep_checkpoints,
+            start=start,
+        )
         show = ShowProgress(cfg.total_timesteps, log, select)
-        callbacks = [FollowAlpha(self._env), log, save, select, show]
+        # `save` goes before `select`: a resumed run has had its score of step 0.
+        watch = Watch(run, self._vec_env)
+        callbacks = [watch, FollowAlpha(self._env), log, save, select, show]
         try:
-            model.learn(cfg.total_timesteps, callback=callbacks, log_interval=NEVER)
+            with run.stop.deferred():
+                model.learn(cfg.total_timesteps, callback=callbacks, log_interval=NEVER)
+        except DivergedError as error:
+            raise watch.dumped(error) from error
         except BaseException:
             # Whatever stopped it, Ctrl+C above all: what was learned is not lost.
             checkpoint.save(model, folder / "interrupted", step=model.num_timesteps)

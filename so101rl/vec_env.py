@@ -1,6 +1,6 @@
 """Stable-Baselines3's view of a residual environment, and the books of its episodes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,22 @@ class Books:
         self._episodes += ended
         self._return[done] = self._length[done] = 0
         return ended
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is booked so far."""
+        return {
+            "return": self._return.copy(),
+            "length": self._length.copy(),
+            "episodes": [dict(episode) for episode in self._episodes],
+            "sums": dict(self._sums),
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._return[:], self._length[:] = state["return"], state["length"]
+        self._episodes = [dict(episode) for episode in state["episodes"]]
+        self._sums, self._steps = dict(state["sums"]), int(state["steps"])
 
     def read(self) -> dict[str, float]:
         """Metrics since the last call, which they forget."""
@@ -112,6 +128,16 @@ class SB3VecEnv(VecEnv):
                 "TimeLimit.truncated": bool(truncated[i]),
             }
         return obs, reward.astype(np.float32), done, infos
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next steps and the next line of metrics depend on."""
+        return {"env": self.env.state_dict(), "books": self.books.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` of an equal batch returned."""
+        self._first_seeds = None
+        self.env.load_state_dict(state["env"])
+        self.books.load_state_dict(state["books"])
 
     def close(self) -> None:
         """Close the environment."""

@@ -1,8 +1,10 @@
 """`job=view`: look at the task, in a window or, without a screen, in pictures."""
 
+import itertools
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +22,23 @@ from so101rl.render import SceneRenderer, drawable, write_picture
 from so101rl.residual import ResidualEnv
 from so101rl.schematic import schematic
 from so101rl.seeds import episode_seeds
+from so101rl.video import write_video
 
 SAMPLES = 24  # start poses in the drawing
 CLOSING = 5.0  # [s] patience with a window that is being closed
 PICTURE = (960, 720)  # [px] width and height
+VIDEO = (640, 480)
+
+
+class DumpError(So101Error):
+    """What should be replayed is not what a training left when it diverged."""
+
+    def __init__(self, path: Path, reason: object) -> None:
+        """Write the sentence."""
+        super().__init__(
+            f"replay={path} cannot be read ({reason}); right is a file that a diverged "
+            "training left, RUN_DIR/dumps/step-N.npz"
+        )
 
 
 class WindowError(So101Error):
@@ -49,6 +64,9 @@ def view(cfg: DictConfig) -> None:
         cfg: Composed config; `job.window` chooses between window and pictures.
     """
     window = gl.has_display() if cfg.job.window is None else cfg.job.window
+    if cfg.replay is not None:
+        replay(Path(cfg.replay), window=window, directory=Path(cfg.job.directory))
+        return
     if window:
         named = cfg.run is not None or cfg.checkpoint is not None
         act, step = learned(cfg) if named else (base_act, 0)
@@ -84,6 +102,47 @@ def show(env: ResidualEnv, *, act: Act, seed: int) -> None:
             obs, *_ = env.step(act(obs))
             due = max(due + 1 / env.env.control_hz, time.monotonic() - 0.5)
             time.sleep(max(0.0, due - time.monotonic()))
+
+
+def replay(path: Path, *, window: bool, directory: Path) -> None:
+    """Play the steps before a training diverged: in a window, or as a video.
+
+    Args:
+        path: What the training left, `RUN_DIR/dumps/step-N.npz`.
+        window: Whether to open a window.
+        directory: Where the video goes without one.
+    """
+    model, qpos, hz = _read_dump(path)
+    if not window:
+        width, height = VIDEO
+        with SceneRenderer(model=model, width=width, height=height) as renderer:
+            frames = (renderer.frame(state, camera=look.FRONT) for state in qpos)
+            write_video(directory / "replay.mp4", frames=frames, fps=hz)
+        print(directory / "replay.mp4")
+        return
+    data = mujoco.MjData(model)
+    with _open_window(model, data) as shown:
+        shown.opt.geomgroup[3] = 0
+        _stand_at_the_front(shown.cam)
+        for state in itertools.cycle(qpos):
+            if not shown.is_running():
+                return
+            data.qpos[:] = state
+            mujoco.mj_kinematics(model, data)
+            shown.sync()
+            time.sleep(1 / hz)
+
+
+def _read_dump(path: Path) -> tuple[mujoco.MjModel, np.ndarray, int]:
+    """The drawn world, the states (T, nq) that can be drawn, and their rate [Hz]."""
+    try:
+        with np.load(path, allow_pickle=False) as dump:
+            states = dump["qpos"][:, int(dump["env"])]
+            hz, xml = int(dump["hz"]), dump["model"].tobytes().decode()
+        model = mujoco.MjModel.from_xml_string(xml)
+    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        raise DumpError(path, error) from error
+    return model, states[np.isfinite(states).all(axis=1)], hz
 
 
 @contextmanager

@@ -22,6 +22,26 @@ from so101rl.config import GROUPS
 
 ROOT = Path(main.__file__).resolve().parent
 
+CONF = str(ROOT / "conf")
+# A training as short as it can be.
+SHORT = [
+    "tracking=none",
+    "n_envs=4",
+    "n_threads=1",
+    "total_timesteps=128",
+    "log_every=32",
+    "checkpoint_every=32",
+    "env.max_episode_steps=20",
+    "evaluation.n_episodes=3",
+    "evaluation.select_episodes=2",
+    "evaluation.every=64",
+    "evaluation.video=false",
+    "evaluation.figure=false",
+]
+PPO_KEYS = ["algo.n_steps=8", "algo.batch_size=16", "algo.policy_kwargs.net_arch=[8]"]
+OFF_POLICY = ["algo.learning_starts=16", "algo.gradient_steps=1",
+              "algo.buffer_size=200", "algo.policy_kwargs.net_arch=[8]"]  # fmt: skip
+
 # Groups as small as a config can be, for tests of the command line alone.
 TINY = {
     "env/observation/markov": "parts: [qpos, goal]\n",
@@ -137,5 +157,27 @@ def command(
             code = stop.code or 0
         out, err = capsys.readouterr()
         return Answer(code, out, err, list(job.cfgs))
+
+    return run
+
+
+@pytest.fixture
+def run_main(tmp_path, monkeypatch, capsys):
+    """Run `main.py` with a short training: exit code, what was said, run directory."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*typed, name="run"):
+        where = (
+            [] if any("job=" in word for word in typed) else [f"hydra.run.dir={name}"]
+        )
+        monkeypatch.setattr(
+            sys, "argv", ["main.py", "-cp", CONF, *SHORT, *where, *typed]
+        )
+        try:
+            code = guarded(main.main)
+        except SystemExit as stop:
+            code = stop.code
+        return code, capsys.readouterr(), tmp_path / name
 
     return run

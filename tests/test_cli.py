@@ -203,6 +203,13 @@ def test_a_key_that_the_class_does_not_take_is_named(command, job):
     assert len(answer.err.splitlines()) <= 6
 
 
+@pytest.mark.parametrize("word", ["+algo.extra=2", "++algo.extra=2"])
+def test_a_key_that_no_yaml_has_can_be_added(command, word):
+    answer = command(word)
+    assert answer.code == 0
+    assert answer.cfgs[0].algo.extra == 2
+
+
 def test_a_bug_keeps_its_traceback(command, job):
     def fail(cfg):
         raise ZeroDivisionError

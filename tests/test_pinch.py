@@ -7,7 +7,7 @@ import pytest
 from so101rl import robot
 from so101rl.composition import compose
 from so101rl.kinematics import Kinematics, damped_least_squares
-from so101rl.scene import Actuator, ContactPair, Scene, build_model
+from so101rl.scene import Actuator, ContactPair, Scene, build_spec
 
 EDGE, MASS = 0.025, 0.02
 OPEN, SHUT = 0.5, -0.17
@@ -63,7 +63,8 @@ def looking_down(
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_pinched_cube_is_lifted(preset):
     actuator = Actuator(**PRESETS[preset])
-    model = build_model(cube_scene(), actuator, timestep=1 / 360, home_qpos=np.zeros(6))
+    spec = build_spec(cube_scene(), actuator, timestep=1 / 360, home_qpos=np.zeros(6))
+    model = spec.compile()
     data = mujoco.MjData(model)
     kinematics = Kinematics(n=1, site=robot.GRIPPERFRAME)
 

@@ -43,7 +43,7 @@ def drawn(env):
         )
         for name in FIELDS
     }
-    found["noise"] = env._noise._std.copy()
+    found["noise"] = env._noise.std.copy()
     found["start_pose"], found["offset"] = env._starts, env.hardware.arm.offset
     return {name: np.array(value) for name, value in found.items()}
 
@@ -163,7 +163,7 @@ def test_a_new_mass_recomputes_what_mujoco_derives(factor):
     quantity.write(np.array([1]), np.array([0.005 * factor]))
     world.set_const(np.array([1]))
     env.scene.object_mass *= factor
-    compiled = world._build_model()
+    compiled = world._build_spec().compile()
     got = drawn(env)
     for name in FIELDS[:5]:
         wanted = np.array(getattr(compiled, name))

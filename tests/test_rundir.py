@@ -20,9 +20,9 @@ from so101rl.rundir import (
     BadMetric,
     RunDir,
     RunDirError,
-    Terminated,
     find_runs,
 )
+from so101rl.stop import Terminated
 
 CONFIG = {"seed": 3, "env": {"dt": 0.5}, "twice": "${env.dt}"}
 GROUPS = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import ROOT, make_env
+from conftest import CONF, OFF_POLICY, PPO_KEYS, SHORT, make_env
 from stable_baselines3 import PPO
 
 import main
@@ -20,24 +20,6 @@ from so101rl.rundir import EPISODE_COLUMNS, RunDir
 from so101rl.seeds import episode_seeds
 from so101rl.vec_env import SB3VecEnv
 
-CONF = str(ROOT / "conf")
-TINY = [
-    "tracking=none",
-    "n_envs=4",
-    "n_threads=1",
-    "total_timesteps=128",
-    "log_every=32",
-    "checkpoint_every=32",
-    "env.max_episode_steps=20",
-    "evaluation.n_episodes=3",
-    "evaluation.select_episodes=2",
-    "evaluation.every=64",
-    "evaluation.video=false",
-    "evaluation.figure=false",
-]
-PPO_KEYS = ["algo.n_steps=8", "algo.batch_size=16", "algo.policy_kwargs.net_arch=[8]"]
-OFF_POLICY = ["algo.learning_starts=16", "algo.gradient_steps=1",
-              "algo.buffer_size=200", "algo.policy_kwargs.net_arch=[8]"]  # fmt: skip
 POLICY_FIELDS = {
     "success_rate",
     "wilson_95",
@@ -51,28 +33,6 @@ POLICY_FIELDS = {
 }
 
 
-@pytest.fixture
-def run_main(tmp_path, monkeypatch, capsys):
-    """Run `main.py` here; returns exit code, what was said, and the run directory."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*typed, name="run"):
-        where = (
-            [] if any("job=" in word for word in typed) else [f"hydra.run.dir={name}"]
-        )
-        monkeypatch.setattr(
-            sys, "argv", ["main.py", "-cp", CONF, *TINY, *where, *typed]
-        )
-        try:
-            code = guarded(main.main)
-        except SystemExit as stop:
-            code = stop.code
-        return code, capsys.readouterr(), tmp_path / name
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """One finished run."""
@@ -81,7 +41,9 @@ def trained(tmp_path_factory):
         patch.chdir(path)
         patch.setenv("HYDRA_FULL_ERROR", "1")
         patch.setattr(
-            sys, "argv", ["main.py", "-cp", CONF, *TINY, *PPO_KEYS, "hydra.run.dir=run"]
+            sys,
+            "argv",
+            ["main.py", "-cp", CONF, *SHORT, *PPO_KEYS, "hydra.run.dir=run"],
         )
         assert guarded(main.main) == 0
     return RunDir.open(path / "run")
@@ -353,7 +315,11 @@ def test_a_bug_fails_the_run_and_saves_the_model(run_main, monkeypatch):
         run_main(*PPO_KEYS)
     info = RunDir.open("run").info
     assert info["status"] == "failed"
-    assert info["error"] == {"class": "ZeroDivisionError", "message": "bug"}
+    assert info["error"] == {
+        "kind": "bug",
+        "class": "ZeroDivisionError",
+        "message": "bug",
+    }
     assert PPO.load("run/interrupted_model.zip").num_timesteps == 64
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from so101rl import robot
 from so101rl.arrays import clip
-from so101rl.errors import So101Error
+from so101rl.errors import DivergedError, So101Error
 
 
 class BadBasePolicyError(So101Error):
@@ -53,8 +53,9 @@ def checked_action(policy: BasePolicy, action: np.ndarray, n: int) -> np.ndarray
     """The proposed action, clipped to [-1, 1] (n, 6).
 
     Raises:
-        BadBasePolicyError: it has the wrong shape or is not finite. A run must not
-            go on with a made-up action in its place.
+        BadBasePolicyError: it has the wrong shape.
+        DivergedError: it is not finite. A run must not go on with a made-up action in
+            its place.
     """
     name = type(policy).__name__
     action = np.asarray(action, float)
@@ -65,8 +66,6 @@ def checked_action(policy: BasePolicy, action: np.ndarray, n: int) -> np.ndarray
         )
     if not np.isfinite(action).all():
         row = int(np.argwhere(~np.isfinite(action))[0, 0])
-        raise BadBasePolicyError(
-            f"base policy {name} returned {action[row]} in row {row}; "
-            f"expected finite numbers in [-1, 1]"
-        )
+        point = f"the action of base policy {name}"
+        raise DivergedError(point, str(action[row]), env=row)
     return clip(action, -1.0, 1.0)

@@ -24,7 +24,7 @@ class Noise:
     """
 
     def __init__(self, n: int):
-        self._std = np.zeros((n, N_NOISE))
+        self.std = np.zeros((n, N_NOISE))
 
     def quantities(self) -> dict[str, Quantity]:
         """The standard deviations, to be drawn for each episode."""
@@ -51,7 +51,7 @@ class Noise:
             qvel: joint velocities (k, 6) [rad/s].
             pose: position [m] and quaternion wxyz of the object (k, 7).
         """
-        error = self._std[ids] * draw
+        error = self.std[ids] * draw
         pose = _turned(pose, error[:, -1])
         pose[:, :3] += error[:, COLUMNS["object_position"]]
         qpos = qpos + error[:, COLUMNS["qpos"]]
@@ -59,7 +59,7 @@ class Noise:
 
     def _writer(self, columns: slice) -> Callable[[np.ndarray, np.ndarray], None]:
         def write(ids: np.ndarray, values: np.ndarray) -> None:
-            self._std[ids, columns] = values[:, None]
+            self.std[ids, columns] = values[:, None]
 
         return write
 

@@ -210,6 +210,16 @@ class PaperPush(TaskEnv):
         self._travel[ids] = 0
         self._closest[ids] = now["distance"]
 
+    def memory(self) -> dict[str, np.ndarray]:
+        own = {
+            "corners": self._corners,
+            "held": self._held,
+            "still": self._still,
+            "travel": self._travel,
+            "closest": self._closest,
+        }
+        return own | self._now  # `_before` is overwritten before it is read
+
     def metrics(self) -> dict[str, np.ndarray]:
         # Copies, because a reset in the same step writes into the originals.
         return {

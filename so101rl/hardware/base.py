@@ -5,7 +5,7 @@ Everything is batched: the first axis is the arm. A real arm is a batch of one.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -127,6 +127,14 @@ class Hardware(ABC):
     @abstractmethod
     def set_const(self, ids: np.ndarray) -> None:
         """Recompute what is derived from changed quantities of `ids` (k,)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that its next steps depend on; nothing on a real table."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        del state
 
 
 def row_writer(array: np.ndarray) -> Callable[[np.ndarray, np.ndarray], None]:

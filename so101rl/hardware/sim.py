@@ -1,13 +1,15 @@
 """Many simulated arms and tables on MuJoCo's native batch."""
 
+from collections.abc import Mapping
 from functools import cached_property, partial
+from typing import Any
 
 import mujoco
 import numpy as np
 from mujoco import batch
 
 from so101rl import robot
-from so101rl.errors import ConfigError, check_positive
+from so101rl.errors import ConfigError, DivergedError, check_positive
 from so101rl.hardware.base import (
     Arm,
     Hardware,
@@ -16,8 +18,11 @@ from so101rl.hardware.base import (
     SafetyLimits,
     row_writer,
 )
-from so101rl.scene import OBJECT, Actuator, Scene, build_model
+from so101rl.scene import OBJECT, Actuator, Scene, build_spec
 
+# MuJoCo's warnings after which a simulation means nothing.
+BAD_NAMES = ("BADQPOS", "BADQVEL", "BADQACC", "BADCTRL")
+BAD = [int(getattr(mujoco.mjtWarning, f"mjWARN_{name}")) for name in BAD_NAMES]
 LIGHTEST = 1e-6  # [kg] a lighter object is a mistake
 
 
@@ -29,20 +34,20 @@ class SimArm(Arm):
         self._world, self._limits, self._substeps = world, limits, substeps
         # A servo whose zero is off by this much reads and obeys wrong angles.
         self.offset = np.zeros((world.n, robot.N_JOINTS))
-        self._sent = np.zeros((world.n, robot.N_JOINTS))
+        self.sent = np.zeros((world.n, robot.N_JOINTS))
 
     def reset(self, ids: np.ndarray, qpos: np.ndarray) -> None:
         self._world.reset_arm(ids, qpos - self.offset[ids])
-        self._sent[ids] = qpos
+        self.sent[ids] = qpos
 
     def step(
         self, target_qpos: np.ndarray, ids: np.ndarray | None = None
     ) -> np.ndarray:
-        sent = self._limits.apply(target_qpos, self._sent)
+        sent = self._limits.apply(target_qpos, self.sent)
         moving = slice(None) if ids is None else ids
-        self._sent[moving] = sent[moving]
-        self._world.step(self._sent - self.offset, self._substeps, ids)
-        return self._sent.copy()
+        self.sent[moving] = sent[moving]
+        self._world.step(self.sent - self.offset, self._substeps, ids)
+        return self.sent.copy()
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         joints = slice(0, robot.N_JOINTS)
@@ -117,15 +122,15 @@ class SimHardware(Hardware):
         self.n = n
         self.actuator = Actuator(**presets[actuator])
         self._max_delay = max_delay
-        self._build_model = partial(
-            build_model,
+        self._build_spec = partial(
+            build_spec,
             scene,
             self.actuator,
             timestep=1 / physics_hz,
             home_qpos=home_qpos,
             delay_samples=int(np.ceil(max_delay * physics_hz)) + 1,
         )
-        self.model = self._build_model()
+        self.model = self._build_spec().compile()
         self._batch = batch.Batch(self.model, n, n_threads)
         self.qpos, self.qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
         self._ctrl, self._history = (
@@ -133,6 +138,8 @@ class SimHardware(Hardware):
             self._batch.bind("history"),
         )
         self._samples = _history_columns(self.model)
+        self._drawn: set[str] = set()  # model fields with a value per world
+        self._derived = False  # whether MuJoCo's constants follow from them
         lower, upper = robot.joint_limits()
         limits = SafetyLimits(lower=lower, upper=upper, max_step=max_speed / control_hz)
         self.arm: SimArm = SimArm(self, limits, substeps=physics_hz // control_hz)
@@ -141,7 +148,14 @@ class SimHardware(Hardware):
     @cached_property
     def drawn_model(self) -> mujoco.MjModel:
         """The same world with everything there is to see, for pictures of its qpos."""
-        return self._build_model(drawn=True)
+        return self._build_spec(drawn=True).compile()
+
+    @property
+    def drawn_xml(self) -> str:
+        """The drawn world as MJCF, for those who have its states but not its config."""
+        spec = self._build_spec(drawn=True)
+        spec.compile()
+        return str(spec.to_xml())
 
     def reset_arm(self, ids: np.ndarray, qpos: np.ndarray) -> None:
         """Reset the worlds `ids` (k,) with the arm at rest at `qpos` (k, 6) [rad]."""
@@ -160,10 +174,36 @@ class SimHardware(Hardware):
         self._ctrl[:] = ctrl
         if ids is None or len(ids):
             self._batch.step(ids, nstep=substeps)
+        # MuJoCo resets a world that has gone bad, and only counts that.
+        if self._batch.warning[:, BAD, 1].any():
+            world, kind = np.argwhere(self._batch.warning[:, BAD, 1])[0]
+            raise DivergedError("the simulation", BAD_NAMES[kind], env=int(world))
 
     def set_const(self, ids: np.ndarray) -> None:
         """Recompute what MuJoCo derives from masses and sizes of the worlds `ids`."""
         self._batch.set_const(ids)
+        self._derived = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """The full physics state of every world, and what was drawn for it."""
+        return {
+            "simulation": self._batch.state.copy(),
+            "fields": {
+                name: self._batch.expand(name).copy() for name in sorted(self._drawn)
+            },
+            "derived": self._derived,
+            "offset": self.arm.offset.copy(),
+            "sent": self.arm.sent.copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put the worlds back, bit for bit."""
+        for name, values in state["fields"].items():
+            self._expand(name)[:] = values
+        if state["derived"]:
+            self.set_const(np.arange(self.n))  # which may not touch the state
+        self._batch.state[:] = state["simulation"]
+        self.arm.offset[:], self.arm.sent[:] = state["offset"], state["sent"]
 
     def quantities(self) -> dict[str, Quantity]:
         """Everything of these worlds that a randomization may change, by name."""
@@ -183,11 +223,16 @@ class SimHardware(Hardware):
             found[f"friction/{self.model.pair(i).name}"] = self._friction(i)
         return found
 
+    def _expand(self, name: str) -> np.ndarray:
+        """The live values of a model field, one row per world."""
+        self._drawn.add(name)
+        return self._batch.expand(name)
+
     def _field(self, name: str, index: slice) -> Quantity:
         nominal = np.array(getattr(self.model, name)[index])
 
         def write(ids: np.ndarray, values: np.ndarray) -> None:
-            self._batch.expand(name)[ids, index] = values
+            self._expand(name)[ids, index] = values
 
         return Quantity(nominal, write, low=0.0)
 
@@ -196,22 +241,22 @@ class SimHardware(Hardware):
         inertia = self.model.body_inertia[body].copy()
 
         def write(ids: np.ndarray, values: np.ndarray) -> None:
-            self._batch.expand("body_mass")[ids, body] = values
+            self._expand("body_mass")[ids, body] = values
             scaled = inertia * (values / mass)[:, None]
-            self._batch.expand("body_inertia")[ids, body] = scaled
+            self._expand("body_inertia")[ids, body] = scaled
 
         return Quantity(mass, write, derived=True, low=LIGHTEST)
 
     def _gain(self) -> Quantity:
         def write(ids: np.ndarray, values: np.ndarray) -> None:
-            self._batch.expand("actuator_gainprm")[ids, :, 0] = values
-            self._batch.expand("actuator_biasprm")[ids, :, 1] = -values
+            self._expand("actuator_gainprm")[ids, :, 0] = values
+            self._expand("actuator_biasprm")[ids, :, 1] = -values
 
         return Quantity(np.full(robot.N_JOINTS, self.actuator.kp), write, low=0.0)
 
     def _delay(self) -> Quantity:
         def write(ids: np.ndarray, values: np.ndarray) -> None:
-            self._batch.expand("actuator_delay")[ids] = values[:, None]
+            self._expand("actuator_delay")[ids] = values[:, None]
 
         return Quantity(np.array(0.0), write, low=0.0, high=self._max_delay)
 
@@ -219,7 +264,7 @@ class SimHardware(Hardware):
         nominal = np.array(self.model.pair_friction[pair, 0])
 
         def write(ids: np.ndarray, values: np.ndarray) -> None:
-            self._batch.expand("pair_friction")[ids, pair, :2] = values[:, None]
+            self._expand("pair_friction")[ids, pair, :2] = values[:, None]
 
         return Quantity(nominal, write, low=0.0)
 

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from so101rl.errors import So101Error
 from so101rl.files import read_jsonl
 from so101rl.rundir import METRICS, TIMINGS, RunDir
+from so101rl.tracking.receipts import receipt
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -53,11 +54,18 @@ class Mirror:
     Args:
         trackers: by name; each must survive pickling as long as it has not started.
         every_s: pause between two pushes [s].
+        configs: of those trackers that sign a receipt once they have everything.
     """
 
-    def __init__(self, trackers: Mapping[str, Tracker], every_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        trackers: Mapping[str, Tracker],
+        every_s: float = 1.0,
+        configs: Mapping[str, Any] | None = None,
+    ) -> None:
         self._workers = [
-            _Worker(name, tracker, every_s) for name, tracker in trackers.items()
+            _Worker(name, tracker, every_s, (configs or {}).get(name))
+            for name, tracker in trackers.items()
         ]
 
     @contextlib.contextmanager
@@ -80,20 +88,29 @@ class Mirror:
 def make_mirror(cfg: "DictConfig") -> Mirror:
     """Build the mirror from the config group `tracking`."""
     from hydra.utils import instantiate
+    from omegaconf import OmegaConf
 
-    return Mirror({name: instantiate(node) for name, node in cfg.trackers.items()})
+    nodes = {str(name): node for name, node in cfg.trackers.items()}
+    configs = {
+        n: OmegaConf.to_container(node, resolve=True) for n, node in nodes.items()
+    }
+    return Mirror({n: instantiate(node) for n, node in nodes.items()}, configs=configs)
 
 
 class _Worker:
     """One tracker's process, seen from the run."""
 
-    def __init__(self, name: str, tracker: Tracker, every_s: float) -> None:
+    def __init__(
+        self, name: str, tracker: Tracker, every_s: float, config: Any | None
+    ) -> None:
         self._name, self._tracker, self._every_s = name, tracker, every_s
+        self._config = config
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, run: RunDir) -> None:
         try:
-            task = pickle.dumps((self._name, self._tracker, run, self._every_s))
+            path = self._config and receipt(run, self._name, self._config)
+            task = pickle.dumps((self._name, self._tracker, run, self._every_s, path))
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "so101rl.tracking.follow"],
                 stdin=subprocess.PIPE,  # what to do; its end is the end of the run

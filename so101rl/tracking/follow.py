@@ -9,9 +9,11 @@ import os
 import pickle
 import select
 import sys
+from pathlib import Path
 
 from so101rl.rundir import RunDir
 from so101rl.tracking.base import Tracker
+from so101rl.tracking.receipts import sign
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +23,13 @@ NICENESS = 19  # the lowest: the training goes first
 def main() -> None:
     """Do what the first object on standard input says."""
     os.nice(NICENESS)
-    name, tracker, run, every_s = pickle.load(sys.stdin.buffer)
-    follow(name, tracker, run, every_s)
+    name, tracker, run, every_s, path = pickle.load(sys.stdin.buffer)
+    follow(name, tracker, run, every_s, path)
 
 
-def follow(name: str, tracker: Tracker, run: RunDir, every_s: float) -> None:
+def follow(
+    name: str, tracker: Tracker, run: RunDir, every_s: float, path: Path | None
+) -> None:
     """Mirror a run until standard input ends.
 
     Args:
@@ -33,6 +37,7 @@ def follow(name: str, tracker: Tracker, run: RunDir, every_s: float) -> None:
         tracker: not started yet.
         run: what it mirrors.
         every_s: pause between two pushes [s].
+        path: the receipt to sign once the tracker has everything, if any.
     """
     call = "start"
     try:
@@ -41,12 +46,16 @@ def follow(name: str, tracker: Tracker, run: RunDir, every_s: float) -> None:
         while not select.select([sys.stdin], [], [], every_s)[0]:
             tracker.push(run)
         call = "finish"
+        RunDir.open(run.path).settle()  # if nobody else could say that it has ended
         tracker.finish(run)
+        if path is not None:
+            sign(run, path)
     except Exception as error:  # design: tracking never costs a run
         reason = f"{type(error).__name__}: {error}"
         log.warning(
-            "%s stopped at %s (%s); the run goes on, %s has everything",
-            *(name, call, reason, run.path),
+            "%s stopped at %s (%s); the run goes on, %s has everything; "
+            "deliver it later: python main.py job=sync run=%s",
+            *(name, call, reason, run.path, run.path),
         )
 
 

@@ -164,6 +164,8 @@ def _tags(run: RunDir) -> dict[str, str]:
     tags = {"uid": info["uid"], "seed": str(info["seed"]), "command": info["command"]}
     tags |= {group: str(option) for group, option in info["groups"].items()}
     tags |= {"run_dir": str(run.path), "mlflow.source.name": "main.py"}
+    if "resume" in info:
+        tags["resume"] = info["resume"]
     if info["git"]:
         tags["commit"] = tags["mlflow.source.git.commit"] = info["git"]["commit"]
         tags["dirty"] = str(info["git"]["dirty"]).lower()

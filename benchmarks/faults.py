@@ -1,0 +1,511 @@
+"""Breaks runs in every way that happens, and counts what survives.
+
+    python benchmarks/faults.py                 all cases, about half an hour
+    python benchmarks/faults.py --only kill --trials 10
+
+Trainings here are real programs, but tiny: some seconds each. A trial survives if the
+run ends with the same bytes as one that nobody touched (metrics, episodes, policies),
+or with the status, message or exit code that the case asks for.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
+
+from benchmarks.measure import machine  # noqa: E402
+from so101rl import checkpoint  # noqa: E402
+from so101rl.checkpoint import META, POLICY, TRAINING  # noqa: E402
+from so101rl.files import read_json, read_jsonl  # noqa: E402
+from so101rl.rundir import RunDir  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results"
+PATIENCE_S = 180.0
+EVERY, TOTAL = 64, 1024  # env steps between two checkpoints, and of a training
+SMALL = [
+    *("tracking=none", "n_envs=4", "n_threads=1", f"total_timesteps={TOTAL}"),
+    *(f"log_every={EVERY}", f"checkpoint_every={EVERY}", "evaluation.every=512"),
+    *("evaluation.n_episodes=2", "evaluation.select_episodes=2"),
+    *("evaluation.video=false", "evaluation.figure=false", "env.max_episode_steps=30"),
+]
+OFF_POLICY = ["algo.learning_starts=64", "algo.gradient_steps=1"]
+OFF_POLICY += ["algo.buffer_size=400", "algo.policy_kwargs.net_arch=[8]"]
+ALGOS = {
+    "ppo": ["algo.n_steps=8", "algo.batch_size=16", "algo.policy_kwargs.net_arch=[8]"],
+    "sac": ["algo=sac", *OFF_POLICY],
+    "td3": ["algo=td3", *OFF_POLICY],
+}
+
+
+@dataclass
+class Outcome:
+    """What came of a case.
+
+    Attributes:
+        case: its name.
+        trials: how often it was tried.
+        survived: how often all was well afterwards.
+        note: what else is worth knowing.
+    """
+
+    case: str
+    trials: int
+    survived: int
+    note: str = ""
+
+
+class Lab:
+    """A folder for runs, a source of chance, and reference runs to compare with."""
+
+    def __init__(self, folder: Path, seed: int):
+        self.folder, self.rng = folder, random.Random(seed)
+        self._number = 0
+        self._whole: dict[str, dict[str, str]] = {}
+
+    def path(self) -> Path:
+        """A run directory that is not there yet."""
+        self._number += 1
+        return self.folder / f"run-{self._number}"
+
+    def main(self, *typed: str, **options: Any) -> subprocess.Popen[str]:
+        """`main.py` as a process."""
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "main.py"), *typed],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+            **options,
+        )
+
+    def train(self, path: Path, algo: str = "ppo", *typed: str) -> Any:
+        """A training as a process."""
+        return self.main(*SMALL, *ALGOS[algo], f"hydra.run.dir={path}", *typed)
+
+    def resume(self, path: Path) -> tuple[int, str]:
+        """Resume a run to its end; returns exit code and what was said."""
+        process = self.main("job=resume", f"run={path}")
+        said = process.communicate(timeout=PATIENCE_S)[0]
+        return process.returncode, said
+
+    def whole(self, algo: str) -> dict[str, str]:
+        """What a run that nobody touches ends with."""
+        if algo not in self._whole:
+            path = self.path()
+            process = self.train(path, algo)
+            said = process.communicate(timeout=PATIENCE_S)[0]
+            assert process.returncode == 0, said
+            self._whole[algo] = outcome(path)
+        return self._whole[algo]
+
+    def shot(self, algo: str = "ppo") -> Path:
+        """A run that was shot in the second half of its training."""
+        path = self.path()
+        process = self.train(path, algo)
+        wait_for_step(process, path, TOTAL // 2)
+        kill(process)
+        return path
+
+
+def outcome(path: Path) -> dict[str, str]:
+    """The sha256 of everything that two equal runs have in common."""
+    names = ["metrics.jsonl", "episodes.csv", "evaluation.json"]
+    names += [f"checkpoints/{name}/{POLICY}" for name in ("best", "final")]
+    found = {n: hashlib.sha256((path / n).read_bytes()).hexdigest() for n in names}
+    # The optimizer and everything else that a training goes on from.
+    _, tree = checkpoint.load_training(checkpoint.steps(path / "checkpoints")[0])
+    tree.pop("logs")  # lengths of files, one of which depends on the clock
+    found["training"] = hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()
+    return found
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _plain(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain(value) for value in node]
+    if hasattr(node, "numpy"):
+        return hashlib.sha256(node.contiguous().numpy().tobytes()).hexdigest()
+    return node
+
+
+def wait_for_step(process: subprocess.Popen[str], path: Path, step: int) -> None:
+    """Return once a run has logged `step`, or has ended."""
+    offset = 0
+    while process.poll() is None:
+        lines, offset = read_jsonl(path / "metrics.jsonl", offset)
+        if any(line["step"] >= step for line in lines):
+            return
+        time.sleep(0.002)
+
+
+def wait_for_save(process: subprocess.Popen[str], path: Path) -> None:
+    """Return once a run is in the middle of a save, or has ended."""
+    folder = path / "checkpoints"
+    while process.poll() is None:
+        if folder.exists() and any(".tmp" in name for name in os.listdir(folder)):
+            return
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill -9, and wait until the process is gone."""
+    process.kill()
+    process.communicate()
+
+
+# ---- the cases ----
+
+
+def kills(lab: Lab, trials: int) -> Outcome:
+    """Kill -9 at any moment, a good third of them inside a save; then resume."""
+    survived = inside = lost = early = 0
+    for trial in range(trials):
+        algo = list(ALGOS)[trial % len(ALGOS)]
+        wanted, path = lab.whole(algo), lab.path()
+        process = lab.train(path, algo)
+        if trial % 5 < 2:  # aimed
+            wait_for_step(process, path, lab.rng.randrange(TOTAL))
+            wait_for_save(process, path)
+            time.sleep(lab.rng.random() * 0.002)
+        else:
+            time.sleep(lab.rng.uniform(1.5, 6.0))
+        kill(process)
+        folder = path / "checkpoints"
+        if folder.exists():
+            inside += any(name.startswith(".") for name in os.listdir(folder))
+        if not (path / "run.json").exists():
+            early += 1  # there is no run yet: nothing to lose
+            survived += 1
+            continue
+        steps = [line["step"] for line in RunDir.open(path).metrics()]
+        code, _ = lab.resume(path)
+        again = RunDir.open(path).info.get("resumed", [])
+        if again and steps:
+            lost = max(lost, steps[-1] - again[0]["step"])
+        survived += code == 0 and outcome(path) == wanted
+        shutil.rmtree(path)
+    note = f"{inside} inside a save, {early} before there was a run; "
+    note += f"at most {lost} env steps lost (a checkpoint every {EVERY})"
+    return Outcome("kill -9, then resume: same bytes", trials, survived, note)
+
+
+def signals(lab: Lab, trials: int) -> Outcome:
+    """SIGTERM and Ctrl+C: a checkpoint of that moment, the status, within 10 s."""
+    survived, slowest = 0, 0.0
+    for trial in range(trials):
+        number, code = [(signal.SIGTERM, 143), (signal.SIGINT, 130)][trial % 2]
+        path = lab.path()
+        process = lab.train(path, "ppo", "checkpoint_every=1000000")
+        wait_for_step(process, path, lab.rng.randrange(EVERY, TOTAL // 2))
+        begin = time.monotonic()
+        process.send_signal(number)
+        process.communicate(timeout=PATIENCE_S)
+        slowest = max(slowest, time.monotonic() - begin)
+        run = RunDir.open(path)
+        saved = len(checkpoint.steps(run.checkpoints)) == 1
+        right = process.returncode == code and run.info["status"] == "killed"
+        ended = lab.main("job=resume", f"run={path}", "checkpoint_every=1000000")
+        ended.communicate(timeout=PATIENCE_S)
+        same = outcome(path)["metrics.jsonl"] == lab.whole("ppo")["metrics.jsonl"]
+        survived += saved and right and same
+    note = f"slowest end {slowest:.1f} s"
+    return Outcome(
+        "SIGTERM, SIGINT: checkpoint, status, resume", trials, survived, note
+    )
+
+
+def twice(lab: Lab, trials: int) -> Outcome:
+    """Ctrl+C twice ends at once, truthfully."""
+    survived = 0
+    for _ in range(trials):
+        path = lab.path()
+        process = lab.train(path, "ppo", "total_timesteps=1000000", "algo.n_steps=4096")
+        wait_for_step(process, path, EVERY)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE_S)
+        fast = time.monotonic() - begin < 3
+        status = RunDir.open(path).info["status"]
+        survived += fast and process.returncode == 130 and status == "killed"
+    return Outcome("second Ctrl+C ends at once", trials, survived)
+
+
+DEATHS = {
+    "exception": ("raise ValueError('x')", "failed", "bug"),
+    "sys.exit": ("import sys; sys.exit(3)", "failed", "bug"),
+    "os._exit": ("import os; os._exit(4)", "killed", "infrastructure"),
+    "SIGINT": ("import os; os.kill(os.getpid(), 2)", "killed", "stopped"),
+    "SIGTERM": ("import os; os.kill(os.getpid(), 15)", "killed", "stopped"),
+    "SIGKILL": ("import os; os.kill(os.getpid(), 9)", "killed", "infrastructure"),
+    "out of memory": ("raise MemoryError", "failed", "infrastructure"),
+    "segmentation fault": (
+        "import os; os.kill(os.getpid(), 11)",
+        "killed",
+        "infrastructure",
+    ),
+}
+DYING = """
+import sys
+from so101rl.callbacks import Log
+fire = Log.fire
+def die(self):
+    fire(self)
+    if self.num_timesteps >= 128:
+        {how}
+Log.fire = die
+sys.argv[0] = "main.py"
+import main
+sys.exit(main.guarded(main.main))
+"""
+
+
+def deaths(lab: Lab, trials: int) -> Outcome:
+    """Eight ways to die, and what the next command says of each."""
+    del trials
+    survived, wrong = 0, []
+    for name, (how, status, kind) in DEATHS.items():
+        path = lab.path()
+        command = [sys.executable, "-c", DYING.format(how=how), *SMALL, *ALGOS["ppo"]]
+        subprocess.run(
+            [*command, "-cp", str(ROOT / "conf"), f"hydra.run.dir={path}"],
+            cwd=ROOT,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        run = RunDir.open(path)
+        run.settle()
+        info = RunDir.open(path).info
+        right = info["status"] == status and info["error"]["kind"] == kind
+        survived += right
+        if not right:
+            wrong.append(f"{name}: {info['status']}, {info['error']}")
+    return Outcome(
+        "8 ways to die: the right status", len(DEATHS), survived, str(wrong or "")
+    )
+
+
+def damage(lab: Lab, trials: int) -> Outcome:
+    """Truncate, flip, empty or drop a file of the newest checkpoint; then resume."""
+    wanted, survived = lab.whole("ppo"), 0
+    for _ in range(trials):
+        path = lab.shot()
+        newest = checkpoint.steps(path / "checkpoints")[0]
+        file = newest / lab.rng.choice([TRAINING, META])
+        data = bytearray(file.read_bytes())
+        place = lab.rng.randrange(len(data))
+        how = lab.rng.choice(["truncate", "flip", "empty", "drop"])
+        if how == "drop":
+            file.unlink()
+        else:
+            data[place] ^= 1 << lab.rng.randrange(8)
+            changed = {"truncate": data[:place], "flip": data, "empty": b""}[how]
+            file.write_bytes(changed)
+        code, said = lab.resume(path)
+        survived += (
+            code == 0
+            and f"passed over: checkpoint {newest}" in said
+            and outcome(path) == wanted
+        )
+    return Outcome("damaged newest checkpoint: the one before", trials, survived)
+
+
+def reproduced(lab: Lab, trials: int) -> Outcome:
+    """A finished run, trained again: the same bytes."""
+    survived = 0
+    for trial in range(trials):
+        algo, path = list(ALGOS)[trial % len(ALGOS)], lab.path()
+        lab.train(path, algo, f"seed={trial}").communicate(timeout=PATIENCE_S)
+        process = lab.main("job=reproduce", f"run={path}")
+        said = process.communicate(timeout=PATIENCE_S)[0]
+        survived += process.returncode == 0 and "identical: " in said
+    return Outcome("job=reproduce: identical", trials, survived)
+
+
+def changed(lab: Lab, trials: int) -> Outcome:
+    """Resume with another config: refused, with the difference."""
+    del trials
+    path, survived = lab.shot(), 0
+    changes = ["n_envs=8", "algo.gamma=0.5", "algo=sac", "env.act_scale=0.02", "seed=9"]
+    for typed in changes:
+        process = lab.main("job=resume", f"run={path}", typed)
+        said = process.communicate(timeout=PATIENCE_S)[0]
+        survived += process.returncode == 2 and " -> " in said
+    return Outcome("resume with a changed config: refused", len(changes), survived)
+
+
+def full_disk(lab: Lab, trials: int) -> Outcome:
+    """A disk that fills up: the run fails by name, older checkpoints stay whole."""
+    survived, folder = 0, lab.folder / "disk"
+    folder.mkdir()
+    for _ in range(trials):
+        size = lab.rng.randrange(300, 900)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(folder)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            return Outcome("full disk", 0, 0, "not tried: mounting needs root")
+        try:
+            process = lab.train(folder / "run", "sac", "keep_checkpoints=1000")
+            said = process.communicate(timeout=PATIENCE_S)[0]
+            whole = checkpoint.steps(folder / "run" / "checkpoints")
+            for path in whole:
+                checkpoint.load_training(path)
+            survived += (
+                process.returncode == 2
+                and "No space left" in said
+                and "Traceback" not in said
+                and bool(whole)
+            )
+        finally:
+            subprocess.run(["umount", str(folder)], check=True)
+    return Outcome("full disk: named, checkpoints whole", trials, survived)
+
+
+def odd_places(lab: Lab, trials: int) -> Outcome:
+    """Paths with spaces and letters of other alphabets, and no HOME."""
+    del trials
+    survived = 0
+    places = ["a b", "ä ö ü", "数据", "quote's"]
+    environment = {key: value for key, value in os.environ.items() if key != "HOME"}
+    for place in places:
+        folder = lab.folder / place
+        folder.mkdir()
+        typed = [*SMALL, *ALGOS["ppo"], "total_timesteps=64", "tracking=mlflow"]
+        process = subprocess.run(
+            [sys.executable, str(ROOT / "main.py"), *typed, "hydra.run.dir=run"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        survived += (
+            process.returncode == 0
+            and RunDir.open(folder / "run").info["status"] == "finished"
+        )
+    return Outcome("odd paths, no HOME: trains", len(places), survived)
+
+
+def many(lab: Lab, trials: int) -> Outcome:
+    """32 processes at once on a tracking store that is not there yet."""
+    del trials
+    count = 32
+    program = (
+        "import sys\n"
+        "from so101rl.rundir import RunDir\n"
+        "from so101rl.tracking.mlflow import MlflowTracker\n"
+        "run = RunDir.create(sys.argv[1], cfg={'seed': 0}, command='x',\n"
+        "    groups={'env': 'paper_push'})\n"
+        "run.log(1, {'a': 1.0}); run.finish('finished')\n"
+        "tracker = MlflowTracker(uri=sys.argv[2], experiment='all')\n"
+        "tracker.start(run); tracker.finish(run)\n"
+    )
+    store = f"sqlite:///{lab.folder / 'many.db'}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(lab.path()), store],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(count)
+    ]
+    for process in processes:
+        process.wait(600)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("all")
+    runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    survived = sum(run.info.status == "FINISHED" for run in runs)
+    return Outcome("32 processes on a fresh store: recorded", count, survived)
+
+
+CASES: dict[str, tuple[Callable[[Lab, int], Outcome], int]] = {
+    "kill": (kills, 100),
+    "signal": (signals, 20),
+    "twice": (twice, 5),
+    "death": (deaths, 8),
+    "damage": (damage, 20),
+    "reproduce": (reproduced, 20),
+    "changed": (changed, 5),
+    "disk": (full_disk, 10),
+    "places": (odd_places, 4),
+    "many": (many, 1),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cases, print and write the table; 1 if something did not survive."""
+    options = _parser().parse_args(arguments)
+    path, found = options.out / "faults.json", []
+    with tempfile.TemporaryDirectory() as name:
+        lab = Lab(Path(name), options.seed)
+        for case in options.only:
+            try_it, trials = CASES[case]
+            begin = time.monotonic()
+            result = try_it(lab, options.trials or trials)
+            found.append(asdict(result) | {"seconds": round(time.monotonic() - begin)})
+            print(in_words(found[-1]), flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    content = {"machine": machine(), "seed": options.seed, "cases": found}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    (options.out / "faults.md").write_text(table(read_json(path)))
+    print(f"written: {path}")
+    return int(any(row["survived"] < row["trials"] for row in found))
+
+
+def table(content: dict[str, Any]) -> str:
+    """The cases as Markdown."""
+    where = content["machine"]
+    commit = (where["commit"] or "unknown")[:8] + (
+        " + changes" if where["dirty"] else ""
+    )
+    lines = ["<!-- written by benchmarks/faults.py; do not edit -->", ""]
+    lines += ["| case | trials | survived | |", "|---|--:|--:|---|"]
+    lines += [
+        f"| {row['case']} | {row['trials']} | {row['survived']} | {row['note']} |"
+        for row in content["cases"]
+    ]
+    lines += [
+        "",
+        f"{where['usable_cpus']} cores, commit {commit}, seed {content['seed']}.",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def in_words(row: dict[str, Any]) -> str:
+    """One case in a line."""
+    text = f"{row['case']}: {row['survived']} of {row['trials']}"
+    return f"{text} ({row['seconds']} s) {row['note']}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--trials", type=int, help="instead of each case's own number")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""`job=reproduce`: run a finished run again, elsewhere, and compare byte for byte."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from so101rl.checkpoint import META
+from so101rl.errors import So101Error
+from so101rl.files import read_json
+from so101rl.provenance import code_sha256, cpu_name, versions
+from so101rl.rundir import EPISODES, EVALUATION, METRICS, RunDir
+from so101rl.train import finish, prepare
+
+FOLDER = Path("outputs") / "reproductions"
+SAME, OTHER = 1.0, 0.0
+
+
+class ReproduceError(So101Error):
+    """A run that cannot be reproduced, or was not."""
+
+
+def reproduce(cfg: DictConfig) -> float:
+    """Train `run=RUN_DIR` again from its own config and compare every number.
+
+    Returns:
+        1 if nothing differs.
+
+    Raises:
+        ReproduceError: the run never finished, or something differs.
+    """
+    if cfg.run is None:
+        raise ReproduceError("job=reproduce needs run=RUN_DIR (or run=latest)")
+    first = RunDir.open(cfg.run)
+    if first.info["status"] != "finished":
+        status = first.info["status"]
+        raise ReproduceError(f"{first.path} is {status}; only finished runs compare")
+    for change in surroundings(first):
+        print(f"differs here: {change}", flush=True)
+    cfg = cfg.copy()
+    OmegaConf.update(cfg, "job", first.config().job, merge=False)
+    cfg.run = None
+    learner, held_out = prepare(cfg)
+    second = RunDir.create(
+        _free(FOLDER, first.info["name"]),
+        cfg=OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]),
+        command=shlex.join(sys.argv),
+        groups=first.info["groups"],
+        seeds=first.info["seeds"],
+    )
+    finish(cfg, second, learner, held_out)
+    found = list(differences(first.path, second.path))
+    if found:
+        raise ReproduceError(
+            f"{second.path} is not {first.path}:\n  " + "\n  ".join(found)
+        )
+    print(f"identical: metrics, episodes, evaluation and policies of {first.path}")
+    return SAME
+
+
+def surroundings(run: RunDir) -> list[str]:
+    """What is different here from where a run was made."""
+    before = {**run.info["versions"], "cpu": run.info["cpu"]}
+    now = {**versions(), "cpu": cpu_name()}
+    found = [
+        f"{name}: {before.get(name)} -> {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if run.info["code_sha256"] != code_sha256():
+        commit = (run.info["git"] or {}).get("commit")
+        found.append(f"code: it was that of commit {commit or '(unknown)'}")
+    return found
+
+
+def differences(first: Path, second: Path) -> Iterator[str]:
+    """What two run directories do not have in common, in words."""
+    yield from _metrics(first, second)
+    if (first / EPISODES).read_bytes() != (second / EPISODES).read_bytes():
+        yield f"{EPISODES}: other episodes"
+    if read_json(first / EVALUATION) != read_json(second / EVALUATION):
+        yield f"{EVALUATION}: other results"
+    for name in ("best", "final"):
+        files = [
+            read_json(path / "checkpoints" / name / META)["sha256"]
+            for path in (first, second)
+        ]
+        if files[0] != files[1]:
+            yield f"checkpoints/{name}: another policy"
+
+
+def _metrics(first: Path, second: Path) -> Iterator[str]:
+    """The first line of `metrics.jsonl` that differs."""
+    lines = [(path / METRICS).read_text().splitlines() for path in (first, second)]
+    for number, (one, two) in enumerate(zip(*lines, strict=False), start=1):
+        if one != two:
+            yield f"{METRICS} line {number}: {_first_key(one, two)}"
+            return
+    if len(lines[0]) != len(lines[1]):
+        yield f"{METRICS}: {len(lines[0])} and {len(lines[1])} lines"
+
+
+def _first_key(one: str, two: str) -> str:
+    first, second = json.loads(one), json.loads(two)
+    for key in sorted(first.keys() | second.keys()):
+        if first.get(key) != second.get(key):
+            step = first["step"]
+            return f"step {step}, {key}: {first.get(key)} and {second.get(key)}"
+    return "written otherwise"
+
+
+def _free(folder: Path, name: str) -> Path:
+    """The first of `name-1`, `name-2`, ... that is not there."""
+    paths: Any = (folder / f"{name}-{number}" for number in count(1))
+    return next(path for path in paths if not path.exists())

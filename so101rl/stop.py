@@ -1,0 +1,83 @@
+"""Ctrl+C and SIGTERM: at once where nothing is lost, else at the next safe point."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+PATIENCE_S = 8.0  # after which a training stops wherever it is [s]
+
+
+class Terminated(SystemExit):
+    """SIGTERM arrived while a run was alive; exit code 143."""
+
+    def __init__(self) -> None:
+        """Take the exit code that a shell gives a process ended by SIGTERM."""
+        super().__init__(128 + signal.SIGTERM)
+
+    def __str__(self) -> str:
+        """Say what happened; the code alone tells nobody."""
+        return "stopped by SIGTERM"
+
+
+class Stop:
+    """What somebody who wants a run to end gets.
+
+    Attributes:
+        requested: whether a signal waits for the next safe point.
+    """
+
+    def __init__(self) -> None:
+        """Nobody wants it to end yet."""
+        self.requested = False
+        self._reason: type[BaseException] = KeyboardInterrupt
+        self._deferring = False
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Turn both signals into exceptions; they belong to the main thread alone."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+        before = {number: signal.signal(number, self._handle) for number in numbers}
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Let a signal wait for `now`: once, and not for long."""
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        self.now()  # it arrived after the last safe point
+
+    def now(self) -> None:
+        """A safe point: end here if a signal waits.
+
+        Raises:
+            KeyboardInterrupt: Ctrl+C was pressed.
+            Terminated: SIGTERM arrived.
+        """
+        if self.requested:
+            self.requested = False
+            raise self._reason()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        waited = number == signal.SIGALRM or self.requested
+        if number != signal.SIGALRM:
+            terminated = number == signal.SIGTERM
+            self._reason = Terminated if terminated else KeyboardInterrupt
+        self.requested = True
+        if waited or not self._deferring:
+            self.now()
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
