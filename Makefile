@@ -12,7 +12,7 @@ PEER_PYTHON ?= python3.12
 STUDY  ?= multirun/first
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format ui bench race peer results clean
+.PHONY: help setup run test check format ui bench race peer faults results clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench: setup  ## speed, measured on this machine
 
 race: setup  ## time to a policy that solves the task, against the classic stack (an hour)
 	$(BIN)/python benchmarks/race.py $(ARGS)
+
+faults: setup  ## break runs in every way that happens, and count what survives
+	$(BIN)/python benchmarks/faults.py $(ARGS)
 
 peer:  ## so101-nexus in .peer, for make bench to measure against
 	test -x .peer/bin/python || $(PEER_PYTHON) -m venv .peer

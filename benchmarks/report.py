@@ -13,7 +13,17 @@ from matplotlib.figure import Figure
 from benchmarks.measure import Row
 from so101rl.figures import GROUP_COLOURS, STYLE
 
-ORDER = ("stepping", "rival", "memory", "peer", "ppo", "sac", "startup", "overhead")
+ORDER = (
+    "stepping",
+    "rival",
+    "memory",
+    "peer",
+    "ppo",
+    "sac",
+    "startup",
+    "overhead",
+    "saving",
+)
 MET, MISSED = "#009E73", "#D55E00"
 
 

@@ -24,6 +24,7 @@ from benchmarks import (  # noqa: E402
     overhead,
     peer,
     report,
+    saving,
     startup,
     stepping,
     updates,
@@ -47,6 +48,7 @@ MEASUREMENTS: dict[str, Callable[[Effort], Result | str]] = {
     "sac": updates.measure,
     "startup": startup.measure,
     "overhead": overhead.measure,
+    "saving": saving.measure,
 }
 
 

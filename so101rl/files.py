@@ -77,9 +77,12 @@ def append(path: Path, text: str) -> None:
 
 
 def cut(path: Path, size: int) -> None:
-    """Shorten a file to `size` bytes, flushed."""
+    """Shorten a file to `size` bytes, flushed; refuses one that is shorter already."""
     try:
         with path.open("r+b") as file:
+            length = os.fstat(file.fileno()).st_size
+            if length < size:
+                raise FileError(f"{path} has {length} bytes, {size} were written once")
             file.truncate(size)
             os.fsync(file.fileno())
     except OSError as error:

@@ -187,7 +187,11 @@ class ResidualEnv(VectorEnv):
     def _propose(self, obs: Obs, ids: np.ndarray) -> np.ndarray:
         seen = {name: obs[name] for name in self.base_policy.needs}
         action = self.base_policy.act(seen, ids)
-        return checked_action(self.base_policy, action, len(ids))
+        try:
+            return checked_action(self.base_policy, action, len(ids))
+        except DivergedError:
+            _check_seen(seen, ids)  # then it is not the policy's fault
+            raise
 
     def _make_layout(self) -> tuple[list[str], np.ndarray]:
         """Names of the learner's arrays, and what their elements are multiplied by."""
@@ -219,6 +223,17 @@ class ResidualEnv(VectorEnv):
         if self._observe_base:
             parts.append(base_action)
         return (np.concatenate(parts, axis=1) * self._factor).astype(np.float32)
+
+
+def _check_seen(obs: Obs, ids: np.ndarray) -> None:
+    """Raise a DivergedError that names the first array with a number not finite."""
+    for name, value in obs.items():
+        bad = np.argwhere(~np.isfinite(value))
+        if len(bad):
+            row = bad[0, 0]
+            raise DivergedError(
+                f"the observation {name}", str(value[row]), env=int(ids[row])
+            )
 
 
 def _finish(info: dict[str, Any], final: np.ndarray) -> None:

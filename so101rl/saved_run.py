@@ -26,8 +26,7 @@ _REFERENCE = re.compile(r"\$\{[\w.${}]+\}")
 _LIBRARIES = re.compile(
     r"(stable_baselines3(\.common\.noise)?|sb3_contrib|torch\.nn|torch\.optim)\.[A-Z]\w*"
 )
-_OURS = re.compile(r"so101rl\.(?P<module>\w+(\.\w+)*)\.(?P<name>[A-Z]\w*)")
-_BENCHMARK = re.compile(r"benchmarks\.\w+\.[A-Z]\w*")  # stand-ins of our own scripts
+_OURS = re.compile(r"(so101rl|benchmarks)\.(?P<module>\w+(\.\w+)*)\.(?P<name>[A-Z]\w*)")
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -213,7 +212,8 @@ def check_targets(cfg: DictConfig) -> None:
         ConfigError: Naming the key.
     """
     for key, value in _targets(_plain(cfg), ""):
-        known = _is_known_class(value) or _BENCHMARK.fullmatch(str(value))
+        text = str(value)
+        known = _LIBRARIES.fullmatch(text) or _OURS.fullmatch(text)
         if key != "job._target_" and not known:  # a job is looked at when it is called
             expected = "a class of so101rl, stable_baselines3, sb3_contrib or torch"
             raise ConfigError(key, got=value, expected=expected)
@@ -247,7 +247,7 @@ def _is_known_class(target: object) -> bool:
     if not isinstance(target, str):
         return False
     ours = _OURS.fullmatch(target)
-    if ours is None:
+    if ours is None or not target.startswith("so101rl."):
         return _LIBRARIES.fullmatch(target) is not None
     file = PACKAGE.joinpath(*ours["module"].split(".")).with_suffix(".py")
     return file.is_file() and bool(

@@ -4,11 +4,11 @@ import itertools
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import mujoco
 import numpy as np
@@ -140,7 +140,7 @@ def _read_dump(path: Path) -> tuple[mujoco.MjModel, np.ndarray, int]:
             states = dump["qpos"][:, int(dump["env"])]
             hz, xml = int(dump["hz"]), dump["model"].tobytes().decode()
         model = mujoco.MjModel.from_xml_string(xml)
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, LookupError, BadZipFile) as error:
         raise DumpError(path, error) from error
     return model, states[np.isfinite(states).all(axis=1)], hz
 

@@ -23,6 +23,7 @@ NAMES = (
     "ppo",
     "sac",
     "overhead",
+    "saving",
     *(["memory"] if memory.available() else []),
 )
 MIB = 2**20

@@ -1,5 +1,6 @@
 """Policies on disk: whole, the same after reading, and never running code."""
 
+import hashlib
 import io
 import json
 import os
@@ -72,7 +73,10 @@ def test_what_is_loaded_predicts_the_same(algo, tmp_path):
 def test_a_checkpoint_is_tensors_and_json(saved):
     assert sorted(path.name for path in saved.iterdir()) == sorted([META, POLICY])
     meta = json.loads((saved / META).read_text())
-    assert meta == {"step": 123, "algo": "stable_baselines3.ppo.ppo.PPO"}
+    assert meta["step"] == 123
+    assert meta["algo"] == "stable_baselines3.ppo.ppo.PPO"
+    content = (saved / POLICY).read_bytes()
+    assert meta["sha256"] == {POLICY: hashlib.sha256(content).hexdigest()}
     state = torch.load(saved / POLICY, weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in state.values())
 

@@ -203,6 +203,29 @@ def test_a_key_that_the_class_does_not_take_is_named(command, job):
     assert len(answer.err.splitlines()) <= 6
 
 
+def test_the_environment_never_reaches_a_config(command, monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    answer = command("env.name=${oc.env:SECRET}")
+    assert answer.code == 2
+    assert "hunter2" not in answer.out + answer.err
+    assert "env.name" in answer.err
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "env._target_=os.system",
+        "algo._target_=subprocess.Popen",
+        "+algo.x._target_=a.B",
+    ],
+)
+def test_only_known_classes_are_called(command, typed):
+    answer = command(typed)
+    assert answer.code == 2
+    assert typed.partition("=")[0].lstrip("+") in answer.err
+    assert "expected a class of so101rl" in answer.err
+
+
 @pytest.mark.parametrize("word", ["+algo.extra=2", "++algo.extra=2"])
 def test_a_key_that_no_yaml_has_can_be_added(command, word):
     answer = command(word)
@@ -407,7 +430,7 @@ HEAVY = ("torch", "mujoco", "mlflow", "stable_baselines3", "gymnasium", "numpy")
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
-def test_asking_is_fast_and_imports_nothing_heavy(conf, flags):
+def test_asking_imports_nothing_heavy(conf, flags):
     code = (
         "import runpy, sys\n"
         f"sys.argv = ['main.py', '-cp', {str(conf)!r}, *{flags}]\n"
@@ -417,15 +440,10 @@ def test_asking_is_fast_and_imports_nothing_heavy(conf, flags):
         "    assert not stop.code, stop.code\n"
         f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
     )
-    taken = []
-    for _ in range(3):  # the best of three: other processes may be busy
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
-        )
-        taken.append(time.perf_counter() - start)
-        assert done.stderr == "[]\n"
-    assert min(taken) < 1.0  # 0.3 s on a quiet machine; 0.5 s is promised there
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stderr == "[]\n"
 
 
 def test_the_script_itself_exits_with_2(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from so101rl.errors import ConfigError, So101Error
+from so101rl.errors import ConfigError, DivergedError, So101Error
 from so101rl.files import FileError, UnsafePath, write_atomic
 from so101rl.provenance import git_state, spoken_name
 from so101rl.rundir import (
@@ -347,3 +347,58 @@ def test_import_is_cheap():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_log_that_lost_lines_is_not_gone_on_with(run):
+    run.log(64, {"a": 1.0})
+    sizes = run.log_sizes()
+    run.finish("killed")
+    (run.path / "metrics.jsonl").write_text("")
+    with pytest.raises(FileError, match=r"metrics\.jsonl has 0 bytes"):
+        RunDir.open(run.path).reopen(step=64, **sizes)
+
+
+def test_whose_fault_it_is_is_written_down(tmp_path):
+    kinds = {
+        ConfigError("seed", got=1, expected="2"): "config",
+        DivergedError("the reward", "nan"): "diverged",
+        OSError(28, "No space left"): "infrastructure",
+        MemoryError(): "infrastructure",
+        ZeroDivisionError(): "bug",
+    }
+    for number, (error, kind) in enumerate(kinds.items()):
+        run = create(tmp_path / str(number))
+        with pytest.raises(type(error)), run.lifecycle():
+            raise error
+        assert read(run, "run.json")["error"]["kind"] == kind
+
+
+def test_a_run_that_goes_on_cuts_what_comes_after(run):
+    run.log(64, {"a": 1.0})
+    sizes = run.log_sizes()
+    run.log(128, {"a": 2.0})
+    clocks = (run.path / "timings.jsonl").read_text()
+    run.finish("killed")
+    again = RunDir.open(run.path)
+    again.reopen(step=64, **sizes)
+    assert [line["step"] for line in again.metrics()] == [64]
+    again.log(128, {"a": 2.0})
+    again.log(192, {"a": 3.0})
+    assert [line["step"] for line in again.metrics()] == [64, 128, 192]
+    assert (run.path / "timings.jsonl").read_text().startswith(clocks)
+    assert again.info["resumed"][0]["step"] == 64
+
+
+def test_provenance_has_what_a_rebuild_needs(run):
+    found = read(run, "provenance.json")
+    assert found["command"] == "main.py seed=3"
+    assert found["packages"]["mujoco"] == found_version("mujoco")
+    assert list(found["models_sha256"]) == ["assets/so101.xml"]
+    assert len(found["code_sha256"]) == 64
+    assert found["cpu"]
+
+
+def found_version(package):
+    from importlib.metadata import version
+
+    return version(package)

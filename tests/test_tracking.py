@@ -324,7 +324,8 @@ with t.Mirror({{"one": one}}).follow(run), run.lifecycle():
     os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", program], check=False, timeout=120)
-    wait_for(Recorder(tmp_path / "one"), "finish running")
+    wait_for(Recorder(tmp_path / "one"), "finish killed")
+    assert RunDir.open(tmp_path / "run").info["error"]["class"] == "ProcessGone"
 
 
 def test_unreachable_server_costs_nothing(run, capfd, monkeypatch):
