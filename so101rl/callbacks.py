@@ -15,6 +15,7 @@ from rich.progress import (
 from stable_baselines3.common.callbacks import BaseCallback
 
 from so101rl import checkpoint, learner_state
+from so101rl.errors import DivergedError
 from so101rl.evaluate import model_act, run_episodes
 from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
@@ -155,7 +156,7 @@ class SaveCheckpoints(EverySteps):
             "callbacks": {
                 name: callback.state_dict() for name, callback in self._stateful.items()
             },
-            "logs": self._run.log_sizes(),
+            "logs": self._run.log_size(),
         }
         path = self._run.checkpoints / f"step-{step}"
         checkpoint.save(self.model, path, step=step, training=training)
@@ -220,7 +221,10 @@ class SelectBest(EverySteps):
             return
         self._judged = self.num_timesteps
         self._env.progress(self.num_timesteps)
-        episodes = run_episodes(self._env, model_act(self.model), self._seeds)
+        try:
+            episodes = run_episodes(self._env, model_act(self.model), self._seeds)
+        except DivergedError as error:  # in another environment than the training's
+            raise DivergedError(f"{error.point} (in scoring)", error.detail) from error
         success = float(np.mean([episode.is_success for episode in episodes]))
         reward = float(np.mean([episode.total_reward for episode in episodes]))
         self._run.log(

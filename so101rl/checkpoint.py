@@ -20,7 +20,7 @@ from hydra.utils import get_class
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from so101rl.errors import So101Error
-from so101rl.files import read_json, sync_folder, to_json, write_atomic
+from so101rl.files import FileError, read_json, sync_folder, to_json, write_atomic
 
 POLICY, TRAINING, META = "policy.pt", "training.pt", "checkpoint.json"
 OLD = ".old"
@@ -48,6 +48,28 @@ def save(
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        _fill(temporary, model, step, training)
+        old = _replaced(path)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(path, old)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch's word for a full disk
+        shutil.rmtree(temporary, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise FileError(f"cannot write {path}: {reason}") from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _fill(
+    temporary: Path,
+    model: BaseAlgorithm,
+    step: int,
+    training: Mapping[str, Any] | None,
+) -> None:
+    """Write all files of a checkpoint, flushed, the manifest last."""
     temporary.mkdir(parents=True)
     files = {POLICY: _write(temporary / POLICY, model.policy.state_dict())}
     if training is not None:
@@ -56,13 +78,6 @@ def save(
     meta: dict[str, Any] = {"step": step, "algo": algo, "sha256": files}
     meta["self"] = _digest(meta)
     write_atomic(temporary / META, to_json(meta))  # flushes the folder, too
-    old = _replaced(path)
-    if path.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(path, old)
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def load(model: BaseAlgorithm, path: Path) -> int:

@@ -138,7 +138,10 @@ class CheckedLoader(ConfigLoaderImpl):
         values = [item for item in typed if self._is_value(item)]
         choices = [_line(item) for item in typed if item not in values]
         base = super().load_configuration(config_name, choices, run_mode)
-        run_dir = _typed_run(values) if base.job.get("loads_run") else None
+        loads = base.job.get("loads_run")
+        run_dir = (
+            _typed_run(values, base.job.get("unfinished", False)) if loads else None
+        )
         anew = {item.key_or_group for item in typed if item not in values}
         if run_dir is not None:
             if choices:
@@ -218,7 +221,7 @@ class CheckedLoader(ConfigLoaderImpl):
         )
 
 
-def _typed_run(values: list[Override]) -> Any:
+def _typed_run(values: list[Override], unfinished: bool) -> Any:
     """Return the directory that `run=` names, or None if it was not typed."""
     for item in values:
         if item.key_or_group == "run":
@@ -227,7 +230,9 @@ def _typed_run(values: list[Override]) -> Any:
                 if item.is_sweep_override()
                 else item.value()
             )
-            return None if value is None else saved_run.find_run(str(value))
+            if value is None:
+                return None
+            return saved_run.find_run(str(value), needs_policy=not unfinished)
     return None
 
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,8 @@ def installed() -> dict[str, str]:
 def git_diff(root: Path = SOURCE_ROOT) -> str | None:
     """The changes of tracked files since the commit, as a patch; None outside git."""
     try:
-        return _git(root, "diff", "--no-ext-diff", "--no-textconv", "HEAD").decode(
-            errors="replace"
-        )
+        flags = ("--binary", "--no-ext-diff", "--no-textconv")
+        return _git(root, "diff", *flags, "HEAD").decode(errors="replace")
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -118,6 +118,24 @@ def file_hashes(root: Path = SOURCE_ROOT) -> dict[str, str]:
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted((root / "assets").rglob("*.xml"))
     }
+
+
+def changes_since(info: Mapping[str, Any]) -> list[str]:
+    """What versions and code are now that they were not in a run.
+
+    Args:
+        info: the content of its `run.json`.
+    """
+    before, now = info["versions"], versions()
+    found = [
+        f"{name}: {before.get(name)} -> {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if info.get("code_sha256") != code_sha256():
+        commit = (info["git"] or {}).get("commit")
+        found.append(f"code: it was that of commit {commit or '(unknown)'}")
+    return found
 
 
 def spoken_name(uid: str) -> str:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from so101rl.checkpoint import META
 from so101rl.errors import So101Error
 from so101rl.files import read_json
-from so101rl.provenance import code_sha256, cpu_name, versions
+from so101rl.provenance import changes_since, cpu_name
 from so101rl.rundir import EPISODES, EVALUATION, METRICS, RunDir
 from so101rl.train import finish, prepare
 
@@ -45,7 +45,7 @@ def reproduce(cfg: DictConfig) -> float:
     cfg = cfg.copy()
     OmegaConf.update(cfg, "job", first.config().job, merge=False)
     cfg.run = None
-    learner, held_out = prepare(cfg)
+    parts = prepare(cfg)
     second = RunDir.create(
         _free(FOLDER, first.info["name"]),
         cfg=OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]),
@@ -53,7 +53,7 @@ def reproduce(cfg: DictConfig) -> float:
         groups=first.info["groups"],
         seeds=first.info["seeds"],
     )
-    finish(cfg, second, learner, held_out)
+    finish(cfg, second, parts)
     found = list(differences(first.path, second.path))
     if found:
         raise ReproduceError(
@@ -65,17 +65,9 @@ def reproduce(cfg: DictConfig) -> float:
 
 def surroundings(run: RunDir) -> list[str]:
     """What is different here from where a run was made."""
-    before = {**run.info["versions"], "cpu": run.info["cpu"]}
-    now = {**versions(), "cpu": cpu_name()}
-    found = [
-        f"{name}: {before.get(name)} -> {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
-    if run.info["code_sha256"] != code_sha256():
-        commit = (run.info["git"] or {}).get("commit")
-        found.append(f"code: it was that of commit {commit or '(unknown)'}")
-    return found
+    before, now = run.info.get("cpu"), cpu_name()
+    changes = changes_since(run.info)
+    return changes if before == now else [*changes, f"cpu: {before} -> {now}"]
 
 
 def differences(first: Path, second: Path) -> Iterator[str]:

@@ -143,7 +143,9 @@ class ResidualEnv(VectorEnv):
             self.base_action = self._propose(obs, self._ids)
         vector = self._vector(obs, self.base_action)
         reward = reward + cost
-        self._check(vector, reward)
+        if not np.isfinite(np.add.reduce(reward)):
+            row = int(np.flatnonzero(~np.isfinite(reward))[0])
+            raise DivergedError("the reward", str(reward[row]), env=row)
         return vector, reward, terminated, truncated, info
 
     def state_dict(self) -> dict[str, Any]:
@@ -165,24 +167,6 @@ class ResidualEnv(VectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Close the task."""
         self.env.close(**kwargs)
-
-    def _check(self, vector: np.ndarray, reward: np.ndarray) -> None:
-        """Refuse what no learner may see.
-
-        Raises:
-            DivergedError: an observation (n, d) or a reward (n,) is not finite.
-        """
-        # One sum over everything costs a tenth of a test of every number.
-        if np.isfinite(np.add.reduce(vector, axis=None) + np.add.reduce(reward)):
-            return
-        for i in np.flatnonzero(~np.isfinite(reward)):
-            raise DivergedError("the reward", str(reward[i]), env=int(i))
-        for i, column in np.argwhere(~np.isfinite(vector)):
-            raise DivergedError(
-                f"the observation {self._columns[column]}",
-                str(vector[i, column]),
-                env=int(i),
-            )
 
     def _propose(self, obs: Obs, ids: np.ndarray) -> np.ndarray:
         seen = {name: obs[name] for name in self.base_policy.needs}
@@ -222,7 +206,13 @@ class ResidualEnv(VectorEnv):
         parts = [obs[name] for name in self._names]
         if self._observe_base:
             parts.append(base_action)
-        return (np.concatenate(parts, axis=1) * self._factor).astype(np.float32)
+        vector = (np.concatenate(parts, axis=1) * self._factor).astype(np.float32)
+        # One sum over everything costs a tenth of a test of every number.
+        if not np.isfinite(np.add.reduce(vector, axis=None)):
+            for row, column in np.argwhere(~np.isfinite(vector)):
+                point = f"the observation {self._columns[column]}"
+                raise DivergedError(point, str(vector[row, column]), env=int(row))
+        return vector
 
 
 def _check_seen(obs: Obs, ids: np.ndarray) -> None:

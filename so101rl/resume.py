@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from so101rl import checkpoint
 from so101rl.errors import So101Error
-from so101rl.provenance import code_sha256, versions
+from so101rl.learner_state import why_approximate
+from so101rl.provenance import changes_since, cpu_name
 from so101rl.rundir import RunDir
 from so101rl.train import finish, prepare
 
@@ -24,7 +25,6 @@ FREE = (
     "evaluation.video",
     "evaluation.figure",
 )
-BEGINNING = {"metrics": 0, "timings": 0}
 
 
 class ResumeError(So101Error):
@@ -58,27 +58,33 @@ def resume(cfg: DictConfig) -> float | None:
         raise ResumeError("job=resume needs run=RUN_DIR (or run=latest)")
     run = RunDir.open(cfg.run)
     run.settle()
-    if run.info["status"] == "finished":
-        print(f"{run.path} is finished: nothing to do")
-        return None
-    _refuse_changes(cfg, run)
-    learner, held_out = prepare(cfg)
-    checkpoint.recover(run.checkpoints)
-    start = newest(run.checkpoints)
-    if run.info.get("resume", "exact") != "exact":
-        print(f"resuming is {run.info['resume']}", flush=True)
-    logs = start.training["logs"] if start.training else BEGINNING
-    run.reopen(step=start.step, **logs)
-    return finish(cfg, run, learner, held_out, start=start.training)
+    with run.held():
+        if run.info["status"] == "finished":
+            print(f"{run.path} is finished: nothing to do")
+            return None
+        _refuse_changes(cfg, run)
+        parts = prepare(cfg)
+        reason = why_approximate(parts.learner.model)
+        if run.info.get("cpu") != cpu_name():
+            reason = f"it began on {run.info.get('cpu')}"
+        exactness = f"approximate: {reason}" if reason else "exact"
+        if reason:
+            print(f"resuming is {exactness}", flush=True)
+        checkpoint.recover(run.checkpoints)
+        start = newest(run.checkpoints)
+        size = start.training["logs"] if start.training else 0
+        run.reopen(step=start.step, metrics=size, resume=exactness)
+    return finish(cfg, run, parts, start=start.training)
 
 
 def newest(folder: Path) -> Start:
-    """The newest whole checkpoint, or the beginning; says what it passes over."""
+    """The newest whole checkpoint, or the beginning; removes what it passes over."""
     for path in checkpoint.steps(folder):
         try:
             step, training = checkpoint.load_training(path)
         except checkpoint.CheckpointError as error:
             print(f"passed over: {error}", flush=True)
+            checkpoint.remove(path)  # or it would count as one of those to keep
             continue
         print(f"going on from {path.name}", flush=True)
         return Start(step, training)
@@ -95,15 +101,7 @@ def _refuse_changes(cfg: DictConfig, run: RunDir) -> None:
         if before.get(key, "absent") != now.get(key, "absent")
         and not any(f"{key}.".startswith(f"{free}.") for free in FREE)
     ]
-    old, new = run.info["versions"], versions()
-    changes += [
-        f"{name}: {old.get(name)} -> {new.get(name)}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
-    if run.info["code_sha256"] != code_sha256():
-        commit = (run.info["git"] or {}).get("commit")
-        changes.append(f"code: it was that of commit {commit or '(unknown)'}")
+    changes += changes_since(run.info)
     if changes:
         raise ResumeError(
             f"{run.path} would not be the same run any more:\n  "

@@ -15,6 +15,7 @@ import platform
 import re
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from so101rl.files import (
     inside,
     read_json,
     read_jsonl,
+    read_lines,
     to_json,
     write_atomic,
 )
@@ -103,7 +105,7 @@ class RunDir:
         self._clock = time.monotonic()
         self._last_step: int | None = None
         self._lock: int | None = None  # file descriptor, while this process holds it
-        self._clocks: dict[int, list[dict[str, Any]]] = {}
+        self._clocks: deque[dict[str, Any]] = deque()  # of lines to be written again
 
     @classmethod
     def create(
@@ -114,6 +116,7 @@ class RunDir:
         command: str,
         groups: Mapping[str, Any] | None = None,
         seeds: Mapping[str, Any] | None = None,
+        resume: str = "exact",
     ) -> "RunDir":
         """Start a run: write `run.json` (status running) and the resolved config.
 
@@ -124,6 +127,7 @@ class RunDir:
             command: the command line, as typed.
             groups: chosen option per config group (Hydra's `runtime.choices`).
             seeds: further seeds by role; the root seed is always recorded.
+            resume: `exact`, or `approximate: ` and why a resumed run may differ.
         """
         from omegaconf import OmegaConf
 
@@ -137,14 +141,15 @@ class RunDir:
             for group, option in (groups or {}).items()
             if option is not None and not group.startswith("hydra/")
         }
-        run = cls(root, _first_info(command, chosen, cfg["seed"], seeds or {}))
+        info = _first_info(command, chosen, cfg["seed"], seeds or {})
+        run = cls(root, {**info, "resume": resume})
         config = cfg if OmegaConf.is_config(cfg) else OmegaConf.create(dict(cfg))
         write_atomic(run.file(CONFIG), OmegaConf.to_yaml(config, resolve=True))
         followers = references(OmegaConf.to_container(config))  # type: ignore
         write_atomic(run.file(REFERENCES), OmegaConf.to_yaml(followers))
         run._take_lock()
-        run._save()
         write_atomic(run.file(PROVENANCE), to_json(_provenance(run.info)))
+        run._save()  # last: with it there is a run
         return run
 
     @classmethod
@@ -172,21 +177,31 @@ class RunDir:
         if self.info["status"] != "running" or self._lock is not None:
             return False
         try:
-            self._take_lock()
+            with self.held():
+                return self.info.get("error") == GONE
         except BusyRunError:
             return False
-        try:
-            self.info = read_json(self.path / RUN)  # it may have ended just now
-            if self.info["status"] != "running":
-                return False
-            self.info["error"] = GONE
-            self._end("killed", self._last_sign_of_life())
-            return True
-        finally:
-            self._free_lock()
 
-    def reopen(self, *, step: int, metrics: int, timings: int) -> None:
-        """Go on with a run that ended early.
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from running the run, and settle how it stands.
+
+        Raises:
+            BusyRunError: another process is running it.
+        """
+        self._take_lock()
+        try:
+            self.info = read_json(self.path / RUN)
+            if self.info["status"] == "running":  # whose lock is free
+                self.info["error"] = GONE
+                self._end("killed", self._last_sign_of_life())
+            yield
+        finally:
+            if self.info["status"] != "running":
+                self._free_lock()  # or else its end will
+
+    def reopen(self, *, step: int, metrics: int, resume: str) -> None:
+        """Go on with a run that ended early and is `held`.
 
         Lines after the point where it goes on are cut off. They will be written again,
         and then get the clocks that they had: nothing happened twice.
@@ -194,35 +209,26 @@ class RunDir:
         Args:
             step: env step where it goes on.
             metrics: length that `metrics.jsonl` had there [bytes].
-            timings: length that `timings.jsonl` had there [bytes].
-
-        Raises:
-            BusyRunError: another process is running it.
+            resume: as in `create`.
         """
-        self._take_lock()
+        if (self.path / METRICS).exists():
+            cut(self.path / METRICS, metrics)
+        clocks, length = read_jsonl(self.path / TIMINGS)
+        if clocks:
+            cut(self.path / TIMINGS, length)  # but for a torn last line
+        self._clocks = deque(clocks[len(self.metrics()) :])
         self._clock = time.monotonic()
-        for line in read_jsonl(self.path / TIMINGS, timings)[0]:
-            self._clocks.setdefault(line["step"], []).append(line)
-        for name, size in ((METRICS, metrics), (TIMINGS, timings)):
-            if (self.path / name).exists():
-                cut(self.path / name, size)
         again = {"step": step, "at": _now(), "after": self.info["status"]}
         self.info["resumed"] = [*self.info.get("resumed", []), again]
         self.info |= {"status": "running", "ended": None, "error": None}
+        self.info["resume"] = resume
         self._last_step = step
         self._save()
 
-    def note(self, **facts: str) -> None:
-        """Put further facts into `run.json`."""
-        self.info |= facts
-        self._save()
-
-    def log_sizes(self) -> dict[str, int]:
-        """Lengths of both logs [bytes], after flushing them to the disk."""
-        return {
-            Path(name).stem: flushed_size(self.path / name)
-            for name in (METRICS, TIMINGS)
-        }
+    def log_size(self) -> int:
+        """Length of `metrics.jsonl` [bytes], after flushing both logs to the disk."""
+        flushed_size(self.path / TIMINGS)
+        return flushed_size(self.path / METRICS)
 
     def file(self, name: str | os.PathLike[str]) -> Path:
         """Absolute path of a file to write in this run; makes its folder.
@@ -263,12 +269,10 @@ class RunDir:
         for name in metrics:
             if name.startswith("time/"):
                 raise BadMetric(f"{name} depends on the clock: pass it under timings")
-        clock = {**(timings or {}), "time/unix_s": time.time()}
-        if self._clocks.get(step):  # a line that was cut off and is written again
-            clock = self._clocks[step].pop(0)
-            del clock["step"]
-        line, partner = _line(step, metrics), _line(step, clock)
-        append(self.file(TIMINGS), partner)  # first: no metric without its time
+        line = _line(step, metrics)
+        if not self._again(step):
+            clock = {**(timings or {}), "time/unix_s": time.time()}
+            append(self.file(TIMINGS), _line(step, clock))  # first: no metric without
         append(self.file(METRICS), line)
         self._last_step = step
 
@@ -287,8 +291,10 @@ class RunDir:
         self._clock = now
         if error is not None:
             self.info["error"] = _named(error)
-        self._end(status, _now())
-        self._free_lock()
+        try:
+            self._end(status, _now())
+        finally:
+            self._free_lock()
 
     @contextlib.contextmanager
     def lifecycle(self) -> Iterator["RunDir"]:
@@ -354,6 +360,18 @@ class RunDir:
     def _end(self, status: str, when: str) -> None:
         self.info["status"], self.info["ended"] = status, when
         self._save()
+
+    def _again(self, step: int) -> bool:
+        """Whether the line to be written was written once, and so has its clock."""
+        if not self._clocks:
+            return False
+        if self._clocks.popleft()["step"] == step:
+            return True
+        # It went on otherwise than before: what the old clocks say holds no more.
+        self._clocks.clear()
+        lines = read_lines(self.path / TIMINGS)[: len(self.metrics())]
+        cut(self.path / TIMINGS, sum(map(len, lines)))
+        return False
 
     def _last_sign_of_life(self) -> str:
         """When the run wrote its last line, or started."""

@@ -26,24 +26,32 @@ _REFERENCE = re.compile(r"\$\{[\w.${}]+\}")
 _LIBRARIES = re.compile(
     r"(stable_baselines3(\.common\.noise)?|sb3_contrib|torch\.nn|torch\.optim)\.[A-Z]\w*"
 )
-_OURS = re.compile(r"(so101rl|benchmarks)\.(?P<module>\w+(\.\w+)*)\.(?P<name>[A-Z]\w*)")
+_OURS = re.compile(
+    r"(?P<package>so101rl|benchmarks)\.(?P<module>\w+(\.\w+)*)\.(?P<name>[A-Z]\w*)"
+)
 PACKAGE = Path(__file__).resolve().parent
 
 
-def find_run(run: str) -> Path:
+def find_run(run: str, *, needs_policy: bool = True) -> Path:
     """Return the run directory that `run=` means.
 
     Args:
-        run: A directory, or `latest` for the run started last, of those with a best
-            policy, below `outputs/` and `multirun/` of the working directory.
+        run: A directory, or `latest` for the run started last below `outputs/` and
+            `multirun/` of the working directory.
+        needs_policy: Whether `latest` is one of those with a best policy.
 
     Raises:
         RunNotFoundError: If there is none.
     """
     if run == "latest":
-        runs = [path for root in OUTPUT_ROOTS for path in _runs_below(Path(root))]
+        runs = [
+            path
+            for root in OUTPUT_ROOTS
+            for path in _runs_below(Path(root), needs_policy)
+        ]
         if not runs:
-            reason = f"no run with {BEST} in outputs/ or multirun/ yet"
+            what = f"run with {BEST}" if needs_policy else "run"
+            reason = f"no {what} in outputs/ or multirun/ yet"
             raise RunNotFoundError(run, reason=reason)
         return max(runs, key=lambda path: (path / CONFIG_FILE).stat().st_mtime_ns)
     path = Path(run)
@@ -182,13 +190,15 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items() if key != "hydra"}
 
 
-def _runs_below(root: Path) -> Iterator[Path]:
-    """Yield the runs with a policy below `root`; evaluations are none."""
+def _runs_below(root: Path, needs_policy: bool) -> Iterator[Path]:
+    """Yield the runs, with a policy or all, below `root`; evaluations are none."""
     for folder, subfolders, files in os.walk(root):
         if "run.json" in files:
             subfolders.clear()
             path = Path(folder)
-            if not ((path / BEST).is_dir() and (path / CONFIG_FILE).is_file()):
+            if needs_policy and not (path / BEST).is_dir():
+                continue
+            if not (path / CONFIG_FILE).is_file():
                 continue
             if not _load(path, CONFIG_FILE).job.get("loads_run"):
                 yield path
@@ -212,8 +222,7 @@ def check_targets(cfg: DictConfig) -> None:
         ConfigError: Naming the key.
     """
     for key, value in _targets(_plain(cfg), ""):
-        text = str(value)
-        known = _LIBRARIES.fullmatch(text) or _OURS.fullmatch(text)
+        known = _is_known_class(value, ("so101rl", "benchmarks"))
         if key != "job._target_" and not known:  # a job is looked at when it is called
             expected = "a class of so101rl, stable_baselines3, sb3_contrib or torch"
             raise ConfigError(key, got=value, expected=expected)
@@ -242,14 +251,15 @@ def _check_foreign(node: dict[Any, Any] | list[Any], run: str) -> None:
             _check_foreign(value, run)
 
 
-def _is_known_class(target: object) -> bool:
+def _is_known_class(target: object, packages: Collection[str] = ("so101rl",)) -> bool:
     """Tell whether `target` is a class that is ours or a library's, by text alone."""
     if not isinstance(target, str):
         return False
     ours = _OURS.fullmatch(target)
-    if ours is None or not target.startswith("so101rl."):
+    if ours is None or ours["package"] not in packages:
         return _LIBRARIES.fullmatch(target) is not None
-    file = PACKAGE.joinpath(*ours["module"].split(".")).with_suffix(".py")
+    folder = PACKAGE if ours["package"] == "so101rl" else PACKAGE.parent / "benchmarks"
+    file = folder.joinpath(*ours["module"].split(".")).with_suffix(".py")
     return file.is_file() and bool(
         re.search(rf"^class {ours['name']}\b", file.read_text("utf-8"), re.MULTILINE)
     )

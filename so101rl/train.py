@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -19,7 +19,6 @@ from so101rl.callbacks import (
     SelectBest,
     ShowProgress,
 )
-from so101rl.errors import DivergedError
 from so101rl.evaluate import (
     base_act,
     evaluate_policies,
@@ -30,7 +29,7 @@ from so101rl.learner_state import why_approximate
 from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds, first_seeds
-from so101rl.tracking import make_mirror
+from so101rl.tracking import Mirror, make_mirror
 from so101rl.vec_env import SB3VecEnv
 from so101rl.watch import Watch
 
@@ -45,27 +44,42 @@ def train(cfg: DictConfig) -> float:
     """
     call = HydraConfig.get()
     # What cannot work is refused here, before there is a run.
-    learner, held_out = prepare(cfg)
+    parts = prepare(cfg)
+    reason = why_approximate(parts.learner.model)
     run = RunDir.create(
         Path(call.runtime.output_dir),
         cfg=cfg,
         command=shlex.join(sys.argv),
         groups=call.runtime.choices,
         seeds={f"{role}_first": first for role, first in first_seeds(cfg.seed).items()},
+        resume=f"approximate: {reason}" if reason else "exact",
     )
-    return finish(cfg, run, learner, held_out)
+    return finish(cfg, run, parts)
 
 
-def prepare(cfg: DictConfig) -> "tuple[Learner, ResidualEnv]":
-    """What learns and what it is judged on."""
-    return Learner(cfg), evaluation_env(cfg)
+class Parts(NamedTuple):
+    """What a training is made of, besides its run directory.
+
+    Attributes:
+        learner: what learns.
+        held_out: what base and residual are compared on.
+        mirror: where the run is mirrored to.
+    """
+
+    learner: "Learner"
+    held_out: ResidualEnv
+    mirror: Mirror
+
+
+def prepare(cfg: DictConfig) -> Parts:
+    """Build everything that may refuse the config, before there is a run."""
+    return Parts(Learner(cfg), evaluation_env(cfg), make_mirror(cfg.tracking))
 
 
 def finish(
     cfg: DictConfig,
     run: RunDir,
-    learner: "Learner",
-    held_out: ResidualEnv,
+    parts: Parts,
     *,
     start: Mapping[str, Any] | None = None,
 ) -> float:
@@ -74,16 +88,13 @@ def finish(
     Args:
         cfg: the run's config.
         run: where everything goes.
-        learner: see `prepare`.
-        held_out: see `prepare`.
+        parts: see `prepare`.
         start: what the checkpoint to go on from holds; None: the beginning.
 
     Returns:
         The residual's success rate on the held-out episodes.
     """
-    reason = why_approximate(learner.model)
-    run.note(resume=f"approximate: {reason}" if reason else "exact")
-    mirror = make_mirror(cfg.tracking)
+    learner, held_out, mirror = parts
     with mirror.follow(run), run.lifecycle():
         print(f"run: {run.path}", flush=True)
         step = learner.learn(run, start=start)
@@ -143,9 +154,10 @@ class Learner:
         try:
             with run.stop.deferred():
                 model.learn(cfg.total_timesteps, callback=callbacks, log_interval=NEVER)
-        except DivergedError as error:
-            raise watch.dumped(error) from error
-        except BaseException:
+        except BaseException as error:
+            cause = watch.cause(error)
+            if cause is not None:
+                raise watch.dumped(cause) from error
             # Whatever stopped it, Ctrl+C above all: what was learned is not lost.
             checkpoint.save(model, folder / "interrupted", step=model.num_timesteps)
             checkpoint.export_zip(model, run.path / "interrupted_model.zip")

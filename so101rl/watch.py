@@ -63,6 +63,19 @@ class Watch(BaseCallback):
         _check("the gradient", gradients)
         _check("the weights", {n: w.detach() for n, w in weights.items()})
 
+    def cause(self, error: BaseException) -> DivergedError | None:
+        """What diverged, if that is why a training ended in `error`.
+
+        Within an update torch has words of its own for weights that are NaN.
+        """
+        if isinstance(error, DivergedError):
+            return error
+        try:
+            self.check()
+        except DivergedError as found:
+            return found
+        return None
+
     def dumped(self, error: DivergedError) -> DivergedError:
         """Write down the steps before the end; returns the error that says where."""
         step = self.model.num_timesteps
@@ -95,8 +108,8 @@ def _check(what: str, tensors: dict[str, Tensor]) -> None:
     """Raise a DivergedError that names the first tensor with a number not finite."""
     if not tensors or _finite(tensors.values()):
         return
-    bad = next(name for name, tensor in tensors.items() if not _finite([tensor]))
-    raise DivergedError(f"{what} of {bad}", "NaN or infinity")
+    bad = [name for name, tensor in tensors.items() if not _finite([tensor])]
+    raise DivergedError(f"{what} of {bad[0] if bad else 'all'}", "NaN or infinity")
 
 
 def _finite(tensors: Iterable[Tensor]) -> bool:

@@ -16,6 +16,7 @@ from stable_baselines3 import PPO
 from so101rl import checkpoint
 from so101rl.build import build_algo, build_env
 from so101rl.checkpoint import META, POLICY, CheckpointError
+from so101rl.files import FileError
 from so101rl.vec_env import SB3VecEnv
 
 SMALL = {
@@ -93,10 +94,11 @@ def test_a_save_that_fails_leaves_the_old_one_whole(model, saved, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(FileError, match="No space"):
         checkpoint.save(model, saved, step=456)
     monkeypatch.undo()
     assert checkpoint.load(model, saved) == 123
+    assert list(saved.parent.iterdir()) == [saved]
 
 
 def test_a_removed_checkpoint_is_gone(saved):

@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import hydra
 import pytest
@@ -170,11 +169,12 @@ def test_an_error_wrapped_by_hydra_is_unwrapped(command, job):
     )
 
 
-def test_a_mistake_is_told_while_the_job_still_winds_up(conf, tmp_path):
+def test_a_mistake_is_told_while_the_job_still_winds_up(conf, job, tmp_path):
     code = (
-        "import sys, threading, time, types\n"
+        "import pathlib, sys, threading, time, types\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from so101rl import cli, errors\n"
+        "from so101rl import cli, errors, saved_run\n"
+        f"saved_run.PACKAGE = pathlib.Path({str(tmp_path / 'package')!r})\n"
         "import main\n"
         "def job(cfg):\n"
         "    threading.Thread(target=time.sleep, args=(30,)).start()\n"
@@ -215,8 +215,8 @@ def test_the_environment_never_reaches_a_config(command, monkeypatch):
     "typed",
     [
         "env._target_=os.system",
-        "algo._target_=subprocess.Popen",
-        "+algo.x._target_=a.B",
+        "algo._target_=so101rl.doctor.subprocess.Popen",
+        "+algo.x._target_=benchmarks.run.Nothing",
     ],
 )
 def test_only_known_classes_are_called(command, typed):
@@ -405,6 +405,7 @@ def test_help_teaches(command):
         assert words in answer.out
 
 
+@pytest.mark.usefixtures("job")
 def test_compose_gives_scripts_the_same_config_and_checks(conf):
     cfg = compose(["seed=3", "algo=sac"], conf=conf)
     assert (cfg.seed, cfg.total_timesteps) == (3, 500)
@@ -430,10 +431,10 @@ HEAVY = ("torch", "mujoco", "mlflow", "stable_baselines3", "gymnasium", "numpy")
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
-def test_asking_imports_nothing_heavy(conf, flags):
+def test_asking_imports_nothing_heavy(flags):
     code = (
         "import runpy, sys\n"
-        f"sys.argv = ['main.py', '-cp', {str(conf)!r}, *{flags}]\n"
+        f"sys.argv = ['main.py', *{flags}]\n"
         "try:\n"
         f"    runpy.run_path({str(ROOT / 'main.py')!r}, run_name='__main__')\n"
         "except SystemExit as stop:\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from so101rl import checkpoint, learner_state
 from so101rl.build import build_algo, build_env
 from so101rl.files import read_jsonl
-from so101rl.rundir import BusyRunError, RunDir
+from so101rl.rundir import RunDir
 from so101rl.vec_env import SB3VecEnv
 
 ALGOS = {
@@ -134,6 +135,42 @@ def test_a_finished_run_is_left_alone(run_main):
     assert {p: p.stat().st_mtime_ns for p in path.rglob("*")} == before
 
 
+def test_the_beginning_is_gone_back_to_if_nothing_is_whole(run_main, shoot):
+    _, _, whole = run_main(*PPO_KEYS, name="whole")
+    shoot(30, *PPO_KEYS, name="shot")
+    folder = whole.parent / "shot" / "checkpoints"
+    for path in checkpoint.steps(folder):
+        shorten(path / "training.pt")
+    # What is damaged must not count as one of those to keep.
+    shoot(14, "job=resume", "run=shot", name="shot")
+    assert [path.name for path in checkpoint.steps(folder)] == ["step-32"]
+    code, said, _ = run_main("job=resume", "run=shot")
+    assert code == 0
+    assert "going on from step-32" in said.out
+    assert outcome(whole.parent / "shot") == outcome(whole)
+
+
+def test_another_processor_is_approximate(run_main, shoot):
+    shoot(12, *PPO_KEYS, name="run")
+    path = RunDir.open("run").path / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cpu": "Z80"}))
+    code, said, _ = run_main("job=resume", "run=run")
+    assert code == 0
+    assert "resuming is approximate: it began on Z80" in said.out
+    assert RunDir.open("run").info["resume"] == "approximate: it began on Z80"
+
+
+def test_latest_may_be_a_run_without_a_policy(run_main, shoot):
+    run_main(*PPO_KEYS, name="outputs/old")
+    shoot(1, *PPO_KEYS, name="outputs/new")
+    new = RunDir.open("outputs/new")
+    shutil.rmtree(new.checkpoints)
+    code, said, _ = run_main("job=resume", "run=latest")
+    assert code == 0
+    assert str(new.path) in said.out
+    assert "starting again from step 0" in said.out
+
+
 def test_a_repeated_line_keeps_its_clock(run_main, shoot):
     """Or a tracker that has the line already would get it twice."""
     shoot(24, *PPO_KEYS, name="run")
@@ -239,12 +276,13 @@ def test_a_run_that_is_running_is_left_alone(run_main, shoot):
     shoot(12, *PPO_KEYS, name="run")
     run = RunDir.open("run")
     run._take_lock()
+    saving = run.checkpoints / ".step-64.1.tmp"
+    saving.mkdir()
     code, said, _ = run_main("job=resume", "run=run")
     assert code == 2
     assert "a process is running this run" in said.err
     assert RunDir.open("run").info["status"] == "running"
-    with pytest.raises(BusyRunError):
-        RunDir.open("run")._take_lock()
+    assert saving.exists()
 
 
 @pytest.mark.parametrize(

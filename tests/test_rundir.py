@@ -13,11 +13,12 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from so101rl.errors import ConfigError, DivergedError, So101Error
-from so101rl.files import FileError, UnsafePath, write_atomic
+from so101rl.files import FileError, UnsafePath, read_jsonl, write_atomic
 from so101rl.provenance import git_state, spoken_name
 from so101rl.rundir import (
     EPISODE_COLUMNS,
     BadMetric,
+    BusyRunError,
     RunDir,
     RunDirError,
     find_runs,
@@ -351,11 +352,11 @@ def test_import_is_cheap():
 
 def test_a_log_that_lost_lines_is_not_gone_on_with(run):
     run.log(64, {"a": 1.0})
-    sizes = run.log_sizes()
+    size = run.log_size()
     run.finish("killed")
     (run.path / "metrics.jsonl").write_text("")
     with pytest.raises(FileError, match=r"metrics\.jsonl has 0 bytes"):
-        RunDir.open(run.path).reopen(step=64, **sizes)
+        go_on(run, 64, size)
 
 
 def test_whose_fault_it_is_is_written_down(tmp_path):
@@ -375,18 +376,63 @@ def test_whose_fault_it_is_is_written_down(tmp_path):
 
 def test_a_run_that_goes_on_cuts_what_comes_after(run):
     run.log(64, {"a": 1.0})
-    sizes = run.log_sizes()
+    size = run.log_size()
     run.log(128, {"a": 2.0})
+    run.log(192, {"a": 3.0})
     clocks = (run.path / "timings.jsonl").read_text()
     run.finish("killed")
-    again = RunDir.open(run.path)
-    again.reopen(step=64, **sizes)
-    assert [line["step"] for line in again.metrics()] == [64]
-    again.log(128, {"a": 2.0})
-    again.log(192, {"a": 3.0})
-    assert [line["step"] for line in again.metrics()] == [64, 128, 192]
+    for _ in range(3):  # also if it is killed before it has written them again
+        again = go_on(run, 64, size)
+        assert [line["step"] for line in again.metrics()] == [64]
+        again.log(128, {"a": 2.0})
+        again.finish("killed")
+    again = go_on(run, 64, size)
+    for step in (128, 192, 256):
+        again.log(step, {"a": step / 64})
+    assert [line["step"] for line in again.metrics()] == [64, 128, 192, 256]
     assert (run.path / "timings.jsonl").read_text().startswith(clocks)
-    assert again.info["resumed"][0]["step"] == 64
+    assert len(again.info["resumed"]) == 4
+
+
+def test_clocks_of_another_course_are_forgotten(run):
+    """Where a resumed run is not exact, a line may come at another step."""
+    run.log(64, {"a": 1.0})
+    size = run.log_size()
+    run.log(128, {"a": 2.0})
+    run.log(192, {"a": 3.0})
+    run.finish("killed")
+    again = go_on(run, 64, size)
+    again.log(130, {"a": 2.0})
+    again.log(194, {"a": 3.0})
+    for name in ("metrics", "timings"):
+        lines = read_jsonl(run.path / f"{name}.jsonl")[0]
+        assert [line["step"] for line in lines] == [64, 130, 194]
+
+
+def go_on(run, step, size):
+    again = RunDir.open(run.path)
+    with again.held():
+        again.reopen(step=step, metrics=size, resume="exact")
+    return again
+
+
+def test_only_one_process_holds_a_run(run):
+    one, two = RunDir.open(run.path), RunDir.open(run.path)
+    with pytest.raises(BusyRunError, match="is running this run"), one.held():
+        pass
+    assert not one.settle()
+    run.finish("finished")
+    with one.held(), pytest.raises(BusyRunError), two.held():
+        pass
+    with two.held():
+        pass
+
+
+def test_who_waited_sees_how_it_ended_meanwhile(run):
+    stale = RunDir.open(run.path)
+    run.finish("finished")
+    with stale.held():
+        assert stale.info["status"] == "finished"
 
 
 def test_provenance_has_what_a_rebuild_needs(run):

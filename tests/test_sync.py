@@ -155,6 +155,7 @@ def test_an_outage_costs_nothing_and_sync_delivers(
     assert "job=sync" in err or "did not catch up" in err
     if outage != "freezes in the middle":
         assert "mlflow failed" in deliver(run, tracking(server.uri).trackers)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # the machine may be busy
     server.stop()
     server.start()
     assert deliver(run, tracking(server.uri).trackers) == "mlflow has it"
@@ -206,17 +207,27 @@ def test_what_a_run_delivered_itself_is_not_delivered_again(tmp_path, store):
 def test_a_receipt_is_for_the_run_as_it_was(tmp_path, store):
     run = create(tmp_path / "run")
     train(run, store)
-    run.reopen(step=LINES - 1, **run.log_sizes())
-    run.finish("killed")
+    with run.held():
+        run.reopen(step=LINES - 1, metrics=run.log_size(), resume="exact")
+    run.finish("killed", KeyboardInterrupt())
     assert deliver(run, tracking(store).trackers) == "mlflow has it"
     check_it_is_there_once(store, run)
+    assert "stopped" in found(store, run)[0].data.tags["error"]
+    with run.held():
+        run.reopen(step=LINES - 1, metrics=run.log_size(), resume="exact")
+    run.finish("finished")
+    assert deliver(run, tracking(store).trackers) == "mlflow has it"
+    check_it_is_there_once(store, run)
+    assert "error" not in found(store, run)[0].data.tags
 
 
 def test_a_run_whose_process_is_gone_is_delivered_as_killed(tmp_path, store):
     run = create(tmp_path / "run")
     for step in range(LINES):
         run.log(step, {"a": float(step), "b": -float(step)})
-    assert deliver(RunDir.open(run.path), tracking(store).trackers) == "is running"
+    assert deliver(RunDir.open(run.path), tracking(store).trackers) == (
+        "mlflow has to wait: the run is running"
+    )
     run._free_lock()
     assert deliver(RunDir.open(run.path), tracking(store).trackers) == "mlflow has it"
     assert json.loads((run.path / "run.json").read_text())["status"] == "killed"

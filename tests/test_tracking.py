@@ -1,5 +1,6 @@
 """Trackers mirror the run directory exactly, and cannot hurt a run."""
 
+import contextlib
 import multiprocessing
 import signal
 import sqlite3
@@ -109,6 +110,18 @@ def recorded(store, run):
     return found[0]
 
 
+def wait_until_recorded(store, run):
+    """A run that is stopped does not wait for its trackers; the test has to."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with contextlib.suppress(AssertionError, AttributeError):
+            found = recorded(store, run)
+            if found.info.status != "RUNNING":
+                return found
+        time.sleep(0.2)
+    return recorded(store, run)
+
+
 def test_mlflow_holds_what_the_run_directory_holds(mirrored, store):
     run, found = mirrored
     history = client(store).get_metric_history(found.info.run_id, "eval/success_rate")
@@ -164,7 +177,7 @@ def test_mlflow_status_is_truthful(store, run, raised, status):
     end = pytest.raises((ValueError, KeyboardInterrupt))
     with end, mirror.follow(run), run.lifecycle():
         raise raised
-    found = recorded(store, run)
+    found = wait_until_recorded(store, run)
     assert found.info.status == status
     assert found.data.tags["error"].startswith(run.info["error"]["class"])
 

@@ -66,7 +66,7 @@ def spoil_gradient(model, _):
 
 def spoil_weights(model, _):
     with torch.no_grad():
-        model.policy.value_net.bias[0] = np.inf
+        model.policy.action_net.bias[0] = np.inf
 
 
 POINTS = {
@@ -77,7 +77,7 @@ POINTS = {
     "simulation": (SimHardware, "step", spoil_world, 60, "the simulation"),
     "loss": (PPO, "train", spoil_loss, 1, "train/value_loss"),
     "gradient": (PPO, "train", spoil_gradient, 1, "the gradient of action_net.weight"),
-    "weights": (PPO, "train", spoil_weights, 1, "the weights of value_net.bias"),
+    "weights": (PPO, "train", spoil_weights, 1, "the weights of action_net.bias"),
 }
 
 
@@ -116,6 +116,27 @@ def test_the_point_and_the_step_are_named(point, run_main, monkeypatch):
         for value in torch.load(policy, weights_only=True).values():
             assert torch.isfinite(value).all()
     assert not (path / "interrupted_model.zip").exists()
+
+
+def test_weights_that_go_bad_within_an_update_are_named(run_main, monkeypatch):
+    """Then torch refuses the next minibatch with an error of its own."""
+    step, count = torch.optim.Adam.step, []
+
+    def stepping(self, *args, **kwargs):
+        count.append(1)
+        result = step(self, *args, **kwargs)
+        if len(count) == 5:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].fill_(NAN)
+        return result
+
+    monkeypatch.setattr(torch.optim.Adam, "step", stepping)
+    code, said, path = run_main(*PPO_KEYS)
+    assert code == 2
+    assert "is not finite" in said.err
+    assert RunDir.open(path).info["error"]["kind"] == "diverged"
+    assert not (path / "interrupted_model.zip").exists()
+    assert not (path / "checkpoints" / "interrupted").exists()
 
 
 def test_a_poisoned_policy_never_becomes_the_best(run_main, monkeypatch):

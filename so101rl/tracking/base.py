@@ -6,21 +6,22 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from so101rl.errors import So101Error
 from so101rl.files import read_jsonl
 from so101rl.rundir import METRICS, TIMINGS, RunDir
-from so101rl.tracking.receipts import receipt
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 60.0  # how long the end of a run waits for a tracker to catch up [s]
+PATIENCE_S = 60.0  # how long the end of a run waits for its trackers [s]
+IMPATIENCE_S = 1.0  # and the end of one that somebody has stopped [s]
 CLOCK = "time/unix_s"
 
 
@@ -29,7 +30,13 @@ class TrackerError(So101Error):
 
 
 class Tracker(ABC):
-    """Mirrors one run elsewhere. May block and may raise: `Mirror` guards the run."""
+    """Mirrors one run elsewhere. May block and may raise: `Mirror` guards the run.
+
+    Attributes:
+        place: where it mirrors runs to; another place is another mirror.
+    """
+
+    place: str = ""
 
     @abstractmethod
     def start(self, run: RunDir) -> None:
@@ -54,18 +61,11 @@ class Mirror:
     Args:
         trackers: by name; each must survive pickling as long as it has not started.
         every_s: pause between two pushes [s].
-        configs: of those trackers that sign a receipt once they have everything.
     """
 
-    def __init__(
-        self,
-        trackers: Mapping[str, Tracker],
-        every_s: float = 1.0,
-        configs: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, trackers: Mapping[str, Tracker], every_s: float = 1.0) -> None:
         self._workers = [
-            _Worker(name, tracker, every_s, (configs or {}).get(name))
-            for name, tracker in trackers.items()
+            _Worker(name, tracker, every_s) for name, tracker in trackers.items()
         ]
 
     @contextlib.contextmanager
@@ -81,36 +81,30 @@ class Mirror:
         finally:
             for worker in self._workers:
                 worker.run_ended()
+            stopped = run.info["status"] == "killed"
+            patience = IMPATIENCE_S if stopped else PATIENCE_S
+            end = time.monotonic() + patience
             for worker in self._workers:
-                worker.join()
+                worker.join(end, kill=not stopped)
 
 
 def make_mirror(cfg: "DictConfig") -> Mirror:
     """Build the mirror from the config group `tracking`."""
     from hydra.utils import instantiate
-    from omegaconf import OmegaConf
 
-    nodes = {str(name): node for name, node in cfg.trackers.items()}
-    configs = {
-        n: OmegaConf.to_container(node, resolve=True) for n, node in nodes.items()
-    }
-    return Mirror({n: instantiate(node) for n, node in nodes.items()}, configs=configs)
+    return Mirror({str(n): instantiate(node) for n, node in cfg.trackers.items()})
 
 
 class _Worker:
     """One tracker's process, seen from the run."""
 
-    def __init__(
-        self, name: str, tracker: Tracker, every_s: float, config: Any | None
-    ) -> None:
+    def __init__(self, name: str, tracker: Tracker, every_s: float) -> None:
         self._name, self._tracker, self._every_s = name, tracker, every_s
-        self._config = config
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, run: RunDir) -> None:
         try:
-            path = self._config and receipt(run, self._name, self._config)
-            task = pickle.dumps((self._name, self._tracker, run, self._every_s, path))
+            task = pickle.dumps((self._name, self._tracker, run, self._every_s))
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "so101rl.tracking.follow"],
                 stdin=subprocess.PIPE,  # what to do; its end is the end of the run
@@ -130,16 +124,21 @@ class _Worker:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
 
-    def join(self) -> None:
+    def join(self, end: float, *, kill: bool) -> None:
+        """Wait until a monotonic time; who has not caught up by then is late."""
         if self._process is None:
             return
         try:
-            code = self._process.wait(PATIENCE_S)
+            code = self._process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            log.warning("%s did not catch up in %g s", self._name, PATIENCE_S)
-            self._process.kill()
-            self._process.wait()
-            return
+            if kill:
+                log.warning(
+                    "%s did not catch up; deliver it later: python main.py job=sync",
+                    self._name,
+                )
+                self._process.kill()
+                self._process.wait()
+            return  # or else it goes on alone, in a session of its own
         if code:
             log.warning("%s ended with exit code %d", self._name, code)
 
@@ -151,7 +150,7 @@ class NewLines:
         """Begin at the beginning of both logs."""
         self._offsets = {METRICS: 0, TIMINGS: 0}
         self._clocks: list[float] = []
-        self.last_step = 0
+        self.last_step, self.last_clock = 0, 0.0
 
     def read(self, run: RunDir) -> Iterator[tuple[str, float, int, float]]:
         """New scalars as (name, value, step, unix time [s])."""
@@ -167,6 +166,7 @@ class NewLines:
         timed = [*zip(metrics, clocks, strict=True)]
         for line, clock in [*timed, *((line, line[CLOCK]) for line in timings)]:
             self.last_step = max(self.last_step, line["step"])
+            self.last_clock = max(self.last_clock, clock)
             for name, value in line.items():
                 if name not in ("step", CLOCK):
                     yield name, float(value), line["step"], clock

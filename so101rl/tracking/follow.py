@@ -9,11 +9,10 @@ import os
 import pickle
 import select
 import sys
-from pathlib import Path
 
 from so101rl.rundir import RunDir
 from so101rl.tracking.base import Tracker
-from so101rl.tracking.receipts import sign
+from so101rl.tracking.receipts import signed
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +22,11 @@ NICENESS = 19  # the lowest: the training goes first
 def main() -> None:
     """Do what the first object on standard input says."""
     os.nice(NICENESS)
-    name, tracker, run, every_s, path = pickle.load(sys.stdin.buffer)
-    follow(name, tracker, run, every_s, path)
+    name, tracker, run, every_s = pickle.load(sys.stdin.buffer)
+    follow(name, tracker, run, every_s)
 
 
-def follow(
-    name: str, tracker: Tracker, run: RunDir, every_s: float, path: Path | None
-) -> None:
+def follow(name: str, tracker: Tracker, run: RunDir, every_s: float) -> None:
     """Mirror a run until standard input ends.
 
     Args:
@@ -37,7 +34,6 @@ def follow(
         tracker: not started yet.
         run: what it mirrors.
         every_s: pause between two pushes [s].
-        path: the receipt to sign once the tracker has everything, if any.
     """
     call = "start"
     try:
@@ -47,9 +43,8 @@ def follow(
             tracker.push(run)
         call = "finish"
         RunDir.open(run.path).settle()  # if nobody else could say that it has ended
-        tracker.finish(run)
-        if path is not None:
-            sign(run, path)
+        with signed(run, name, tracker):
+            tracker.finish(run)
     except Exception as error:  # design: tracking never costs a run
         reason = f"{type(error).__name__}: {error}"
         log.warning(

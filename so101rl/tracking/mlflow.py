@@ -43,6 +43,7 @@ class MlflowTracker(Tracker):
             self._store = Path(uri.removeprefix("sqlite:///")).absolute()
             uri = f"sqlite:///{self._store}"
         self._uri = uri
+        self.place = f"{uri} {experiment}"
         self._experiment = experiment
         self._lines = NewLines()
         self._client: MlflowClient  # set by start
@@ -58,6 +59,8 @@ class MlflowTracker(Tracker):
         if twins:
             self._run_id = twins[0].info.run_id
             self._client.update_run(self._run_id, status="RUNNING")
+            if "error" in twins[0].data.tags:  # that of an end which was not the last
+                self._client.delete_tag(self._run_id, "error")
         else:
             created = self._client.create_run(
                 experiment_id,
@@ -88,8 +91,10 @@ class MlflowTracker(Tracker):
         if info["ended"] is None:
             raise TrackerError(f"{run.path}: its status is running, so it has no end")
         ended = _milliseconds(info["ended"])
+        # The clock of the last line: evaluated again, they are the same numbers.
+        clock = int(1000 * self._lines.last_clock) or ended
         final = [
-            Metric(name, value, ended, self._lines.last_step)
+            Metric(name, value, clock, self._lines.last_step)
             for name, value in results(run).items()
         ]
         self._client.log_batch(self._run_id, final)

@@ -1,39 +1,41 @@
-"""What a tracker has been given: one small file in the run, per tracker."""
+"""What a tracker has been given: one small file in the run, per tracker and place."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from so101rl.files import read_json, to_json, write_atomic
-from so101rl.rundir import METRICS, RUN, RunDir
+from so101rl.rundir import EVALUATION, METRICS, RUN, RunDir
+from so101rl.tracking.base import Tracker
 
 FOLDER = ".delivered"
 
 
-def receipt(run: RunDir, name: str, config: Any) -> Path:
-    """The file that says that a tracker has all of a run.
-
-    Args:
-        run: what is delivered.
-        name: of the tracker.
-        config: its config as plain Python; another store is another tracker.
-    """
-    digest = hashlib.sha256(repr(config).encode()).hexdigest()[:12]
-    return run.file(f"{FOLDER}/{name}-{digest}.json")
-
-
-def is_signed(run: RunDir, path: Path) -> bool:
-    """Whether the receipt is there, and for the run as it is now."""
+def has_all(run: RunDir, name: str, tracker: Tracker) -> bool:
+    """Whether the tracker called `name` has all of a run, as it is now."""
+    path = _receipt(run, name, tracker)
     return path.exists() and read_json(path) == _contents(run)
 
 
-def sign(run: RunDir, path: Path) -> None:
-    """Write down that all of the run, as it is now, has been delivered."""
-    write_atomic(path, to_json(_contents(run)))
+@contextlib.contextmanager
+def signed(run: RunDir, name: str, tracker: Tracker) -> Iterator[None]:
+    """Sign for what there is before the block delivers it, once it has."""
+    contents = _contents(run)
+    yield
+    write_atomic(_receipt(run, name, tracker), to_json(contents))
+
+
+def _receipt(run: RunDir, name: str, tracker: Tracker) -> Path:
+    digest = hashlib.sha256(tracker.place.encode()).hexdigest()[:12]
+    return run.file(f"{FOLDER}/{name}-{digest}.json")
 
 
 def _contents(run: RunDir) -> dict[str, Any]:
-    """What changes when a run goes on or is evaluated again."""
-    info = hashlib.sha256((run.path / RUN).read_bytes()).hexdigest()
-    metrics = run.path / METRICS
-    return {"run": info, "metrics": metrics.stat().st_size if metrics.exists() else 0}
+    """What changes when a run goes on."""
+    return {
+        name: hashlib.sha256((run.path / name).read_bytes()).hexdigest()
+        for name in (RUN, METRICS, EVALUATION)
+        if (run.path / name).exists()
+    }

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from so101rl.errors import So101Error
 from so101rl.rundir import RunDir, find_runs
 from so101rl.saved_run import OUTPUT_ROOTS
-from so101rl.tracking.receipts import is_signed, receipt, sign
+from so101rl.tracking.base import Tracker
+from so101rl.tracking.receipts import has_all, signed
 
 
 class SyncError(So101Error):
@@ -25,6 +26,8 @@ def sync(cfg: DictConfig) -> None:
         SyncError: something could not be delivered.
     """
     runs = [RunDir.open(cfg.run)] if cfg.run is not None else find_runs(OUTPUT_ROOTS)
+    for run in tuple(runs):
+        runs += find_runs([run.path / "evaluations"])
     said = [deliver(run, cfg.tracking.trackers) for run in runs]
     for run, words in zip(runs, said, strict=True):
         print(f"{run.path}: {words}")
@@ -36,25 +39,25 @@ def sync(cfg: DictConfig) -> None:
 
 def deliver(run: RunDir, trackers: DictConfig) -> str:
     """Deliver one run to all trackers; returns what came of it, in words."""
-    run.settle()
-    if run.info["status"] == "running":
-        return "is running"
     said = []
     for name, node in ((str(key), node) for key, node in trackers.items()):
-        path = receipt(run, name, OmegaConf.to_container(node, resolve=True))
-        if is_signed(run, path):
-            said.append(f"{name} had it")
-            continue
         try:
-            tracker = instantiate(node)
-            tracker.start(run)
-            tracker.finish(run)
-        except Exception as error:  # whatever a server may answer
+            said.append(f"{name} {_deliver(run, name, instantiate(node))}")
+        except Exception as error:  # whatever a server or a disk may answer
             said.append(f"{name} failed ({_short(error)})")
-            continue
-        sign(run, path)
-        said.append(f"{name} has it")
     return ", ".join(said) or "no tracker is chosen"
+
+
+def _deliver(run: RunDir, name: str, tracker: Tracker) -> str:
+    run.settle()
+    if RunDir.open(run.path).info["status"] == "running":
+        return "has to wait: the run is running"
+    if has_all(run, name, tracker):
+        return "had it"
+    with signed(run, name, tracker):
+        tracker.start(run)
+        tracker.finish(run)
+    return "has it"
 
 
 def _short(error: Exception) -> str:

@@ -14,6 +14,7 @@ class TensorboardTracker(Tracker):
 
     def __init__(self) -> None:
         """Prepare without importing anything heavy."""
+        self.place = "RUN_DIR/tensorboard"
         self._lines = NewLines()
         self._writer: SummaryWriter  # set by start
 
@@ -27,6 +28,8 @@ class TensorboardTracker(Tracker):
                 "right is `pip install tensorboard`"
             ) from error
         folder = run.file("tensorboard/events").parent
+        for old in folder.glob("events.*"):
+            old.unlink()  # everything is written anew, or it would be there twice
         self._writer = SummaryWriter(str(folder))
 
     def push(self, run: RunDir) -> None:
