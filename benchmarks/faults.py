@@ -33,6 +33,7 @@ from so101rl.checkpoint import META, POLICY, TRAINING  # noqa: E402
 from so101rl.files import read_json, read_jsonl  # noqa: E402
 from so101rl.rundir import RunDir  # noqa: E402
 
+CONF = str(ROOT / "conf")
 RESULTS = ROOT / "benchmarks" / "results"
 PATIENCE_S = 180.0
 EVERY, TOTAL = 64, 1024  # env steps between two checkpoints, and of a training
@@ -288,9 +289,9 @@ def deaths(lab: Lab, trials: int) -> Outcome:
     survived, wrong = 0, []
     for name, (how, status, kind) in DEATHS.items():
         path = lab.path()
-        command = [sys.executable, "-c", DYING.format(how=how), *SMALL, *ALGOS["ppo"]]
+        command = [sys.executable, "-c", DYING.format(how=how), "-cp", CONF]
         subprocess.run(
-            [*command, "-cp", str(ROOT / "conf"), f"hydra.run.dir={path}"],
+            [*command, *SMALL, *ALGOS["ppo"], f"hydra.run.dir={path}"],
             cwd=ROOT,
             capture_output=True,
             timeout=PATIENCE_S,

@@ -108,7 +108,7 @@ def measure(effort: Effort) -> Result | str:
         Row("the same, processor time", "x", ratios(used[CALLBACKS], used[BARE])),
         Row("time inside callbacks", "%", bench.inside),
         Row("processor time of MLflow's process, running", "%", bench.beside),
-        Row("both, of the training's wall clock", "%", both, LIMIT, "<="),
+        Row("callbacks and MLflow, of wall clock", "%", both, LIMIT, "<="),
         Row("MLflow's start, once, in its own process", "s", bench.start),
     ]
     return Result("overhead", "Training as the job does it, against bare", rows)

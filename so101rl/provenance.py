@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import uuid
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -136,6 +137,55 @@ def changes_since(info: Mapping[str, Any]) -> list[str]:
         commit = (info["git"] or {}).get("commit")
         found.append(f"code: it was that of commit {commit or '(unknown)'}")
     return found
+
+
+def first_info(
+    command: str,
+    groups: Mapping[str, Any],
+    seed: int,
+    seeds: Mapping[str, Any],
+    started: str,
+) -> dict[str, Any]:
+    """The content of `run.json` when a run starts."""
+    uid = uuid.uuid4().hex
+    family = [groups[key] for key in ("base_policy", "algo") if key in groups]
+    return {
+        "status": "running",
+        "name": "-".join([*family, spoken_name(uid)]),
+        "uid": uid,
+        "command": command,
+        "groups": dict(groups),
+        "seed": seed,
+        "seeds": {"root": seed, **seeds},
+        "git": git_state(),
+        "code_sha256": code_sha256(),
+        "versions": versions(),
+        "cpu": cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "started": started,
+        "ended": None,
+        "wall_clock_s": 0.0,
+        "error": None,
+    }
+
+
+def record(info: Mapping[str, Any]) -> dict[str, Any]:
+    """All that somebody needs who wants to rebuild a run elsewhere.
+
+    Args:
+        info: the content of its `run.json`.
+    """
+    keys = ("command", "groups", "seed", "seeds", "git", "code_sha256", "cpu")
+    dirty = (info["git"] or {}).get("dirty")
+    return {
+        **{key: info[key] for key in keys},
+        "config": ".hydra/config.yaml",
+        "diff": git_diff() if dirty else None,
+        "models_sha256": file_hashes(),
+        "packages": installed(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
 
 
 def spoken_name(uid: str) -> str:

@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from so101rl.checkpoint import META
 from so101rl.errors import So101Error
 from so101rl.files import read_json
+from so101rl.logs import METRICS
 from so101rl.provenance import changes_since, cpu_name
-from so101rl.rundir import EPISODES, EVALUATION, METRICS, RunDir
+from so101rl.rundir import EPISODES, EVALUATION, RunDir
 from so101rl.train import finish, prepare
 
 FOLDER = Path("outputs") / "reproductions"

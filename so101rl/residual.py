@@ -13,9 +13,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from so101rl import robot
+from so101rl.actions import checked_action
 from so101rl.arrays import clip, norm
-from so101rl.base_policies.base import BasePolicy, checked_action
-from so101rl.envs.base import Obs, TaskEnv, checked
+from so101rl.base_policies.base import BasePolicy
+from so101rl.envs.base import Obs, TaskEnv
 from so101rl.envs.rewards import residual_size
 from so101rl.errors import ConfigError, DivergedError
 
@@ -119,7 +120,7 @@ class ResidualEnv(VectorEnv):
         self, action: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Apply residuals (n, 6) in [-1, 1] on top of the base policy."""
-        residual = checked(action, self.num_envs, "residual")
+        residual = checked_action(action, self.num_envs, "residual")
         correction = self.alpha * residual
         wanted = self.base_action + correction
         total = clip(wanted, -1.0, 1.0)
@@ -170,9 +171,8 @@ class ResidualEnv(VectorEnv):
 
     def _propose(self, obs: Obs, ids: np.ndarray) -> np.ndarray:
         seen = {name: obs[name] for name in self.base_policy.needs}
-        action = self.base_policy.act(seen, ids)
         try:
-            return checked_action(self.base_policy, action, len(ids))
+            return self.base_policy.checked_act(seen, ids)
         except DivergedError:
             _check_seen(seen, ids)  # then it is not the policy's fault
             raise

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common import env_checker as sb3
 
 from so101rl import gl, registration
-from so101rl.envs.base import BadActionError
+from so101rl.actions import BadActionError
 from so101rl.errors import (
     ConfigError,
     DivergedError,

@@ -5,7 +5,8 @@ import pytest
 from conftest import config_of, make_env
 
 from so101rl import robot
-from so101rl.base_policies.base import BadBasePolicyError, BasePolicy
+from so101rl.actions import BadActionError
+from so101rl.base_policies.base import BasePolicy
 from so101rl.build import build_algo, build_env
 from so101rl.errors import ConfigError, DivergedError
 from so101rl.residual import Alpha, ResidualEnv
@@ -140,14 +141,14 @@ def test_the_command_is_base_plus_alpha_times_residual(typed):
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (np.zeros(5), r"Constant returned an action of shape \(3, 5\)"),
-        (np.zeros((6, 2)), r"Constant returned an action of shape"),
+        (np.zeros(5), r"Constant must have the shape .* got \(3, 5\)"),
+        (np.zeros((6, 2)), r"Constant must have the shape"),
         (np.array([0, 0, np.nan, 0, 0, 0]), r"Constant is not finite in environment 0"),
         (np.array([0, 0, 0, -np.inf, 0, 0]), r"Constant is not finite .*inf"),
     ],
 )
 def test_a_base_policy_that_returns_no_action_stops_with_its_name(action, message):
-    with pytest.raises((BadBasePolicyError, DivergedError), match=message):
+    with pytest.raises((BadActionError, DivergedError), match=message):
         blend(Constant(action))
 
 

@@ -55,7 +55,7 @@ def shoot(monkeypatch, run_main):
             patch.setattr(SB3VecEnv, "step_async", counting)
             patch.setattr(SB3VecEnv, "step_wait", step)
             # Of a process that is gone the kernel frees the lock, and no more happens.
-            patch.setattr(RunDir, "finish", lambda self, *end: self._free_lock())
+            patch.setattr(RunDir, "finish", lambda self, *end: self._lock.free())
             with pytest.raises(Shot):
                 run_main(*typed, name=name)
         run = RunDir.open(name)

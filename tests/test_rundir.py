@@ -14,10 +14,10 @@ from hydra.utils import instantiate
 
 from so101rl.errors import ConfigError, DivergedError, So101Error
 from so101rl.files import FileError, UnsafePath, read_jsonl, write_atomic
+from so101rl.logs import BadMetric
 from so101rl.provenance import git_state, spoken_name
 from so101rl.rundir import (
     EPISODE_COLUMNS,
-    BadMetric,
     BusyRunError,
     RunDir,
     RunDirError,

@@ -228,7 +228,7 @@ def test_a_run_whose_process_is_gone_is_delivered_as_killed(tmp_path, store):
     assert deliver(RunDir.open(run.path), tracking(store).trackers) == (
         "mlflow has to wait: the run is running"
     )
-    run._free_lock()
+    run._lock.free()
     assert deliver(RunDir.open(run.path), tracking(store).trackers) == "mlflow has it"
     assert json.loads((run.path / "run.json").read_text())["status"] == "killed"
     check_it_is_there_once(store, run)

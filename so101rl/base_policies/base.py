@@ -6,13 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from so101rl import robot
-from so101rl.arrays import clip
-from so101rl.errors import DivergedError, So101Error
-
-
-class BadBasePolicyError(So101Error):
-    """A base policy that returned something that is not an action."""
+from so101rl.actions import checked_action
 
 
 class BasePolicy(ABC):
@@ -48,24 +42,7 @@ class BasePolicy(ABC):
         """Remember what `state_dict` returned."""
         del state
 
-
-def checked_action(policy: BasePolicy, action: np.ndarray, n: int) -> np.ndarray:
-    """The proposed action, clipped to [-1, 1] (n, 6).
-
-    Raises:
-        BadBasePolicyError: it has the wrong shape.
-        DivergedError: it is not finite. A run must not go on with a made-up action in
-            its place.
-    """
-    name = type(policy).__name__
-    action = np.asarray(action, float)
-    if action.shape != (n, robot.N_JOINTS):
-        raise BadBasePolicyError(
-            f"base policy {name} returned an action of shape {action.shape}; "
-            f"expected {(n, robot.N_JOINTS)}"
-        )
-    if not np.isfinite(action).all():
-        row = int(np.argwhere(~np.isfinite(action))[0, 0])
-        point = f"the action of base policy {name}"
-        raise DivergedError(point, str(action[row]), env=row)
-    return clip(action, -1.0, 1.0)
+    def checked_act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+        """`act`, clipped to [-1, 1]; what is no action is refused by name."""
+        what = f"action of base policy {type(self).__name__}"
+        return checked_action(self.act(obs, ids), len(ids), what)

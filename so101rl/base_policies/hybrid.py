@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from so101rl.base_policies.base import BasePolicy, checked_action
+from so101rl.base_policies.base import BasePolicy
 from so101rl.errors import ConfigError
 
 MODES = ("blend", "switch")
@@ -55,10 +55,7 @@ class Hybrid(BasePolicy):
             policy.reset(ids)
 
     def act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
-        first, second = (
-            checked_action(policy, policy.act(obs, ids), len(ids))
-            for policy in self._policies.values()
-        )
+        first, second = (p.checked_act(obs, ids) for p in self._policies.values())
         if self._mode == "blend":
             return self._weight * first + (1 - self._weight) * second
         far = np.linalg.norm(obs["goal"], axis=1, keepdims=True) > self._distance

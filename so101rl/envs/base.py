@@ -16,12 +16,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from so101rl import robot
+from so101rl.actions import checked_action
 from so101rl.arrays import clip
 from so101rl.envs.noise import N_NOISE, Noise
+from so101rl.envs.state import Resumable
 from so101rl.errors import (
     ConfigError,
-    DivergedError,
-    So101Error,
     check_length,
     check_positive,
 )
@@ -34,11 +34,7 @@ Obs = dict[str, np.ndarray]
 EVERYONE = slice(None)
 
 
-class BadActionError(So101Error):
-    """An action that has the wrong shape."""
-
-
-class TaskEnv(VectorEnv, ABC):
+class TaskEnv(Resumable, VectorEnv, ABC):
     """`n_envs` copies of a task; autoreset happens in the same step.
 
     Actions are joint-target deltas in units of `act_scale`; the target is integrated
@@ -63,9 +59,6 @@ class TaskEnv(VectorEnv, ABC):
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
-
-    _measured: np.ndarray  # joint angles (n, 6) [rad], as last read
-    true_pose: np.ndarray  # of the objects (n, 7), as last read
 
     def __init__(
         self,
@@ -163,10 +156,6 @@ class TaskEnv(VectorEnv, ABC):
     def forget(self, ids: np.ndarray) -> None:
         """Clear the task's own memory of the environments `ids` (k,)."""
 
-    def memory(self) -> dict[str, np.ndarray]:
-        """The arrays (n, ...) that the task remembers from step to step, live."""
-        return {}
-
     def metrics(self) -> dict[str, np.ndarray]:
         """Numbers (n,) worth logging besides reward and success."""
         return {}
@@ -199,9 +188,8 @@ class TaskEnv(VectorEnv, ABC):
 
         Without `autoreset`, what is said of environments that had ended means nothing.
         """
-        target = self.target_qpos + self.act_scale * checked(
-            action, self.num_envs, "action"
-        )
+        action = checked_action(action, self.num_envs, "action")
+        target = self.target_qpos + self.act_scale * action
         target = clip(target, self._measured - self.leash, self._measured + self.leash)
         moving = np.flatnonzero(~self._ended) if self._ended.any() else None
         self.target_qpos = self.hardware.arm.step(target, moving)
@@ -222,45 +210,12 @@ class TaskEnv(VectorEnv, ABC):
             self._end(done, info)
         return self.obs, reward, terminated, truncated, info
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next steps and episodes depend on."""
-        return {
-            "hardware": self.hardware.state_dict(),
-            "arrays": {name: value.copy() for name, value in self._arrays().items()},
-            "obs": {name: value.copy() for name, value in self.obs.items()},
-            "rngs": [rng.bit_generator.state for rng in self._rngs],
-            "noise_rng": self._noise_rng.bit_generator.state,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` of an equal environment returned."""
-        self.hardware.load_state_dict(state["hardware"])
-        for name, value in self._arrays().items():
-            value[:] = state["arrays"][name]
-        self.obs = {name: value.copy() for name, value in state["obs"].items()}
-        for rng, saved in zip(self._rngs, state["rngs"], strict=True):
-            rng.bit_generator.state = saved
-        self._noise_rng.bit_generator.state = state["noise_rng"]
-        self._measured = self.hardware.arm.read()[0]
-        self.true_pose = self.hardware.object.read()
-
     def close_extras(self, **kwargs: Any) -> None:
         """Release the arms."""
         del kwargs
         self.hardware.arm.close()
 
     # ---- inside --------------------------------------------------------------
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        """Everything (n, ...) that is remembered from step to step, live."""
-        own = {
-            "target_qpos": self.target_qpos,
-            "elapsed": self.elapsed,
-            "ended": self._ended,
-            "starts": self._starts,
-            "noise": self._noise.std,
-        }
-        return own | {f"task/{name}": value for name, value in self.memory().items()}
 
     def _check_home(self) -> None:
         lower, upper = self.kinematics.model.jnt_range.T
@@ -375,21 +330,3 @@ class TaskEnv(VectorEnv, ABC):
         self.observation_space = batch_space(
             self.single_observation_space, self.num_envs
         )
-
-
-def checked(action: np.ndarray, n: int, what: str) -> np.ndarray:
-    """The action, clipped to [-1, 1] (n, 6).
-
-    Raises:
-        BadActionError: it has the wrong shape; `what` names it.
-        DivergedError: it is not finite.
-    """
-    action = np.asarray(action, float)
-    if action.shape != (n, robot.N_JOINTS):
-        raise BadActionError(
-            f"{what} must have the shape {(n, robot.N_JOINTS)}, got {action.shape}"
-        )
-    if not np.isfinite(action).all():
-        row = int(np.argwhere(~np.isfinite(action))[0, 0])
-        raise DivergedError(f"the {what}", str(action[row]), env=row)
-    return clip(action, -1.0, 1.0)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from so101rl.errors import So101Error
 from so101rl.files import read_jsonl
-from so101rl.rundir import METRICS, TIMINGS, RunDir
+from so101rl.logs import CLOCK, METRICS, TIMINGS
+from so101rl.rundir import RunDir
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # how long the end of a run waits for its trackers [s]
 IMPATIENCE_S = 1.0  # and the end of one that somebody has stopped [s]
-CLOCK = "time/unix_s"
 
 
 class TrackerError(So101Error):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from so101rl.files import read_json, to_json, write_atomic
-from so101rl.rundir import EVALUATION, METRICS, RUN, RunDir
+from so101rl.logs import METRICS
+from so101rl.rundir import EVALUATION, RUN, RunDir
 from so101rl.tracking.base import Tracker
 
 FOLDER = ".delivered"

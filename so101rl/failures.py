@@ -1,0 +1,40 @@
+"""Why a run ended early, in words and by kind: what helps depends on whose fault it is.
+
+`config`: other settings; `diverged`: a training that got lost; `infrastructure`: disk,
+memory, power; `bug`: a report to us; `stopped`: nothing, somebody wanted it.
+"""
+
+from so101rl.errors import DivergedError, So101Error
+from so101rl.files import FileError
+from so101rl.stop import Terminated
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """The entry `error` of `run.json`."""
+    from so101rl.explain import unwrapped
+
+    if isinstance(error, KeyboardInterrupt):
+        return _entry("stopped", "KeyboardInterrupt", "stopped by Ctrl+C")
+    error = unwrapped(error)
+    return _entry(_kind(error), type(error).__name__, str(error))
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, Terminated):
+        return "stopped"
+    if isinstance(error, OSError | MemoryError | FileError):
+        return "infrastructure"
+    if isinstance(error, DivergedError):
+        return "diverged"
+    return "config" if isinstance(error, So101Error) else "bug"
+
+
+def _entry(kind: str, name: str, message: str) -> dict[str, str]:
+    return {"kind": kind, "class": name, "message": message}
+
+
+GONE = _entry(
+    "infrastructure",
+    "ProcessGone",
+    "its process is gone: kill -9, out of memory, or a power cut",
+)

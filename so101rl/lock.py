@@ -1,0 +1,44 @@
+"""A lock that the kernel frees with its process, however that may end."""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class Lock:
+    """One process's hold on a file.
+
+    Args:
+        path: the file; made when the lock is first taken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Prepare without touching the file."""
+        self._path = path
+        self._handle: int | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """What another process gets: the lock stays here."""
+        return {"_path": self._path, "_handle": None}
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether this object holds it."""
+        return self._handle is not None
+
+    def take(self) -> bool:
+        """Try to take it; returns whether nobody else has it."""
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        self._handle = handle
+        return True
+
+    def free(self) -> None:
+        """Let it go; safe to call twice."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
