@@ -30,8 +30,8 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup  ## train a residual PPO policy on Jacobian IK, then evaluate both
 	$(BIN)/python main.py base_policy=jacobian algo=ppo $(ARGS)
 
-test: setup  ## the tests (minutes on two cores)
-	$(BIN)/python -m pytest -q $(ARGS)
+test: setup  ## the tests, on all cores (minutes on two)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile $(ARGS)
 
 check: setup  ## formatting, lint and types
 	$(BIN)/ruff format --check .

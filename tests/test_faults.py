@@ -8,7 +8,7 @@ from benchmarks import faults
 
 
 @pytest.mark.parametrize(
-    ("case", "trials"), [("kill", 3), ("damage", 1), ("death", 1), ("twice", 1)]
+    ("case", "trials"), [("kill", 1), ("damage", 1), ("death", 1), ("twice", 1)]
 )
 def test_runs_survive(case, trials, tmp_path, capsys):
     arguments = ["--only", case, "--trials", str(trials), "--out", str(tmp_path)]
