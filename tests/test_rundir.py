@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from so101rl.errors import ConfigError, DivergedError, So101Error
-from so101rl.files import FileError, UnsafePath, read_jsonl, write_atomic
+from so101rl.files import FileError, UnsafePath, inside, read_jsonl, write_atomic
 from so101rl.logs import BadMetric
 from so101rl.provenance import git_state, spoken_name
 from so101rl.rundir import (
@@ -448,3 +448,37 @@ def found_version(package):
     from importlib.metadata import version
 
     return version(package)
+
+
+def test_ten_thousand_odd_names_stay_inside_or_are_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = [
+        "..",
+        ".",
+        "/",
+        "\\",
+        "a",
+        "%2e",
+        "\0",
+        "\n",
+        "~",
+        "é",
+        "CON",
+        " ",
+        "x" * 300,
+    ]
+    root = tmp_path / "run"
+    root.mkdir()
+    (root / "out").symlink_to(tmp_path)
+    refused = 0
+    for _ in range(10_000):
+        count = rng.integers(1, 6)
+        name = "".join(rng.choice([*parts, "out", "/"]) for _ in range(count))
+        try:
+            path = inside(root, name)
+        except UnsafePath:
+            refused += 1
+        else:
+            assert path.resolve().is_relative_to(root.resolve()), name
+            assert path != root
+    assert 5_000 < refused < 10_000
