@@ -154,6 +154,12 @@ def wait_for_step(process: subprocess.Popen[str], path: Path, step: int) -> None
         time.sleep(0.002)
 
 
+def wait_for_file(process: subprocess.Popen[str], path: Path) -> None:
+    """Return once a file is there, or its writer has ended."""
+    while process.poll() is None and not path.exists():
+        time.sleep(0.002)
+
+
 def wait_for_save(process: subprocess.Popen[str], path: Path) -> None:
     """Return once a run is in the middle of a save, or has ended."""
     folder = path / "checkpoints"
@@ -173,7 +179,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 def kills(lab: Lab, trials: int) -> Outcome:
     """Kill -9 at any moment, a good third of them inside a save; then resume."""
-    survived = inside = lost = early = trial = number = 0
+    survived = inside = lost = trial = number = 0
     while trial < trials:
         algo = list(ALGOS)[trial % len(ALGOS)]
         wanted, path = lab.whole(algo), lab.path()
@@ -183,7 +189,8 @@ def kills(lab: Lab, trials: int) -> Outcome:
             wait_for_save(process, path)
             time.sleep(lab.rng.random() * 0.002)
         else:
-            time.sleep(lab.rng.uniform(1.5, 6.0))
+            wait_for_file(process, path / "run.json")
+            time.sleep(lab.rng.uniform(0, 4))
         if process.poll() is not None:
             process.communicate()
             continue  # it was through before it could be shot
@@ -192,10 +199,6 @@ def kills(lab: Lab, trials: int) -> Outcome:
         folder = path / "checkpoints"
         if folder.exists():
             inside += any(name.startswith(".") for name in os.listdir(folder))
-        if not (path / "run.json").exists():
-            early += 1  # there is no run yet: nothing to lose
-            survived += 1
-            continue
         steps = [line["step"] for line in RunDir.open(path).metrics()]
         code, _ = lab.resume(path)
         again = RunDir.open(path).info.get("resumed", [])
@@ -204,7 +207,7 @@ def kills(lab: Lab, trials: int) -> Outcome:
         little = not again or not steps or steps[-1] - again[0]["step"] <= 2 * EVERY
         survived += code == 0 and outcome(path) == wanted and little
         shutil.rmtree(path)
-    note = f"{inside} inside a save, {early} before there was a run; "
+    note = f"{inside} inside a save; "
     note += f"at most {lost} env steps lost (a checkpoint every {EVERY})"
     return Outcome("kill -9, then resume: same bytes", trials, survived, note)
 
@@ -463,17 +466,22 @@ CASES: dict[str, tuple[Callable[[Lab, int], Outcome], int]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases, print and write the table; 1 if something did not survive."""
     options = _parser().parse_args(arguments)
-    path, found = options.out / "faults.json", []
+    path, found, where = options.out / "faults.json", [], machine()
     with tempfile.TemporaryDirectory() as name:
         lab = Lab(Path(name), options.seed)
         for case in options.only:
             try_it, trials = CASES[case]
             begin = time.monotonic()
             result = try_it(lab, options.trials or trials)
-            found.append(asdict(result) | {"seconds": round(time.monotonic() - begin)})
+            row = {"name": case, **asdict(result), "commit": where["commit"]}
+            found.append(row | {"seconds": round(time.monotonic() - begin)})
             print(in_words(found[-1]), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    content = {"machine": machine(), "seed": options.seed, "cases": found}
+    # Cases of earlier calls that were not tried again stay, each with its commit.
+    before = read_json(path)["cases"] if path.exists() else []
+    rows = {row["name"]: row for row in [*before, *found]}
+    kept = [rows[name] for name in CASES if name in rows]
+    content = {"machine": where, "seed": options.seed, "cases": kept}
     path.write_text(json.dumps(content, indent=1) + "\n")
     (options.out / "faults.md").write_text(table(read_json(path)))
     print(f"written: {path}")
@@ -483,9 +491,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def table(content: dict[str, Any]) -> str:
     """The cases as Markdown."""
     where = content["machine"]
-    commit = (where["commit"] or "unknown")[:8] + (
-        " + changes" if where["dirty"] else ""
-    )
+    commits = sorted({(row["commit"] or "unknown")[:8] for row in content["cases"]})
+    commit = ", ".join(commits) + (" + changes" if where["dirty"] else "")
     lines = ["<!-- written by benchmarks/faults.py; do not edit -->", ""]
     lines += ["| case | trials | survived | |", "|---|--:|--:|---|"]
     lines += [
