@@ -197,13 +197,11 @@ class SelectBest(EverySteps):
         self._judged: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        best = list(self.best) if self.best else None
-        return {**super().state_dict(), "best": best, "judged": self._judged}
+        return {**super().state_dict(), "best": self.best, "judged": self._judged}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.best = tuple(state["best"]) if state["best"] else None
-        self._judged = state["judged"]
+        self.best, self._judged = state["best"], state["judged"]
 
     def _on_rollout_start(self) -> None:
         if self._judged is None:

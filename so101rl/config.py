@@ -6,7 +6,7 @@ the class that its `_target_` names, and that class's constructor checks them.
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,6 +144,29 @@ def validate(cfg: DictConfig) -> None:
     if isinstance(cfg.algo.get("learning_rate"), int | float):
         check_positive({"algo.learning_rate": cfg.algo.learning_rate})
     _check_alpha(OmegaConf.to_container(cfg.residual)["alpha"])  # type: ignore
+
+
+def settings(cfg: DictConfig, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """Return the values of a resolved config by dotted key; lists stay whole.
+
+    Args:
+        cfg: Composed or saved config.
+        without: Dotted keys that are left out, with all below them.
+    """
+
+    def walk(node: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, value in node.items():
+            key = f"{prefix}{name}"
+            if key in without:
+                continue
+            if isinstance(value, dict) and value:
+                yield from walk(value, f"{key}.")
+            else:
+                yield key, value
+
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return dict(walk(plain, ""))
 
 
 def _between(low: float, high: float) -> str:

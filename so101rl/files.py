@@ -136,11 +136,6 @@ def read_jsonl(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         raise FileError(f"cannot read {path}: {error}") from error
 
 
-def read_lines(path: Path) -> list[bytes]:
-    """Lines of a file with their ends."""
-    return path.read_bytes().splitlines(keepends=True)
-
-
 def _refuse_non_finite(value: Any, place: str) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from so101rl.errors import So101Error
-from so101rl.files import append, cut, flushed_size, read_jsonl, read_lines
+from so101rl.files import append, cut, flushed_size, read_jsonl
 
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 CLOCK = "time/unix_s"
@@ -91,8 +91,8 @@ class Logs:
             return True
         # It goes on otherwise than before: what the old clocks say holds no more.
         self._clocks.clear()
-        lines = read_lines(self._timings)[: len(self.read())]
-        cut(self._timings, sum(map(len, lines)))
+        lines = self._timings.read_bytes().splitlines(keepends=True)
+        cut(self._timings, sum(map(len, lines[: len(self.read())])))
         return False
 
 

@@ -19,7 +19,6 @@ from so101rl.rundir import EPISODES, EVALUATION, RunDir
 from so101rl.train import finish, prepare
 
 FOLDER = Path("outputs") / "reproductions"
-SAME, OTHER = 1.0, 0.0
 
 
 class ReproduceError(So101Error):
@@ -53,6 +52,7 @@ def reproduce(cfg: DictConfig) -> float:
         command=shlex.join(sys.argv),
         groups=first.info["groups"],
         seeds=first.info["seeds"],
+        resume=parts.exactness,
     )
     finish(cfg, second, parts)
     found = list(differences(first.path, second.path))
@@ -61,7 +61,7 @@ def reproduce(cfg: DictConfig) -> float:
             f"{second.path} is not {first.path}:\n  " + "\n  ".join(found)
         )
     print(f"identical: metrics, episodes, evaluation and policies of {first.path}")
-    return SAME
+    return 1.0
 
 
 def surroundings(run: RunDir) -> list[str]:

@@ -1,20 +1,21 @@
 """`job=resume`: a run that ended early goes on as if nothing had happened."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from so101rl import checkpoint
+from so101rl.config import settings
 from so101rl.errors import So101Error
-from so101rl.learner_state import why_approximate
 from so101rl.provenance import changes_since, cpu_name
 from so101rl.rundir import RunDir
 from so101rl.train import finish, prepare
 
 # Keys that may differ: they say what to do now, or change nothing of the training.
 FREE = (
+    "hydra",
     "job",
     "run",
     "checkpoint",
@@ -57,18 +58,16 @@ def resume(cfg: DictConfig) -> float | None:
     if cfg.run is None:
         raise ResumeError("job=resume needs run=RUN_DIR (or run=latest)")
     run = RunDir.open(cfg.run)
-    run.settle()
     with run.held():
         if run.info["status"] == "finished":
             print(f"{run.path} is finished: nothing to do")
             return None
         _refuse_changes(cfg, run)
         parts = prepare(cfg)
-        reason = why_approximate(parts.learner.model)
+        exactness = parts.exactness
         if run.info.get("cpu") != cpu_name():
-            reason = f"it began on {run.info.get('cpu')}"
-        exactness = f"approximate: {reason}" if reason else "exact"
-        if reason:
+            exactness = f"approximate: it began on {run.info.get('cpu')}"
+        if exactness != "exact":
             print(f"resuming is {exactness}", flush=True)
         checkpoint.recover(run.checkpoints)
         start = newest(run.checkpoints)
@@ -94,12 +93,11 @@ def newest(folder: Path) -> Start:
 
 def _refuse_changes(cfg: DictConfig, run: RunDir) -> None:
     """Raise if config, code or versions differ from those of the run."""
-    before, now = _leaves(run.config()), _leaves(cfg)
+    before, now = settings(run.config(), without=FREE), settings(cfg, without=FREE)
     changes = [
         f"{key}: {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key, "absent") != now.get(key, "absent")
-        and not any(f"{key}.".startswith(f"{free}.") for free in FREE)
     ]
     changes += changes_since(run.info)
     if changes:
@@ -108,19 +106,3 @@ def _refuse_changes(cfg: DictConfig, run: RunDir) -> None:
             + "\n  ".join(changes)
             + "\nTake the change back, or start a new run."
         )
-
-
-def _leaves(cfg: DictConfig) -> dict[str, Any]:
-    """Values of a config by dotted key; lists stay whole, `hydra` is left out."""
-
-    def walk(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-        for key, value in node.items():
-            if isinstance(value, dict) and value:
-                yield from walk(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", value
-
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    plain.pop("hydra", None)
-    return dict(walk(plain, ""))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from so101rl.config import settings
 from so101rl.errors import So101Error
 from so101rl.rundir import RunDir
 from so101rl.statistics import Interval, t_interval, wilson
@@ -216,20 +217,8 @@ def _below(key: str, group: str) -> bool:
 
 def _settings(run: RunDir) -> dict[str, str]:
     """The keys of a run's resolved config that make its arm, with dotted names."""
-    found: dict[str, str] = {}
-
-    def collect(node: Mapping[str, Any], path: str) -> None:
-        for name, value in node.items():
-            key = f"{path}{name}"
-            if key in SAME_ARM:
-                continue
-            if isinstance(value, dict) and value:
-                collect(value, f"{key}.")
-            else:
-                found[key] = _said(value)
-
-    collect(_container(run), "")
-    return found
+    found = settings(run.config(), without=SAME_ARM)
+    return {key: _said(value) for key, value in found.items()}
 
 
 def _container(run: RunDir) -> dict[str, Any]:

@@ -45,14 +45,13 @@ def train(cfg: DictConfig) -> float:
     call = HydraConfig.get()
     # What cannot work is refused here, before there is a run.
     parts = prepare(cfg)
-    reason = why_approximate(parts.learner.model)
     run = RunDir.create(
         Path(call.runtime.output_dir),
         cfg=cfg,
         command=shlex.join(sys.argv),
         groups=call.runtime.choices,
         seeds={f"{role}_first": first for role, first in first_seeds(cfg.seed).items()},
-        resume=f"approximate: {reason}" if reason else "exact",
+        resume=parts.exactness,
     )
     return finish(cfg, run, parts)
 
@@ -69,6 +68,12 @@ class Parts(NamedTuple):
     learner: "Learner"
     held_out: ResidualEnv
     mirror: Mirror
+
+    @property
+    def exactness(self) -> str:
+        """Whether a resumed run ends with the same bytes, as `run.json` says it."""
+        reason = why_approximate(self.learner.model)
+        return f"approximate: {reason}" if reason else "exact"
 
 
 def prepare(cfg: DictConfig) -> Parts:

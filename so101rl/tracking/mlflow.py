@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from so101rl.config import settings
 from so101rl.rundir import EPISODES, EVALUATION, RUN, RunDir
 from so101rl.tracking.base import NewLines, Tracker, TrackerError, results
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from omegaconf import DictConfig
 
 # MLflow's limits
 METRICS_PER_BATCH, PARAMS_PER_BATCH, VALUE_CHARS = 1000, 100, 6000
@@ -137,8 +137,8 @@ class MlflowTracker(Tracker):
     def _send_params(self, run: RunDir) -> None:
         from mlflow.entities import Param
 
-        flat = _flatten(run.config())
-        params = [Param(key, value[:VALUE_CHARS]) for key, value in flat.items()]
+        flat = settings(run.config())
+        params = [Param(key, str(value)[:VALUE_CHARS]) for key, value in flat.items()]
         for first in range(0, len(params), PARAMS_PER_BATCH):
             batch = params[first : first + PARAMS_PER_BATCH]
             self._client.log_batch(self._run_id, params=batch)
@@ -175,20 +175,6 @@ def _tags(run: RunDir) -> dict[str, str]:
         tags["commit"] = tags["mlflow.source.git.commit"] = info["git"]["commit"]
         tags["dirty"] = str(info["git"]["dirty"]).lower()
     return tags
-
-
-def _flatten(config: "DictConfig") -> dict[str, str]:
-    """Config leaves by dotted key; lists stay whole."""
-    from omegaconf import OmegaConf
-
-    def leaves(node: Any, prefix: str) -> Iterator[tuple[str, str]]:
-        for key, value in node.items():
-            if isinstance(value, dict) and value:
-                yield from leaves(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", str(value)
-
-    return dict(leaves(OmegaConf.to_container(config, resolve=True), ""))
 
 
 def _milliseconds(stamp: str) -> int:
