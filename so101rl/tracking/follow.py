@@ -9,6 +9,7 @@ import os
 import pickle
 import select
 import sys
+import time
 
 from so101rl.rundir import RunDir
 from so101rl.tracking.base import Tracker
@@ -16,6 +17,7 @@ from so101rl.tracking.receipts import signed
 
 log = logging.getLogger(__name__)
 
+PATIENCE_S = 5.0  # for the lock of a process that is going [s]
 NICENESS = 19  # the lowest: the training goes first
 
 
@@ -42,7 +44,7 @@ def follow(name: str, tracker: Tracker, run: RunDir, every_s: float) -> None:
         while not select.select([sys.stdin], [], [], every_s)[0]:
             tracker.push(run)
         call = "finish"
-        RunDir.open(run.path).settle()  # if nobody else could say that it has ended
+        _settle(run)  # if nobody else could say that it has ended
         with signed(run, name, tracker):
             tracker.finish(run)
     except Exception as error:  # design: tracking never costs a run
@@ -52,6 +54,18 @@ def follow(name: str, tracker: Tracker, run: RunDir, every_s: float) -> None:
             "deliver it later: python main.py job=sync run=%s",
             *(name, call, reason, run.path, run.path),
         )
+
+
+def _settle(run: RunDir) -> None:
+    """Settle a run whose process is gone, or still going.
+
+    What dies closes the pipe a moment before the kernel frees its lock.
+    """
+    end = time.monotonic() + PATIENCE_S
+    while RunDir.open(run.path).info["status"] == "running":
+        if RunDir.open(run.path).settle() or time.monotonic() > end:
+            return
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":
