@@ -28,7 +28,8 @@ from so101rl.algos.start import set_exploration, start_at_base  # noqa: E402
 from so101rl.build import build_env  # noqa: E402
 from so101rl.callbacks import EverySteps  # noqa: E402
 from so101rl.composition import compose  # noqa: E402
-from so101rl.evaluate import model_act, run_episodes  # noqa: E402
+from so101rl.episodes import run_episodes  # noqa: E402
+from so101rl.policies import Learned  # noqa: E402
 from so101rl.residual import ResidualEnv  # noqa: E402
 from so101rl.seeds import episode_seeds  # noqa: E402
 
@@ -79,7 +80,7 @@ class Judge(EverySteps):
 
 def solved(env: ResidualEnv, model: Any, seeds: list[int]) -> float:
     """Share of the episodes that the model's deterministic policy solves."""
-    episodes = run_episodes(env, model_act(model), seeds)
+    episodes = run_episodes(env, Learned(model), seeds)
     return float(np.mean([episode.is_success for episode in episodes]))
 
 

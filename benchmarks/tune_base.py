@@ -10,7 +10,8 @@ import numpy as np
 
 from so101rl.build import build_env
 from so101rl.composition import compose
-from so101rl.evaluate import base_act, run_episodes
+from so101rl.episodes import run_episodes
+from so101rl.policies import NoResidual
 from so101rl.seeds import episode_seeds
 
 EPISODES = 96
@@ -32,7 +33,7 @@ def success(gains: dict[str, float]) -> tuple[float, dict[str, int]]:
         compose([f"base_policy.{name}={value}" for name, value in gains.items()]),
         EPISODES,
     )
-    episodes = run_episodes(env, base_act, episode_seeds(0, "tune", EPISODES))
+    episodes = run_episodes(env, NoResidual(), episode_seeds(0, "tune", EPISODES))
     ends = Counter(episode.failure for episode in episodes)
     return ends["none"] / EPISODES, dict(ends)
 

@@ -15,8 +15,9 @@ from rich.progress import (
 from stable_baselines3.common.callbacks import BaseCallback
 
 from so101rl import checkpoint, learner_state
+from so101rl.episodes import run_episodes
 from so101rl.errors import DivergedError
-from so101rl.evaluate import model_act, run_episodes
+from so101rl.policies import Learned
 from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
 from so101rl.vec_env import Books, SB3VecEnv
@@ -220,7 +221,7 @@ class SelectBest(EverySteps):
         self._judged = self.num_timesteps
         self._env.progress(self.num_timesteps)
         try:
-            episodes = run_episodes(self._env, model_act(self.model), self._seeds)
+            episodes = run_episodes(self._env, Learned(self.model), self._seeds)
         except DivergedError as error:  # in another environment than the training's
             raise DivergedError(f"{error.point} (in scoring)", error.detail) from error
         success = float(np.mean([episode.is_success for episode in episodes]))

@@ -69,9 +69,11 @@ class Config:
     n_envs: int = MISSING
     n_threads: int | None = MISSING
     torch_threads: int = MISSING
+    init_from: str | None = MISSING
     run: str | None = MISSING
     checkpoint: str | None = MISSING
     replay: str | None = MISSING
+    prune: str | None = MISSING
     trust: bool = MISSING
     checkpoint_every: int = MISSING
     keep_checkpoints: int = MISSING

@@ -1,10 +1,8 @@
-"""Held-out episodes: running them, summing them up, and `job=evaluate`."""
+"""`job=evaluate`, and what every training ends with: policies on held-out episodes."""
 
 import shlex
 import sys
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,139 +12,27 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from so101rl import checkpoint
-from so101rl.build import build_algo, build_env
-from so101rl.figures import figure_summary
+from so101rl.build import build_env
+from so101rl.episodes import Episode, rows, run_episodes, summary
+from so101rl.figures.summary import figure_summary
+from so101rl.policies import NoResidual, Policy, learned
 from so101rl.render import SceneRenderer, drawable
 from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds
-from so101rl.statistics import wilson
 from so101rl.tracking import make_mirror
-from so101rl.vec_env import SB3VecEnv
+from so101rl.trajectories import TRAJECTORIES, write_trajectories
 from so101rl.video import EpisodeClip, episode_video
 
-Act = Callable[[np.ndarray], np.ndarray]
 LARGEST_BATCH = 256  # episodes simulated at once
 VIDEO_EVERY = 2  # control steps between two frames
-
-
-@dataclass(kw_only=True)
-class Episode:
-    """What happened in one episode, and the states it went through."""
-
-    seed: int
-    is_success: bool
-    total_reward: float
-    length: int
-    final_distance_m: float
-    final_yaw_error_rad: float
-    mean_residual_l2: float
-    failure: str
-    qpos: np.ndarray
-    distance_m: np.ndarray
-
-
-def run_episodes(env: ResidualEnv, act: Act, seeds: Sequence[int]) -> list[Episode]:
-    """Run one episode per seed.
-
-    Args:
-        env: any batch; it is filled as often as needed.
-        act: residuals (n, 6) for observations (n, d).
-        seeds: the episodes.
-    """
-    found: list[Episode] = []
-    for first in range(0, len(seeds), env.num_envs):
-        batch = list(seeds[first : first + env.num_envs])
-        # A last batch that is not full repeats an episode, which is then dropped.
-        padded = batch + batch[:1] * (env.num_envs - len(batch))
-        found += _run_batch(env, act, padded)[: len(batch)]
-    return found
-
-
-def _run_batch(env: ResidualEnv, act: Act, seeds: list[int]) -> list[Episode]:
-    n, world = env.num_envs, drawable(env.env.hardware)
-    env.env.autoreset = False  # a solved state stays to be seen
-    obs, _ = env.reset(seed=seeds)
-    episodes: list[Episode | None] = [None] * n
-    total, size = np.zeros(n), np.zeros(n)
-    track: dict[str, list[np.ndarray]] = {"qpos": [], "distance_m": []}
-    while any(episode is None for episode in episodes):
-        obs, reward, terminated, truncated, info = env.step(act(obs))
-        track["qpos"].append(world.qpos.copy())
-        track["distance_m"].append(info["distance_m"])
-        total += reward
-        size += info["residual_l2"]
-        for i in np.flatnonzero(terminated | truncated):
-            if episodes[i] is not None:
-                continue
-            length = int(info["episode_length"][i])
-            episodes[i] = Episode(
-                seed=seeds[i],
-                is_success=bool(terminated[i]),
-                total_reward=float(total[i]),
-                length=length,
-                final_distance_m=float(info["distance_m"][i]),
-                final_yaw_error_rad=float(info["yaw_error_rad"][i]),
-                mean_residual_l2=float(size[i] / length),
-                failure=str(info["failure"][i]),
-                **{name: np.array([row[i] for row in track[name]]) for name in track},
-            )
-    return [episode for episode in episodes if episode is not None]
-
-
-def rows(policy: str, episodes: Sequence[Episode], hz: int) -> list[dict[str, Any]]:
-    """The lines of `episodes.csv`."""
-    return [
-        {
-            "policy": policy,
-            "episode": number,
-            "seed": episode.seed,
-            "is_success": episode.is_success,
-            "return": episode.total_reward,
-            "length": episode.length,
-            "final_distance_m": episode.final_distance_m,
-            "final_yaw_error_rad": episode.final_yaw_error_rad,
-            "time_to_success_s": episode.length / hz if episode.is_success else None,
-            "mean_residual_l2": episode.mean_residual_l2,
-            "failure": episode.failure,
-        }
-        for number, episode in enumerate(episodes)
-    ]
-
-
-def summary(episodes: Sequence[Episode], hz: int, root: int) -> dict[str, Any]:
-    """One policy's entry in `evaluation.json`."""
-    solved = [episode for episode in episodes if episode.is_success]
-    failures = [episode.failure for episode in episodes if not episode.is_success]
-    times = [episode.length / hz for episode in solved]
-
-    def mean(name: str) -> float:
-        return float(np.mean([getattr(episode, name) for episode in episodes]))
-
-    return {
-        "success_rate": len(solved) / len(episodes),
-        "wilson_95": list(wilson(len(solved), len(episodes))),
-        "n_episodes": len(episodes),
-        "mean_return": mean("total_reward"),
-        "mean_final_distance_m": mean("final_distance_m"),
-        "mean_time_to_success_s": float(np.mean(times)) if times else None,
-        "mean_residual_l2": mean("mean_residual_l2"),
-        "failures": {name: failures.count(name) for name in sorted(set(failures))},
-        "seeds": {
-            "role": "report",
-            "root": root,
-            "first": episodes[0].seed,
-            "n": len(episodes),
-        },
-    }
 
 
 def evaluate_policies(
     cfg: DictConfig,
     run: RunDir,
     env: ResidualEnv,
-    policies: dict[str, Act],
+    policies: dict[str, Policy],
     *,
     step: int,
 ) -> float:
@@ -166,7 +52,7 @@ def evaluate_policies(
     env.progress(step)
     seeds = episode_seeds(cfg.seed, "report", n)
     hz = env.env.control_hz
-    played = {name: run_episodes(env, act, seeds) for name, act in policies.items()}
+    played = {name: run_episodes(env, p, seeds) for name, p in policies.items()}
     scores = {
         name: summary(episodes, hz, cfg.seed) for name, episodes in played.items()
     }
@@ -182,6 +68,8 @@ def evaluate_policies(
     run.write_episodes(
         [row for name, eps in played.items() for row in rows(name, eps, hz)]
     )
+    steps = {name: [e.trajectory for e in eps] for name, eps in played.items()}
+    write_trajectories(run.file(TRAJECTORIES), steps)
     print_scores(scores)
     last = list(policies)[-1]
     if cfg.evaluation.figure:
@@ -208,14 +96,14 @@ def video(
         EpisodeClip(
             title=f"{policy}, {name}: {'success' if e.is_success else e.failure}",
             qpos=e.qpos,
-            distance_m=e.distance_m,
+            distance_m=e.trajectory.distance_m,
             success=_solved_from(e),
         )
         for name, e in chosen.items()
     ]
     episode_video(
         run.file(f"videos/{policy}.mp4"),
-        model=drawable(env.env.hardware).drawn_model,
+        model=drawable(env.env.hardware).drawn_model(),
         episodes=clips,
         fps=env.env.control_hz,
         every=VIDEO_EVERY,
@@ -248,7 +136,7 @@ def print_scores(scores: dict[str, dict[str, Any]]) -> None:
 
 def evaluate(cfg: DictConfig) -> float:
     """`job=evaluate`: a run, a bare base policy, or a foreign SB3 zip."""
-    policies: dict[str, Act] = {"base": base_act}
+    policies: dict[str, Policy] = {"base": NoResidual()}
     step = 0
     call = HydraConfig.get()
     if cfg.run is not None or cfg.checkpoint is not None:
@@ -267,11 +155,6 @@ def evaluate(cfg: DictConfig) -> float:
     return success
 
 
-def base_act(obs: np.ndarray) -> np.ndarray:
-    """The base policy alone: no residual."""
-    return np.zeros((len(obs), 6))
-
-
 def evaluation_env(cfg: DictConfig) -> ResidualEnv:
     """The batch for held-out episodes.
 
@@ -287,34 +170,6 @@ def evaluation_env(cfg: DictConfig) -> ResidualEnv:
         with SceneRenderer(model=empty, width=16, height=16):
             pass
     return env
-
-
-def model_act(model: Any) -> Act:
-    """A model's deterministic residuals."""
-    return lambda obs: model.predict(obs, deterministic=True)[0]
-
-
-def learned(cfg: DictConfig) -> tuple[Act, int]:
-    """The policy that `run=` or `checkpoint=` names, and the env step it stems from."""
-    env = build_env(cfg, 1)
-    if cfg.checkpoint is not None and not Path(cfg.checkpoint).is_dir():
-        path = Path(cfg.checkpoint)
-        model = checkpoint.load_zip(
-            path,
-            algo=cfg.algo._target_,
-            trust=cfg.trust,
-            observations=env.single_observation_space.shape,
-        )
-        step = model.num_timesteps
-    else:
-        path = Path(cfg.checkpoint or Path(cfg.run) / "checkpoints" / "best")
-        with warnings.catch_warnings():
-            # It will not train, so how its batches divide does not matter.
-            warnings.filterwarnings("ignore", "You have specified a mini-batch size")
-            model = build_algo(cfg, SB3VecEnv(env))
-        step = checkpoint.load(model, path)
-    env.close()
-    return model_act(model), step
 
 
 def _next_evaluation(run: Path) -> Path:

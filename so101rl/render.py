@@ -33,11 +33,10 @@ class Drawable(Protocol):
 
     qpos: np.ndarray
 
-    @property
+    # No properties: to ask whether a thing is drawable would compute them.
     def drawn_model(self) -> mujoco.MjModel:
         """The world with everything there is to see."""
 
-    @property
     def drawn_xml(self) -> str:
         """The same as MJCF, whole in itself."""
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from so101rl.errors import So101Error
-from so101rl.figures import ArmPicture, curve, figure_study, figure_summary
+from so101rl.figures.study import ArmPicture, figure_study
+from so101rl.figures.style import curve
+from so101rl.figures.summary import figure_summary
 from so101rl.files import write_atomic
 from so101rl.rundir import RunDir, find_runs
 from so101rl.statistics import MIN_SEEDS, oddity

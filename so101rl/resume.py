@@ -20,6 +20,7 @@ FREE = (
     "run",
     "checkpoint",
     "replay",
+    "prune",
     "trust",
     "tracking",
     "n_threads",

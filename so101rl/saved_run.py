@@ -19,7 +19,7 @@ HYDRA_FILE = Path(".hydra") / "hydra.yaml"
 BEST = Path("checkpoints") / "best"  # the policy that a run is asked for
 REFERENCES_FILE = Path(".hydra") / "references.yaml"
 # keys that say what to do now, not what the run was
-_OF_THE_CALL = ("job", "run", "checkpoint", "replay", "trust")
+_OF_THE_CALL = ("job", "run", "checkpoint", "replay", "prune", "trust")
 _REFERENCE = re.compile(r"\$\{[\w.${}]+\}")
 # A run directory may come from somebody else, so its config may name only classes: ours
 # and these. Not by any path: through modules, `so101rl.doctor.subprocess.Popen` is one.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from so101rl.errors import So101Error
-from so101rl.figures import STYLE
+from so101rl.figures.style import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -69,7 +69,7 @@ class SingleEnv(gym.Env):
         if self._renderer is None:
             width, height = PICTURE
             self._renderer = SceneRenderer(
-                model=world.drawn_model, width=width, height=height
+                model=world.drawn_model(), width=width, height=height
             )
         return self._renderer.frame(world.qpos[0], camera=look.FRONT)
 

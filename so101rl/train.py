@@ -19,13 +19,9 @@ from so101rl.callbacks import (
     SelectBest,
     ShowProgress,
 )
-from so101rl.evaluate import (
-    base_act,
-    evaluate_policies,
-    evaluation_env,
-    model_act,
-)
+from so101rl.evaluate import evaluate_policies, evaluation_env
 from so101rl.learner_state import why_approximate
+from so101rl.policies import Learned, NoResidual, Policy
 from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds, first_seeds
@@ -103,7 +99,10 @@ def finish(
     with mirror.follow(run), run.lifecycle():
         print(f"run: {run.path}", flush=True)
         step = learner.learn(run, start=start)
-        policies = {"base": base_act, "residual": model_act(learner.model)}
+        policies: dict[str, Policy] = {
+            "base": NoResidual(),
+            "residual": Learned(learner.model),
+        }
         success = evaluate_policies(cfg, run, held_out, policies, step=step)
     print(f"results: {run.path}")
     return success

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from so101rl import gl, look, robot, workspace
 from so101rl.build import build_env
 from so101rl.errors import So101Error
-from so101rl.evaluate import Act, base_act, learned
+from so101rl.policies import NoResidual, Policy, learned
 from so101rl.render import SceneRenderer, drawable, write_picture
 from so101rl.residual import ResidualEnv
 from so101rl.schematic import schematic
@@ -69,26 +69,26 @@ def view(cfg: DictConfig) -> None:
         return
     if window:
         named = cfg.run is not None or cfg.checkpoint is not None
-        act, step = learned(cfg) if named else (base_act, 0)
+        policy, step = learned(cfg) if named else (NoResidual(), 0)
         env = build_env(cfg, 1)
         env.progress(step)
-        show(env, act=act, seed=cfg.seed)
+        show(env, policy, seed=cfg.seed)
         return
     env = build_env(cfg, SAMPLES)
     for path in write_pictures(env, directory=Path(cfg.job.directory), seed=cfg.seed):
         print(path)
 
 
-def show(env: ResidualEnv, *, act: Act, seed: int) -> None:
+def show(env: ResidualEnv, policy: Policy, *, seed: int) -> None:
     """Run a policy in MuJoCo's viewer, in real time, until the window is closed.
 
     Args:
         env: The task, a batch of one.
-        act: Residuals (1, 6) for observations (1, d).
+        policy: What is asked for residuals.
         seed: Root of the episodes' seeds.
     """
     world = drawable(env.env.hardware)
-    model = world.drawn_model
+    model = world.drawn_model()
     data = mujoco.MjData(model)
     obs, _ = env.reset(seed=episode_seeds(seed, "report", env.num_envs))
     with _open_window(model, data) as window:
@@ -99,7 +99,8 @@ def show(env: ResidualEnv, *, act: Act, seed: int) -> None:
             data.qpos[:] = world.qpos[0]
             mujoco.mj_kinematics(model, data)
             window.sync()
-            obs, *_ = env.step(act(obs))
+            obs, _, terminated, truncated, _ = env.step(policy.act(obs))
+            policy.reset(np.flatnonzero(terminated | truncated))
             due = max(due + 1 / env.env.control_hz, time.monotonic() - 0.5)
             time.sleep(max(0.0, due - time.monotonic()))
 
@@ -194,7 +195,9 @@ def write_pictures(env: ResidualEnv, *, directory: Path, seed: int) -> list[Path
     paths = [directory / f"{name}.png" for name in ("schematic", *look.CAMERAS)]
     _draw_schematic(env, paths[0])
     width, height = PICTURE
-    with SceneRenderer(model=world.drawn_model, width=width, height=height) as renderer:
+    with SceneRenderer(
+        model=world.drawn_model(), width=width, height=height
+    ) as renderer:
         for path, camera in zip(paths[1:], look.CAMERAS, strict=True):
             frame = renderer.frame(world.qpos[0], camera=camera)
             write_picture(path, frame=frame)

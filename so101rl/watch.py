@@ -84,7 +84,7 @@ class Watch(BaseCallback):
             arrays[name] = np.array([kept[name] for kept in self._last])
         hardware = self._env.env.hardware
         if isinstance(hardware, Drawable):
-            arrays["model"] = np.frombuffer(hardware.drawn_xml.encode(), np.uint8)
+            arrays["model"] = np.frombuffer(hardware.drawn_xml().encode(), np.uint8)
         arrays["env"] = np.array(error.env or 0)
         arrays["hz"] = np.array(self._env.env.control_hz)
         path = self._run.file(f"dumps/step-{step}.npz")

@@ -6,7 +6,8 @@ from conftest import ROOT, make_env
 from hydra.utils import instantiate
 
 from so101rl.composition import compose
-from so101rl.evaluate import base_act, run_episodes
+from so101rl.episodes import run_episodes
+from so101rl.policies import NoResidual
 from so101rl.seeds import episode_seeds
 
 POLICIES = sorted(path.stem for path in (ROOT / "conf" / "base_policy").glob("*.yaml"))
@@ -91,7 +92,7 @@ def test_what_it_remembers_can_be_stored(name, obs):
 
 def success(name, n, *typed):
     env = make_env(f"base_policy={name}", *typed, n=n)
-    return np.mean([e.is_success for e in run_episodes(env, base_act, SEEDS[:n])])
+    return np.mean([e.is_success for e in run_episodes(env, NoResidual(), SEEDS[:n])])
 
 
 SEEDS = episode_seeds(0, "tune", 32)

@@ -6,9 +6,11 @@ import av
 import mujoco
 import numpy as np
 import pytest
+from conftest import make_env
 from PIL import Image
 
 from so101rl import gl, look, render, robot, video
+from so101rl.render import drawable
 from so101rl.schematic import SchematicError, schematic
 
 POSE = np.array([0.2, -0.3, 0.7, 1.1, 0.0, 0.2])
@@ -198,3 +200,15 @@ def test_schematic_is_a_readable_picture(tmp_path):
 def test_schematic_refuses_poses_of_another_shape(tmp_path):
     with pytest.raises(SchematicError, match=r"\(k, 3\), got \(4, 2\)"):
         schematic(tmp_path / "s.png", **table(sheet_poses=np.zeros((4, 2))))
+
+
+def test_to_ask_whether_a_world_can_be_drawn_builds_nothing(monkeypatch):
+    hardware = make_env(n=1).env.hardware
+
+    def refuse(self, **_):
+        raise AssertionError("built")
+
+    monkeypatch.setattr(type(hardware), "_build_spec", refuse)
+    assert drawable(hardware) is hardware
+    with pytest.raises(AssertionError, match="built"):
+        hardware.drawn_model()

@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT
 from omegaconf import OmegaConf
 
-from so101rl.figures import FigureError, _draw_failures, figure_summary
+from so101rl.figures.style import FigureError
+from so101rl.figures.summary import _draw_failures, figure_summary
 from so101rl.report import main, study_table
 from so101rl.rundir import RunDir
 from so101rl.study import SAME_ARM, StudyError

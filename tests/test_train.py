@@ -16,6 +16,8 @@ import main
 from so101rl import callbacks, checkpoint, evaluate
 from so101rl.build import build_algo, build_env
 from so101rl.cli import guarded
+from so101rl.episodes import run_episodes
+from so101rl.policies import NoResidual
 from so101rl.rundir import EPISODE_COLUMNS, RunDir
 from so101rl.seeds import episode_seeds
 from so101rl.vec_env import SB3VecEnv
@@ -234,11 +236,11 @@ def test_a_schedule_of_alpha_is_followed_and_logged(run_main):
 
 
 def test_a_policy_is_evaluated_at_the_alpha_it_was_chosen_with(run_main, monkeypatch):
-    play, alphas = evaluate.run_episodes, []
+    alphas = []
 
-    def watched(env, act, seeds):
+    def watched(env, policy, seeds):
         alphas.append(env.alpha[0])
-        return play(env, act, seeds)
+        return run_episodes(env, policy, seeds)
 
     monkeypatch.setattr(evaluate, "run_episodes", watched)
     alpha = "residual.alpha={start: 0.0, end: 1.0, steps: 256}"
@@ -370,10 +372,8 @@ def test_a_directory_that_holds_a_run_is_left_alone(trained, run_main):
 def test_training_ends_once_enough_episodes_are_solved(
     run_main, monkeypatch, shares, ends
 ):
-    play = evaluate.run_episodes
-
-    def scored(env, act, seeds):
-        episodes = play(env, act, seeds) * 5
+    def scored(env, policy, seeds):
+        episodes = run_episodes(env, policy, seeds) * 5
         solved = round(10 * next(left))
         for i, episode in enumerate(episodes):
             episodes[i] = replace(episode, is_success=i < solved)
@@ -404,10 +404,10 @@ def test_episodes_do_not_depend_on_how_many_run_at_once(n):
     seeds = episode_seeds(0, "report", 5)
     env = make_env(*silent, "env.max_episode_steps=60", n=n)
     alone = make_env(*silent, "env.max_episode_steps=60", n=1)
-    together = evaluate.run_episodes(env, evaluate.base_act, seeds)
+    together = run_episodes(env, NoResidual(), seeds)
     assert [episode.seed for episode in together] == seeds
     for seed, episode in zip(seeds, together, strict=True):
-        (single,) = evaluate.run_episodes(alone, evaluate.base_act, [seed])
+        (single,) = run_episodes(alone, NoResidual(), [seed])
         assert single.total_reward == episode.total_reward
         assert single.length == episode.length == len(episode.qpos)
         assert single.failure == episode.failure

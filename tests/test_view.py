@@ -10,7 +10,7 @@ from PIL import Image
 from so101rl import gl, view
 from so101rl.build import build_env
 from so101rl.composition import compose
-from so101rl.evaluate import base_act
+from so101rl.policies import NoResidual
 from so101rl.render import RenderError, drawable
 
 NAMES = ["schematic.png", "front.png", "top.png", "wrist.png"]
@@ -67,7 +67,7 @@ def test_the_window_shows_the_base_policy_at_work(env, monkeypatch):
 
     monkeypatch.setattr("glfw.init", lambda: True)
     monkeypatch.setattr("mujoco.viewer.launch_passive", Window)
-    view.show(env, act=base_act, seed=0)
+    view.show(env, NoResidual(), seed=0)
     assert len(shown) == 4
     assert (shown[0] != shown[-1]).any()
 
@@ -81,14 +81,14 @@ def test_a_window_that_cannot_open_says_what_to_do(env, monkeypatch):
     with pytest.raises(
         view.WindowError, match=r"no screen\. On macOS.*job\.window=false"
     ):
-        view.show(env, act=base_act, seed=0)
+        view.show(env, NoResidual(), seed=0)
 
 
 def test_a_screen_that_is_gone_is_named(env, monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("glfw.init", lambda: False)
     with pytest.raises(view.WindowError, match="no screen"):
-        view.show(env, act=base_act, seed=0)
+        view.show(env, NoResidual(), seed=0)
 
 
 def test_a_real_arm_cannot_be_drawn():

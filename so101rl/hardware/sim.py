@@ -1,7 +1,7 @@
 """Many simulated arms and tables on MuJoCo's native batch."""
 
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import mujoco
@@ -145,12 +145,10 @@ class SimHardware(Hardware):
         self.arm: SimArm = SimArm(self, limits, substeps=physics_hz // control_hz)
         self.object = SimObject(self)
 
-    @cached_property
     def drawn_model(self) -> mujoco.MjModel:
         """The same world with everything there is to see, for pictures of its qpos."""
         return self._build_spec(drawn=True).compile()
 
-    @property
     def drawn_xml(self) -> str:
         """The drawn world as MJCF, for those who have its states but not its config."""
         spec = self._build_spec(drawn=True)

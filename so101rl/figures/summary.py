@@ -1,0 +1,133 @@
+"""What a run achieved: success, learning curve, failure classes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from so101rl.figures.style import (
+    CLASS_COLOURS,
+    POLICY_COLOURS,
+    STYLE,
+    FigureError,
+    curve,
+    percent_axis,
+    save,
+    steps_axis,
+    title,
+)
+from so101rl.rundir import RunDir
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def figure_summary(run: RunDir) -> Path:
+    """Draw what a run achieved: success, learning curve, failure classes.
+
+    Args:
+        run: a run with an evaluation; without metrics the curve is left out.
+
+    Returns:
+        Path of `figures/summary.png` in the run directory.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    evaluation = run.evaluation()
+    if evaluation is None:
+        raise FigureError(f"{run.path} has no evaluation.json to draw")
+    policies, lines = evaluation["policies"], run.metrics()
+    widths = [1.0, 1.75, 1.25] if lines else [1.0, 1.25]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(2.45 * sum(widths), 3.1), layout="constrained")
+        panels = list(figure.subplots(1, len(widths), width_ratios=widths))
+        _draw_success(panels[0], policies)
+        if lines:
+            _draw_learning(panels[1], lines, policies)
+        _draw_failures(panels[-1], policies)
+        figure.suptitle(title(run), x=0.01, ha="left", fontsize=9, color="#555555")
+        return save(figure, run.file("figures/summary.png"))
+
+
+def _draw_success(axes: "Axes", policies: Mapping[str, Any]) -> None:
+    for x, (policy, scores) in enumerate(policies.items()):
+        rate = 100 * scores["success_rate"]
+        low, high = (100 * end for end in scores["wilson_95"])
+        axes.bar(x, rate, 0.62, color=POLICY_COLOURS.get(policy, "#999999"))
+        axes.errorbar(
+            x, rate, [[rate - low], [high - rate]], color="black", capsize=4, lw=1.3
+        )
+        axes.annotate(
+            f"{rate:.0f} %", (x, high), (0, 4), textcoords="offset points", ha="center"
+        )
+    labels = [
+        f"{name}\nn = {scores['n_episodes']}" for name, scores in policies.items()
+    ]
+    axes.set_xticks(range(len(policies)), labels)
+    axes.set_xlim(-0.6, len(policies) - 0.4)
+    axes.grid(axis="x", visible=False)
+    percent_axis(axes, "success [%], 95 % Wilson")
+    axes.set_title("Held-out episodes")
+
+
+def _draw_learning(
+    axes: "Axes", lines: Sequence[Mapping[str, float]], policies: Mapping[str, Any]
+) -> None:
+    shown: list[tuple[str, str, dict[str, Any]]] = [
+        ("rollout/success_rate", "training", {"color": "#56B4E9", "lw": 1.2}),
+        ("eval/success_rate", "select episodes", {"color": "#0072B2", "marker": "o"}),
+    ]
+    for name, label, look in shown:
+        points = curve(lines, name)
+        if points:
+            steps, rates = zip(*points, strict=True)
+            percents = [100 * rate for rate in rates]
+            axes.plot(steps, percents, label=label, markersize=3.5, **look)
+    if "base" in policies:
+        base = 100 * policies["base"]["success_rate"]
+        axes.axhline(
+            base, color=POLICY_COLOURS["base"], ls="--", label="base, held-out"
+        )
+    percent_axis(axes, "success rate [%]")
+    steps_axis(axes)
+    axes.legend(loc="best")
+    axes.set_title("Learning")
+
+
+def _draw_failures(axes: "Axes", policies: Mapping[str, Any]) -> None:
+    ends = {
+        policy: {**scores["failures"], "none": _successes(scores)}
+        for policy, scores in policies.items()
+    }
+    present = {name for counts in ends.values() for name in counts}
+    classes = [*CLASS_COLOURS, *sorted(present - set(CLASS_COLOURS))]
+    tops = [0.0] * len(policies)
+    for name in classes:
+        shares = [
+            100 * counts.get(name, 0) / policies[policy]["n_episodes"]
+            for policy, counts in ends.items()
+        ]
+        if not any(shares):
+            continue
+        axes.bar(
+            list(policies),
+            shares,
+            0.62,
+            bottom=tops,
+            color=CLASS_COLOURS.get(name, "#bbbbbb"),
+            edgecolor="white",
+            linewidth=0.8,
+            label="success" if name == "none" else name.replace("_", " "),
+        )
+        tops = [top + share for top, share in zip(tops, shares, strict=True)]
+    axes.grid(axis="x", visible=False)
+    axes.set_xlim(-0.6, len(policies) - 0.4)
+    percent_axis(axes, "share of episodes [%]")
+    axes.set_title("How episodes end")
+    axes.legend(
+        loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True, handlelength=1.0
+    )
+
+
+def _successes(scores: Mapping[str, Any]) -> int:
+    return round(scores["success_rate"] * scores["n_episodes"])

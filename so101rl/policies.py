@@ -1,0 +1,85 @@
+"""What is asked for residuals: nothing learned yet, or a model of Stable-Baselines3."""
+
+import warnings
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from omegaconf import DictConfig
+
+from so101rl import checkpoint, robot
+from so101rl.build import build_algo, build_env
+from so101rl.vec_env import SB3VecEnv
+
+
+class Policy(Protocol):
+    """Proposes residuals for a batch of environments."""
+
+    def reset(self, ids: np.ndarray | None = None) -> None:
+        """Forget the episodes of the environments `ids` (k,); None: of all."""
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Residuals (n, 6) in [-1, 1] for observations (n, d), one row per env."""
+
+
+class NoResidual:
+    """The base policy alone: all residuals are zero."""
+
+    def reset(self, ids: np.ndarray | None = None) -> None:
+        """Nothing to forget."""
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Zeros (n, 6)."""
+        return np.zeros((len(obs), robot.N_JOINTS))
+
+
+class Learned:
+    """A model's residuals without exploration; recurrent ones remember the episode.
+
+    Args:
+        model: a model of Stable-Baselines3 or sb3-contrib.
+    """
+
+    def __init__(self, model: Any):
+        self.model = model
+        self._state: Any = None
+        self._starts: np.ndarray | None = None  # which episodes begin now (n,)
+
+    def reset(self, ids: np.ndarray | None = None) -> None:
+        """Forget the episodes of the environments `ids` (k,); None: of all."""
+        if ids is None or self._starts is None:
+            self._state = self._starts = None
+        else:
+            self._starts[ids] = True
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Residuals (n, 6) for observations (n, d)."""
+        starts = np.ones(len(obs), bool) if self._starts is None else self._starts
+        action, self._state = self.model.predict(
+            obs, state=self._state, episode_start=starts, deterministic=True
+        )
+        self._starts = np.zeros(len(obs), bool)
+        return action
+
+
+def learned(cfg: DictConfig) -> tuple[Learned, int]:
+    """The policy that `run=` or `checkpoint=` names, and the env step it stems from."""
+    env = build_env(cfg, 1)
+    if cfg.checkpoint is not None and not Path(cfg.checkpoint).is_dir():
+        path = Path(cfg.checkpoint)
+        model = checkpoint.load_zip(
+            path,
+            algo=cfg.algo._target_,
+            trust=cfg.trust,
+            observations=env.single_observation_space.shape,
+        )
+        step = model.num_timesteps
+    else:
+        path = Path(cfg.checkpoint or Path(cfg.run) / "checkpoints" / "best")
+        with warnings.catch_warnings():
+            # It will not train, so how its batches divide does not matter.
+            warnings.filterwarnings("ignore", "You have specified a mini-batch size")
+            model = build_algo(cfg, SB3VecEnv(env))
+        step = checkpoint.load(model, path)
+    env.close()
+    return Learned(model), step
