@@ -205,10 +205,10 @@ def test_schematic_refuses_poses_of_another_shape(tmp_path):
 def test_to_ask_whether_a_world_can_be_drawn_builds_nothing(monkeypatch):
     hardware = make_env(n=1).env.hardware
 
-    def refuse(self, **_):
+    def refuse(**_):
         raise AssertionError("built")
 
-    monkeypatch.setattr(type(hardware), "_build_spec", refuse)
+    monkeypatch.setattr(hardware, "_build_spec", refuse)
     assert drawable(hardware) is hardware
     with pytest.raises(AssertionError, match="built"):
         hardware.drawn_model()
