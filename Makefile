@@ -12,10 +12,10 @@ PEER_PYTHON ?= python3.12
 STUDY  ?= multirun/first
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format ui bench race peer faults results clean
+.PHONY: help setup run test check format ui bench race algorithms peer faults results clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  ARGS='...' is passed on: make run ARGS='seed=1 algo=sac', make test ARGS='-m slow'"
 
 setup: $(STAMP)  ## create .venv with the pinned packages (once)
@@ -43,7 +43,8 @@ format: setup  ## format and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 ui: setup  ## MLflow on http://127.0.0.1:5000 over the local store
-	@echo 'open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning'
+	@echo 'open, to compare runs:'
+	-@$(BIN)/python -m so101rl.tracking.links mlflow.db http://127.0.0.1:5000
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri sqlite:///mlflow.db
 
 bench: setup  ## speed, measured on this machine
@@ -51,6 +52,9 @@ bench: setup  ## speed, measured on this machine
 
 race: setup  ## time to a policy that solves the task, against the classic stack (an hour)
 	$(BIN)/python benchmarks/race.py $(ARGS)
+
+algorithms: setup  ## success and wall clock of every algorithm (an hour on two cores)
+	$(BIN)/python benchmarks/algorithms.py $(ARGS)
 
 faults: setup  ## break runs in every way that happens, and count what survives
 	$(BIN)/python benchmarks/faults.py $(ARGS)

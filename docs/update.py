@@ -1,58 +1,111 @@
-"""Bring generated tables and pictures into the pages that show them.
+"""Bring generated tables, files and pictures into the pages that show them.
 
-`python docs/update.py` copies every table that a page names between its markers;
-that is all `make results` needs. The pictures come from one run with a video:
-`python docs/update.py RUN_DIR`, where RUN_DIR is the directory that `make run` printed.
+`python docs/update.py` fills what stands between the markers of a page: tables that
+`make results` and the like have written, example files, and the config reference.
+The pictures come from one run with a video: `python docs/update.py RUN_DIR`, where
+RUN_DIR is the directory that `make run` printed.
 """
 
+import csv
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import av
 import numpy as np
+import reference
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "benchmarks" / "README.md")
+PAGES = (
+    README,
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 IMAGES = ROOT / "docs" / "images"
-MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+MARKED = re.compile(
+    r"(<!-- (table|file|config): (\S+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL
+)
+EXAMPLE = re.compile(r"docs/examples/\w+/(?P<path>.*)")
+LONG = 30  # lines
+FENCES = {".py": "python", ".yaml": "yaml"}
 FRAMES = 4  # pictures side by side
+STILL = 0.5  # mean difference of a pixel, of 255, in a picture where nothing moves
+VIDEO_EVERY = 2  # control steps between two frames of a video
 WIDTH = 400  # of each [px]
 
 
-def with_tables(text: str) -> str:
-    """A page's text with every marked table as it is in its file."""
+def filled(text: str) -> str:
+    """A page's text with everything between its markers as it is now."""
 
-    def filled(match: re.Match[str]) -> str:
-        table = (ROOT / match[2]).read_text().strip()
-        return f"{match[1]}\n{table}\n\n{match[3]}"
+    def fill(match: re.Match[str]) -> str:
+        kind, name = match[2], match[3]
+        if kind == "table":
+            content = (ROOT / name).read_text().strip()
+        elif kind == "file":
+            content = shown_file(name)
+        elif name == "root":
+            content = reference.root_table()
+        else:
+            content = reference.group_table(name)
+        return f"{match[1]}\n{content}\n\n{match[4]}"
 
-    return MARKED.sub(filled, text)
+    return MARKED.sub(fill, text)
 
 
-def strip_of_frames(video: Path, path: Path) -> None:
-    """Pictures of the best episode, which comes last in a run's video."""
-    with av.open(str(video)) as container:
+def shown_file(name: str) -> str:
+    """An example's file under its path in the repository; a long yaml folded up."""
+    place = EXAMPLE.fullmatch(name)
+    assert place is not None, f"{name} is no example"
+    path, suffix = ROOT / name, Path(name).suffix
+    code = f"```{FENCES[suffix]}\n{path.read_text().strip()}\n```"
+    if suffix == ".yaml" and code.count("\n") > LONG:
+        label = f"<code>{place['path']}</code>"
+        return f"<details><summary>{label}</summary>\n\n{code}\n\n</details>"
+    return f"`{place['path']}`\n\n{code}"
+
+
+def strip_of_frames(run: Path, path: Path) -> None:
+    """Pictures of the best episode, solved soonest, which is the last in the video."""
+    with open(run / "episodes.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["policy"] == "residual"]
+    best = min(int(row["length"]) for row in rows if row["is_success"] == "True")
+    with av.open(str(run / "videos" / "residual.mp4")) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode()]
-    last = frames[-len(frames) // 5 :]
-    chosen = [last[i] for i in np.linspace(0, len(last) - 1, FRAMES).astype(int)]
+    end = len(frames) - 1  # the last picture stays for a while
+    while np.abs(frames[end - 1].astype(int) - frames[-1]).mean() < STILL:
+        end -= 1
+    start = max(0, end - best // VIDEO_EVERY)
+    chosen = [frames[i] for i in np.linspace(start, end, FRAMES).astype(int)]
     height = round(WIDTH * chosen[0].shape[0] / chosen[0].shape[1])
     small = [np.asarray(Image.fromarray(f).resize((WIDTH, height))) for f in chosen]
     Image.fromarray(np.concatenate(small, axis=1)).save(path)
 
 
+def task_pictures() -> None:
+    """Draw the task from above and take a picture of it, without a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["job=view", "job.window=false", f"job.directory={folder}"]
+        subprocess.run([sys.executable, ROOT / "main.py", *words], check=True)
+        for name in ("schematic", "front"):
+            shutil.copy(Path(folder) / f"{name}.png", IMAGES / f"{name}.png")
+
+
 def main() -> None:
-    """Update the pages and, given a run, the README's pictures."""
+    """Update the pages and, given a run, the pictures."""
     for page in PAGES:
-        page.write_text(with_tables(page.read_text()))
+        page.write_text(filled(page.read_text()))
     if len(sys.argv) > 1:
         run = Path(sys.argv[1])
-        IMAGES.mkdir(exist_ok=True)
-        strip_of_frames(run / "videos" / "residual.mp4", IMAGES / "frames.png")
-        shutil.copy(run / "figures" / "summary.png", IMAGES / "summary.png")
+        strip_of_frames(run, IMAGES / "frames.png")
+        for figure in (run / "figures").glob("*.png"):
+            if (IMAGES / figure.name).exists():  # a page shows it
+                shutil.copy(figure, IMAGES / figure.name)
+        task_pictures()
 
 
 if __name__ == "__main__":

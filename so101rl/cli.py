@@ -1,13 +1,19 @@
 """The command line: runs Hydra's entry point and says in short what went wrong."""
 
+import contextlib
 import gc
 import os
+import re
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -17,6 +23,7 @@ from so101rl.composition import checked_loader
 from so101rl.errors import ConfigError, OverrideSyntaxError
 
 EXIT_USER_ERROR = 2
+COMPLETION = {"-sc", "--shell-completion"}
 EXIT_INTERRUPTED = 130
 GC_THRESHOLD = 50_000  # new objects between two garbage collections
 
@@ -34,8 +41,9 @@ def guarded(main: Callable[[], Any]) -> int:
     # Imports make 300,000 objects that stay. At Python's 700 the collector looks at
     # them so often that it takes a fifth of the time until training starts.
     gc.set_threshold(GC_THRESHOLD)
+    usual, warnings.formatwarning = warnings.formatwarning, _short_warning
     try:
-        _check_flags(sys.argv[1:])
+        sys.argv[1:] = _checked_words(sys.argv[1:])
         with checked_loader():
             main()
     except KeyboardInterrupt:
@@ -43,6 +51,8 @@ def guarded(main: Callable[[], Any]) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:
         return _report(error)
+    finally:
+        warnings.formatwarning = usual
     return 0
 
 
@@ -64,6 +74,8 @@ def run_job(cfg: DictConfig) -> float | None:
     try:
         return _locate(str(cfg.job._target_))(cfg)
     except Exception as error:
+        if explain.user_error(error) is not None:
+            _remove_traces(call)
         if in_sweep:  # Hydra runs the other jobs, then raises the first failure
             reason = explain.unwrapped(error)
             print(f"--- job {call.job.num} failed: {reason}", file=sys.stderr)
@@ -79,7 +91,8 @@ def _report(error: Exception) -> int:
     reason = explain.user_error(error)
     if reason is None or os.environ.get("SO101RL_DEBUG") == "1":
         raise error
-    print(f"error: {reason}", file=sys.stderr)
+    if not COMPLETION & set(sys.argv):  # a message would land in the middle of a line
+        print(f"error: {reason}", file=sys.stderr)
     return EXIT_USER_ERROR
 
 
@@ -100,19 +113,70 @@ def _locate(target: str) -> Callable[[DictConfig], float | None]:
     return getattr(found, name)
 
 
-def _check_flags(argv: list[str]) -> None:
-    """Refuse `--seed 3` and words that argparse would report in ten lines."""
-    unknown = get_args_parser().parse_known_args(argv)[1]
-    if not unknown:
+def _remove_traces(call: HydraConf) -> None:
+    """Remove the directory that Hydra made for a job that was then refused.
+
+    Only Hydra's own files and folders that are empty without them.
+    """
+    folder = Path(call.runtime.output_dir)
+    if call.output_subdir is None or (folder / "run.json").exists():
         return
-    word = unknown[0]
-    if word.startswith("-"):
-        key = word.lstrip("-").replace("-", "_")
+    notes = folder / call.output_subdir
+    for name in ("config", "hydra", "overrides"):
+        (notes / f"{name}.yaml").unlink(missing_ok=True)
+    above = [path for path in folder.parents if Path.cwd() in path.parents]
+    with contextlib.suppress(OSError):  # the first that is not empty
+        for path in (notes, folder, *above):
+            path.rmdir()
+
+
+def _short_warning(message: object, *where: object, **more: object) -> str:
+    """Write a warning without the place in a library that it comes from."""
+    del where, more
+    return f"warning: {message}\n"
+
+
+def _checked_words(argv: Sequence[str]) -> list[str]:
+    """Return the command line with all its `key=value` together, as argparse wants it.
+
+    Raises:
+        OverrideSyntaxError: For `--seed 3`, `key = value` and the like.
+    """
+    known, unknown = get_args_parser().parse_known_args(list(argv))
+    for word in unknown:
+        if word.startswith("-"):
+            raise _no_such_flag(word, argv)
+    words = [*known.overrides, *unknown]
+    _check_spaces(words)
+    if not unknown:
+        return list(argv)
+    return [*words, *(word for word in argv if word not in words)]
+
+
+def _no_such_flag(word: str, argv: Sequence[str]) -> OverrideSyntaxError:
+    """Explain `--seed 3` and `--seed=3`."""
+    guess = word.lstrip("-").replace("-", "_")
+    if "=" not in guess:
+        after = [*argv, ""][list(argv).index(word) + 1]
+        value = "VALUE" if not after or "=" in after or after[0] == "-" else after
+        guess = f"{guess}={value}"
+    reason = "there is no such flag; settings are written without dashes"
+    return OverrideSyntaxError(word, reason=reason, guess=guess)
+
+
+def _check_spaces(words: Sequence[str]) -> None:
+    """Refuse `key = value` and `key value`, of which the shell makes several words."""
+    for index, (word, after) in enumerate(pairwise([*words, "", ""])):
+        name_and_value = re.fullmatch(r"[a-z_][\w./]* [\w.]+", f"{word} {after}")
+        if word.startswith("=") and index:
+            parts = [words[index - 1], word, after if word == "=" else ""]
+        elif name_and_value or (word.endswith("=") and after and "=" not in after):
+            parts = [word, after]
+        else:
+            continue
+        key, *rest = (part.strip("=") for part in parts)
         raise OverrideSyntaxError(
-            word,
-            reason="there is no such flag; settings are written without dashes",
-            guess=key if "=" in key else f"{key}=VALUE",
+            " ".join(parts).strip(),
+            reason="a setting is one word, key=value without spaces",
+            guess=f"{key}={''.join(rest)}",
         )
-    raise OverrideSyntaxError(
-        word, reason="write all settings together, before or after the flags"
-    )

@@ -21,9 +21,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from so101rl import config, explain, saved_run
-from so101rl.errors import ConfigError, OverrideSyntaxError, UnknownOptionError
+from so101rl import choices, config, explain, saved_run
+from so101rl.errors import ConfigError, UnknownKeyError
 from so101rl.overrides import checked
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -90,11 +91,15 @@ class CheckedLoader(ConfigLoaderImpl):
         Raises:
             So101Error: If what was typed cannot work.
         """
-        if config_name is None or not validate_sweep_overrides:  # Hydra only probes
-            return super().load_configuration(
-                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
-            )
         try:
+            if config_name is None or not validate_sweep_overrides:  # Hydra only probes
+                return super().load_configuration(
+                    config_name,
+                    overrides,
+                    run_mode,
+                    from_shell,
+                    validate_sweep_overrides,
+                )
             typed = OverridesParser.create(config_loader=self).parse_overrides(
                 overrides
             )
@@ -102,8 +107,8 @@ class CheckedLoader(ConfigLoaderImpl):
                 for job in _sampled_jobs(typed):
                     self.load_configuration(config_name, job, RunMode.RUN)
             return self._load(config_name, typed, run_mode)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise explain.explained(error, self.options()) from error
+        except (HydraException, OmegaConfBaseException, YAMLError) as error:
+            raise explain.explained(error, choices.options(self)) from error
 
     def get_group_options(
         self,
@@ -122,38 +127,34 @@ class CheckedLoader(ConfigLoaderImpl):
             group_name, results_filter, config_name, overrides
         )
 
-    def options(self) -> dict[str, list[str]]:
-        """Return the options of each of our config groups."""
-        groups = [name for name in self.list_groups("") if name != "hydra"]
-        return {
-            group: self.get_group_options(group, ObjectType.CONFIG) for group in groups
-        }
-
     def _load(
         self, config_name: str, typed: list[Override], run_mode: RunMode
     ) -> DictConfig:
         """Compose, check, and put the values of `run=` in."""
         for item in typed:
-            self._check_choice(item)
+            choices.check_choice(self, item)
+            choices.check_directory(item)
         values = [item for item in typed if self._is_value(item)]
-        choices = [_line(item) for item in typed if item not in values]
-        base = super().load_configuration(config_name, choices, run_mode)
+        chosen = [_line(item) for item in typed if item not in values]
+        base = super().load_configuration(config_name, chosen, run_mode)
+        choices.check_reader(values, base)
+        _check_warm_start(values, base, run_mode)
         loads = base.job.get("loads_run")
         run_dir = (
             _typed_run(values, base.job.get("unfinished", False)) if loads else None
         )
         anew = {item.key_or_group for item in typed if item not in values}
         if run_dir is not None:
-            if choices:
-                anew |= self._chosen_within(config_name, choices, run_mode)
-            choices += self._choices_of_run(run_dir, anew)
-            base = super().load_configuration(config_name, choices, run_mode)
+            if chosen:
+                anew |= self._chosen_within(config_name, chosen, run_mode)
+            chosen += self._choices_of_run(run_dir, anew, base)
+            base = super().load_configuration(config_name, chosen, run_mode)
         lines = [_line(item) for item in values]
         if run_mode == RunMode.RUN:  # a sweep's jobs are checked one by one
-            lines = [checked(item, base) for item in values]
+            lines = [self._checked(item, base) for item in values]
         cfg = base
         if lines:
-            cfg = super().load_configuration(config_name, choices + lines, run_mode)
+            cfg = super().load_configuration(config_name, chosen + lines, run_mode)
         cfg.hydra.overrides.task = [
             _line(item) for item in typed if not item.is_hydra_override()
         ]
@@ -162,12 +163,26 @@ class CheckedLoader(ConfigLoaderImpl):
                 moved = [item.key_or_group for item in values]
                 saved_run.restore(cfg, run_dir, keep=anew, typed=moved)
                 self._apply_once_more(lines, cfg)
-            config.validate(cfg)
+            _validate(cfg, values)
             saved_run.check_targets(cfg)
         return cfg
 
+    def _checked(self, item: Override, base: DictConfig) -> str:
+        """Return a `key=value` as Hydra should apply it, see `overrides.checked`."""
+        try:
+            return checked(item, base)
+        except UnknownKeyError as error:
+            group = item.key_or_group.partition(".")[0]
+            found = choices.at_home(
+                self,
+                error.key,
+                typed=_line(item),
+                chosen=base.hydra.runtime.choices.get(group),
+            )
+            raise found or error from error
+
     def _chosen_within(
-        self, config_name: str, choices: list[str], run_mode: RunMode
+        self, config_name: str, chosen: list[str], run_mode: RunMode
     ) -> set[str]:
         """Return the groups that the typed options choose in their turn."""
 
@@ -179,13 +194,16 @@ class CheckedLoader(ConfigLoaderImpl):
                 if not origin.external_override
             }
 
-        return {group for group, _ in within(choices) - within([])}
+        return {group for group, _ in within(chosen) - within([])}
 
-    def _choices_of_run(self, run_dir: Path, anew: set[str]) -> list[str]:
+    def _choices_of_run(
+        self, run_dir: Path, anew: set[str], base: DictConfig
+    ) -> list[str]:
         """Return the run's group choices as overrides, but for those made anew."""
         if "experiment" in anew:
             expected = "to be left out next to run=, which brings all of its config"
-            raise ConfigError("experiment", got="(typed)", expected=expected)
+            got = base.hydra.runtime.choices.experiment
+            raise ConfigError("experiment", got=got, expected=expected)
         return [
             f"{group}={names[0]}" if len(names) == 1 else f"{group}=[{','.join(names)}]"
             for group, names in saved_run.choices(run_dir).items()
@@ -199,26 +217,48 @@ class CheckedLoader(ConfigLoaderImpl):
         parsed = OverridesParser.create(config_loader=self).parse_overrides(again)
         self._apply_overrides_to_config(parsed, cfg)
 
-    def _check_choice(self, override: Override) -> None:
-        """Refuse `group=null` and `env.observation=...` for `env/observation=...`."""
-        key, value = override.key_or_group, override.value()
-        if override.is_hydra_override():
-            return
-        if value is None and not override.is_delete():
-            options = self.get_group_options(key)
-            if options:
-                raise UnknownOptionError(key, got="null", options=options)
-        path = key.replace(".", "/")
-        if path != key and isinstance(value, str) and self.get_group_options(path):
-            raise OverrideSyntaxError(
-                _line(override), reason="that is a group", guess=f"{path}={value}"
-            )
-
     def _is_value(self, override: Override) -> bool:
         """Tell a `key=value` from the choice of a group's option."""
         return not override.is_hydra_override() and not self.repository.group_exists(
             override.key_or_group
         )
+
+
+def _validate(cfg: DictConfig, typed: list[Override]) -> None:
+    """Refuse a config that cannot work; the blame is with what was typed, if at all."""
+    try:
+        config.validate(cfg)
+    except UnknownKeyError as error:  # something refers to it: hardware.actuator=typo
+        name = error.key.removeprefix(f"{error.parent}.").partition(".")[0]
+        for item in typed:
+            if item.value() == name and item.key_or_group != error.key:
+                expected = f"one of {', '.join(error.siblings)}"
+                raise ConfigError(
+                    item.key_or_group, got=name, expected=expected
+                ) from error
+        raise
+    for group in config.GROUPS:
+        if group != "tracking" and "_target_" not in cfg[group]:
+            expected = "the class that its yaml is for, with its module in front"
+            raise ConfigError(f"{group}._target_", got=None, expected=expected)
+
+
+def _check_warm_start(
+    typed: list[Override], base: DictConfig, run_mode: RunMode
+) -> None:
+    """Refuse a typed `init_from` where nothing is trained, or that moves on."""
+    for item in typed:
+        if item.key_or_group != "init_from":
+            continue
+        if not base.job.get("trains", False):
+            expected = "to be left out: only a training begins with a run's policy"
+            got = item.get_value_element_as_str()
+            raise ConfigError("init_from", got=got, expected=expected)
+        sweep = item.is_sweep_override()
+        values = list(item.sweep_iterator()) if sweep else [item.value()]
+        if run_mode == RunMode.MULTIRUN and "latest" in values:
+            expected = "a path: in a sweep, each run would begin with the one before"
+            raise ConfigError("init_from", got="latest", expected=expected)
 
 
 def _typed_run(values: list[Override], unfinished: bool) -> Any:

@@ -5,6 +5,7 @@ the class that its `_target_` names, and that class's constructor checks them.
 """
 
 import math
+import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ GROUPS = (
     "tracking",
 )
 N_JOINTS = 6
+PRUNE = re.compile(r"checkpoints|failed|(?P<days>\d{1,6})d")  # what `prune` may be
 
 
 @dataclass
@@ -139,6 +141,7 @@ def validate(cfg: DictConfig) -> None:
     if cfg.run is not None and not takes_run:
         expected = "null; only jobs that read a run take it, such as job=evaluate"
         raise ConfigError("run", got=cfg.run, expected=expected)
+    _check_prune(cfg)
     for key, (low, high) in RANGES.items():
         value = OmegaConf.select(cfg, key)
         if isinstance(value, int | float) and not low <= value <= high:
@@ -189,10 +192,10 @@ def _check_interpolations(cfg: DictConfig) -> None:
                 OmegaConf.to_container(node, resolve=True)
         except InterpolationKeyError as error:
             missing = str(error.msg or error).split("'")[1]
-            raise _missing_key(missing, cfg) from error
+            raise _missing_key(missing, cfg, f"{error.full_key} refers to ") from error
 
 
-def _missing_key(key: str, cfg: DictConfig) -> UnknownKeyError:
+def _missing_key(key: str, cfg: DictConfig, place: str) -> UnknownKeyError:
     """Name a key that another one refers to, and what there is in its place."""
     node, found = cfg, []
     for name in key.split("."):
@@ -205,7 +208,21 @@ def _missing_key(key: str, cfg: DictConfig) -> UnknownKeyError:
     parent = ".".join(found)
     siblings = [str(name) for name in node if name != "hydra"]
     known = [f"{parent}.{name}" if parent else name for name in siblings]
-    return UnknownKeyError(key, parent=parent, keys=known, siblings=siblings)
+    return UnknownKeyError(
+        key, parent=parent, keys=known, siblings=siblings, place=place
+    )
+
+
+def _check_prune(cfg: DictConfig) -> None:
+    """Refuse to delete for a job that does not, or by a rule that there is not."""
+    if cfg.prune is None:
+        return
+    if not cfg.job.get("takes_prune", False):
+        expected = "null; only job=runs deletes"
+        raise ConfigError("prune", got=cfg.prune, expected=expected)
+    if not PRUNE.fullmatch(cfg.prune):
+        expected = "checkpoints, failed, or an age in days such as 30d"
+        raise ConfigError("prune", got=cfg.prune, expected=expected)
 
 
 def _check_alpha(alpha: object) -> None:

@@ -2,19 +2,18 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import mujoco
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from so101rl.build import build_env
-from so101rl.episodes import Episode, rows, run_episodes, summary
-from so101rl.figures.summary import figure_summary
+from so101rl.episodes import rows, run_episodes, summary
+from so101rl.figures.gallery import draw_all
+from so101rl.footage import film
 from so101rl.policies import NoResidual, Policy, learned
 from so101rl.render import SceneRenderer, drawable
 from so101rl.residual import ResidualEnv
@@ -22,10 +21,8 @@ from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds
 from so101rl.tracking import make_mirror
 from so101rl.trajectories import TRAJECTORIES, write_trajectories
-from so101rl.video import EpisodeClip, episode_video
 
 LARGEST_BATCH = 256  # episodes simulated at once
-VIDEO_EVERY = 2  # control steps between two frames
 
 
 def evaluate_policies(
@@ -71,50 +68,12 @@ def evaluate_policies(
     steps = {name: [e.trajectory for e in eps] for name, eps in played.items()}
     write_trajectories(run.file(TRAJECTORIES), steps)
     print_scores(scores)
-    last = list(policies)[-1]
     if cfg.evaluation.figure:
-        figure_summary(run)
+        draw_all(run)
     if cfg.evaluation.video:
-        video(run, env, last, played[last])
+        film(run, env, played)
     env.close()
-    return float(scores[last]["success_rate"])
-
-
-def video(
-    run: RunDir, env: ResidualEnv, policy: str, episodes: Sequence[Episode]
-) -> None:
-    """Write worst, median and best episode, one after the other."""
-    ranked = sorted(
-        episodes, key=lambda e: (e.is_success, -e.length, -e.final_distance_m)
-    )
-    chosen = {
-        "worst": ranked[0],
-        "median": ranked[len(ranked) // 2],
-        "best": ranked[-1],
-    }
-    clips = [
-        EpisodeClip(
-            title=f"{policy}, {name}: {'success' if e.is_success else e.failure}",
-            qpos=e.qpos,
-            distance_m=e.trajectory.distance_m,
-            success=_solved_from(e),
-        )
-        for name, e in chosen.items()
-    ]
-    episode_video(
-        run.file(f"videos/{policy}.mp4"),
-        model=drawable(env.env.hardware).drawn_model(),
-        episodes=clips,
-        fps=env.env.control_hz,
-        every=VIDEO_EVERY,
-    )
-
-
-def _solved_from(episode: Episode) -> np.ndarray:
-    """Success (T,) as drawn into the video: true in the last step of a solved one."""
-    solved = np.zeros(len(episode.qpos), bool)
-    solved[-1] = episode.is_success
-    return solved
+    return float(scores[list(policies)[-1]]["success_rate"])
 
 
 def _choice(run: RunDir) -> str:

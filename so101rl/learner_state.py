@@ -47,6 +47,7 @@ def capture(model: BaseAlgorithm) -> dict[str, Any]:
         "last": {name: getattr(model, name, None) for name in LAST},
         "books": {name: list(getattr(model, name) or ()) for name in BOOKS},
         "train": dict(model.logger.name_to_value),
+        "memory": _memory(model),
         "replay": _replay(getattr(model, "replay_buffer", None)),
         "generators": _generators(model),
     }
@@ -59,6 +60,8 @@ def restore(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
     with torch.no_grad():
         for name, value in state["variables"].items():
             getattr(model, name).copy_(value)
+        for memory, value in zip(_memory(model), state["memory"], strict=True):
+            memory.copy_(value)
     for name, value in {**state["counters"], **arrays(state["last"])}.items():
         setattr(model, name, value)
     for name, values in state["books"].items():
@@ -83,11 +86,18 @@ def why_approximate(model: BaseAlgorithm) -> str | None:
         return "state-dependent exploration draws before a rollout starts"
     if noise is not None and not isinstance(noise, NormalActionNoise):
         return f"{type(noise).__name__} has a memory that is not saved"
-    if hasattr(model, "_last_lstm_states"):
-        return "the memory of a recurrent policy is not saved"
     if getattr(model, "optimize_memory_usage", False):
         return "the replay buffer keeps its observations only once"
     return None
+
+
+def _memory(model: BaseAlgorithm) -> list[torch.Tensor]:
+    """What a recurrent policy remembers of the episodes under way; mostly nothing.
+
+    Hidden and cell states of the actor, then of the critic, each (layers, n, hidden).
+    """
+    states = getattr(model, "_last_lstm_states", ())
+    return [tensor for state in states for tensor in state]
 
 
 def _replay(buffer: Any) -> dict[str, Any] | None:

@@ -51,7 +51,9 @@ def checked(override: Override, base: DictConfig) -> str:
         _check_deletion(key, base)
         return line
     value = override.value()
-    if not (override.is_add() or override.is_force_add()):
+    if override.is_add() or override.is_force_add():
+        _check_addition(override, base)
+    else:
         _check_key(key, value, base)
     default = _default(key, base)
     if isinstance(default, int) and _is_whole_float(value):
@@ -146,6 +148,19 @@ def _check_key(key: str, value: Any, base: DictConfig) -> None:
     if isinstance(value, dict) and isinstance(node, DictConfig):
         for name, inner in value.items():
             _check_key(f"{key}.{name}", inner, base)
+
+
+def _check_addition(override: Override, base: DictConfig) -> None:
+    """Refuse `+key` for a key that is there, and for a node whose keys are fixed."""
+    line, key = override.input_line or "", override.key_or_group
+    parent, _, name = key.rpartition(".")
+    holder = OmegaConf.select(base, parent) if parent else base
+    there = isinstance(holder, DictConfig) and name in holder
+    if there and override.is_add():
+        reason = f"there is {key} already"
+        raise OverrideSyntaxError(line, reason=reason, guess=line.lstrip("+"))
+    if not there and is_dataclass(OmegaConf.get_type(holder)):
+        _check_key(key, None, base)
 
 
 def _check_deletion(key: str, base: DictConfig) -> None:

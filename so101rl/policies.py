@@ -9,7 +9,19 @@ from omegaconf import DictConfig
 
 from so101rl import checkpoint, robot
 from so101rl.build import build_algo, build_env
+from so101rl.errors import So101Error
 from so101rl.vec_env import SB3VecEnv
+
+
+class MemoryMismatchError(So101Error):
+    """A recurrent policy that remembers other episodes than it is asked about."""
+
+    def __init__(self, remembered: int, asked: int):
+        """Say what would be right."""
+        super().__init__(
+            f"this policy is recurrent and remembers {remembered} episodes, but got "
+            f"{asked} observations; call reset() where other episodes begin"
+        )
 
 
 class Policy(Protocol):
@@ -47,14 +59,16 @@ class Learned:
 
     def reset(self, ids: np.ndarray | None = None) -> None:
         """Forget the episodes of the environments `ids` (k,); None: of all."""
-        if ids is None or self._starts is None:
+        if ids is None or self._state is None:
             self._state = self._starts = None
-        else:
+        elif self._starts is not None:
             self._starts[ids] = True
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """Residuals (n, 6) for observations (n, d)."""
         starts = np.ones(len(obs), bool) if self._starts is None else self._starts
+        if self._state is not None and len(starts) != len(obs):
+            raise MemoryMismatchError(len(starts), len(obs))
         action, self._state = self.model.predict(
             obs, state=self._state, episode_start=starts, deterministic=True
         )

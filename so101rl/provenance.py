@@ -148,10 +148,9 @@ def first_info(
 ) -> dict[str, Any]:
     """The content of `run.json` when a run starts."""
     uid = uuid.uuid4().hex
-    family = [groups[key] for key in ("base_policy", "algo") if key in groups]
     return {
         "status": "running",
-        "name": "-".join([*family, spoken_name(uid)]),
+        "name": full_name(groups, seed, uid),
         "uid": uid,
         "command": command,
         "groups": dict(groups),
@@ -175,7 +174,10 @@ def record(info: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         info: the content of its `run.json`.
     """
-    keys = ("command", "groups", "seed", "seeds", "git", "code_sha256", "cpu")
+    keys = (
+        *("command", "groups", "seed", "seeds", "init_from"),
+        *("git", "code_sha256", "cpu"),
+    )
     dirty = (info["git"] or {}).get("dirty")
     return {
         **{key: info[key] for key in keys},
@@ -186,6 +188,16 @@ def record(info: Mapping[str, Any]) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
     }
+
+
+def full_name(groups: Mapping[str, Any], seed: int, uid: str) -> str:
+    """What tells a run from its neighbours: `jacobian-ppo-s3-calm-otter`.
+
+    A run that is no training says so first.
+    """
+    job = [] if groups.get("job", "train") == "train" else [str(groups["job"])]
+    family = [str(groups[key]) for key in ("base_policy", "algo") if key in groups]
+    return "-".join([*job, *family, f"s{seed}", spoken_name(uid)])
 
 
 def spoken_name(uid: str) -> str:

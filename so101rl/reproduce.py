@@ -17,6 +17,7 @@ from so101rl.logs import METRICS
 from so101rl.provenance import changes_since, cpu_name
 from so101rl.rundir import EPISODES, EVALUATION, RunDir
 from so101rl.train import finish, prepare
+from so101rl.warm_start import check_same, warm_start
 
 FOLDER = Path("outputs") / "reproductions"
 
@@ -46,6 +47,8 @@ def reproduce(cfg: DictConfig) -> float:
     OmegaConf.update(cfg, "job", first.config().job, merge=False)
     cfg.run = None
     parts = prepare(cfg)
+    source = warm_start(cfg, parts.learner.model)
+    check_same(first.info, source)
     second = RunDir.create(
         _free(FOLDER, first.info["name"]),
         cfg=OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]),
@@ -53,6 +56,7 @@ def reproduce(cfg: DictConfig) -> float:
         groups=first.info["groups"],
         seeds=first.info["seeds"],
         resume=parts.exactness,
+        init_from=source,
     )
     finish(cfg, second, parts)
     found = list(differences(first.path, second.path))

@@ -12,6 +12,7 @@ from so101rl.errors import So101Error
 from so101rl.provenance import changes_since, cpu_name
 from so101rl.rundir import RunDir
 from so101rl.train import finish, prepare
+from so101rl.warm_start import check_same, warm_start
 
 # Keys that may differ: they say what to do now, or change nothing of the training.
 FREE = (
@@ -72,6 +73,8 @@ def resume(cfg: DictConfig) -> float | None:
             print(f"resuming is {exactness}", flush=True)
         checkpoint.recover(run.checkpoints)
         start = newest(run.checkpoints)
+        if start.training is None:
+            check_same(run.info, warm_start(cfg, parts.learner.model))
         size = start.training["logs"] if start.training else 0
         run.reopen(step=start.step, metrics=size, resume=exactness)
     return finish(cfg, run, parts, start=start.training)

@@ -91,6 +91,7 @@ class RunDir:
         groups: Mapping[str, Any] | None = None,
         seeds: Mapping[str, Any] | None = None,
         resume: str = "exact",
+        init_from: Mapping[str, Any] | None = None,
     ) -> "RunDir":
         """Start a run: write `run.json` (status running) and the resolved config.
 
@@ -102,6 +103,7 @@ class RunDir:
             groups: chosen option per config group (Hydra's `runtime.choices`).
             seeds: further seeds by role; the root seed is always recorded.
             resume: `exact`, or `approximate: ` and why a resumed run may differ.
+            init_from: the run whose policy it begins with, see `warm_start`.
         """
         from omegaconf import OmegaConf
 
@@ -116,7 +118,7 @@ class RunDir:
             if option is not None and not group.startswith("hydra/")
         }
         info = first_info(command, chosen, cfg["seed"], seeds or {}, _now())
-        run = cls(root, {**info, "resume": resume})
+        run = cls(root, {**info, "resume": resume, "init_from": init_from})
         config = cfg if OmegaConf.is_config(cfg) else OmegaConf.create(dict(cfg))
         write_atomic(run.file(CONFIG), OmegaConf.to_yaml(config, resolve=True))
         followers = references(OmegaConf.to_container(config))  # type: ignore

@@ -32,13 +32,14 @@ _OURS = re.compile(
 PACKAGE = Path(__file__).resolve().parent
 
 
-def find_run(run: str, *, needs_policy: bool = True) -> Path:
+def find_run(run: str, *, needs_policy: bool = True, key: str = "run") -> Path:
     """Return the run directory that `run=` means.
 
     Args:
         run: A directory, or `latest` for the run started last below `outputs/` and
             `multirun/` of the working directory.
         needs_policy: Whether `latest` is one of those with a best policy.
+        key: The config key that names it, for messages.
 
     Raises:
         RunNotFoundError: If there is none.
@@ -52,14 +53,15 @@ def find_run(run: str, *, needs_policy: bool = True) -> Path:
         if not runs:
             what = f"run with {BEST}" if needs_policy else "run"
             reason = f"no {what} in outputs/ or multirun/ yet"
-            raise RunNotFoundError(run, reason=reason)
+            raise RunNotFoundError(run, reason=reason, key=key)
         return max(runs, key=lambda path: (path / CONFIG_FILE).stat().st_mtime_ns)
     path = Path(run)
     if not path.is_dir():
-        raise RunNotFoundError(run, reason="there is no such directory")
+        raise RunNotFoundError(run, reason="there is no such directory", key=key)
     for name in (Path("run.json"), CONFIG_FILE):
         if not (path / name).is_file():
-            raise RunNotFoundError(run, reason=f"not a run directory (no {name} in it)")
+            reason = f"not a run directory (no {name} in it)"
+            raise RunNotFoundError(run, reason=reason, key=key)
     return path
 
 
@@ -204,6 +206,11 @@ def _runs_below(root: Path, needs_policy: bool) -> Iterator[Path]:
                 yield path
 
 
+def load_config(run_dir: Path) -> DictConfig:
+    """Return the resolved config of a run, unchecked."""
+    return _load(run_dir, CONFIG_FILE)
+
+
 def _load(run_dir: Path, name: Path) -> DictConfig:
     """Read one of the yaml files that Hydra left in a run directory."""
     try:
@@ -224,7 +231,7 @@ def check_targets(cfg: DictConfig) -> None:
     for key, value in _targets(_plain(cfg), ""):
         known = _is_known_class(value, ("so101rl", "benchmarks"))
         if key != "job._target_" and not known:  # a job is looked at when it is called
-            expected = "a class of so101rl, stable_baselines3, sb3_contrib or torch"
+            expected = "an existing class of so101rl, sb3, sb3_contrib or torch"
             raise ConfigError(key, got=value, expected=expected)
 
 

@@ -1,12 +1,14 @@
 """One environment as Gymnasium knows it: a thin view of a batch of one."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from hydra.errors import InstantiationException
+from omegaconf import DictConfig
 
 from so101rl import look
 from so101rl.build import build_env
@@ -118,13 +120,25 @@ def _build(
     env: str, base_policy: str, overrides: Sequence[str], *, n: int
 ) -> ResidualEnv:
     cfg = compose([f"env={env}", f"base_policy={base_policy}", *overrides])
-    try:
-        batch = build_env(cfg, n)
-    except InstantiationException as error:  # Hydra wraps what a constructor says
-        raise (user_error(error) or error) from error
-    # Gymnasium's users who give no seed expect an episode that nobody chose.
+    with in_our_words():
+        return build_seeded(cfg, n)
+
+
+def build_seeded(cfg: DictConfig, n: int) -> ResidualEnv:
+    """A batch of `n` environments whose first episodes nobody chose."""
+    batch = build_env(cfg, n)
+    # Gymnasium's users who give no seed expect just that.
     batch.reset(seed=secrets.randbits(32))
     return batch
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Take what a constructor says out of what Hydra wraps around it."""
+    try:
+        yield
+    except InstantiationException as error:
+        raise (user_error(error) or error) from error
 
 
 def _first(info: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds, first_seeds
 from so101rl.tracking import Mirror, make_mirror
 from so101rl.vec_env import SB3VecEnv
+from so101rl.warm_start import warm_start
 from so101rl.watch import Watch
 
 NEVER = 2**62  # SB3 then leaves logging to our callbacks
@@ -41,6 +42,7 @@ def train(cfg: DictConfig) -> float:
     call = HydraConfig.get()
     # What cannot work is refused here, before there is a run.
     parts = prepare(cfg)
+    source = warm_start(cfg, parts.learner.model)
     run = RunDir.create(
         Path(call.runtime.output_dir),
         cfg=cfg,
@@ -48,6 +50,7 @@ def train(cfg: DictConfig) -> float:
         groups=call.runtime.choices,
         seeds={f"{role}_first": first for role, first in first_seeds(cfg.seed).items()},
         resume=parts.exactness,
+        init_from=source,
     )
     return finish(cfg, run, parts)
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import mujoco
@@ -27,24 +28,26 @@ class EpisodeClip:
     """One episode to be shown.
 
     Attributes:
-        title: What it is, for example `worst: timed_out`.
+        title: What it is, for example `worst: residual`.
         qpos: States (T, nq), one per control step.
         distance_m: Distance to the goal (T,) [m].
-        success: Whether the task was solved (T,) bool.
+        is_success: Whether the last state solves the task.
+        end: How it ended, in words.
     """
 
     title: str
     qpos: np.ndarray
     distance_m: np.ndarray
-    success: np.ndarray
+    is_success: bool
+    end: str
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together."""
         n = len(self.qpos)
-        if n == 0 or len(self.distance_m) != n or len(self.success) != n:
+        if n == 0 or len(self.distance_m) != n:
             raise RenderError(
-                f"clip {self.title!r}: qpos, distance_m and success need the same "
-                f"positive length, got {n}, {len(self.distance_m)}, {len(self.success)}"
+                f"clip {self.title!r}: qpos and distance_m need the same positive "
+                f"length, got {n} and {len(self.distance_m)}"
             )
 
 
@@ -119,53 +122,111 @@ def episode_video(
         width: Width of the large picture [px].
         height: Height of the large picture [px].
     """
-    for name, value in (("fps", fps), ("every", every)):
-        if value < 1:
-            raise RenderError(f"{name} of a video must be at least 1, got {value}")
+    with _stage(model, width, height, (camera, inset_camera)) as stage:
+        shown = _shown_fps(fps, every)
+        pictures = chain.from_iterable(
+            _held(_clip_frames(stage, clip, every), shown) for clip in episodes
+        )
+        write_video(path, frames=pictures, fps=shown)
+
+
+def comparison_video(
+    path: Path,
+    *,
+    model: mujoco.MjModel,
+    pairs: Sequence[Sequence[EpisodeClip]],
+    fps: int = 30,
+    every: int = 1,
+    camera: str = look.FRONT,
+    inset_camera: str = look.TOP,
+    width: int = 480,
+    height: int = 360,
+) -> None:
+    """Show clips that started alike side by side, one pair after the other.
+
+    What ends first stands still until the others have ended.
+
+    Args:
+        path: The `.mp4` file.
+        model: The drawn model.
+        pairs: Clips to be shown at the same time, from left to right.
+        fps: Control steps per second of video; the control rate shows real time.
+        every: Draw each k-th step only, which takes a k-th of the time.
+        camera: The large picture of every clip.
+        inset_camera: The small picture in its top right corner.
+        width: Width of one clip [px].
+        height: Height of one clip [px].
+    """
+    with _stage(model, width, height, (camera, inset_camera)) as stage:
+        shown = _shown_fps(fps, every)
+        pictures = chain.from_iterable(
+            _held(_together([_clip_frames(stage, clip, every) for clip in pair]), shown)
+            for pair in pairs
+        )
+        write_video(path, frames=pictures, fps=shown)
+
+
+@dataclass(kw_only=True)
+class _Stage:
+    """What a clip is drawn with: a large picture and a small one in its corner."""
+
+    main: SceneRenderer
+    inset: SceneRenderer
+    cameras: tuple[str, str]
+
+    def picture(self, qpos: np.ndarray) -> np.ndarray:
+        drawn = self.main.frame(qpos, camera=self.cameras[0])
+        _lay_in(drawn, self.inset.frame(qpos, camera=self.cameras[1]))
+        return drawn
+
+
+@contextlib.contextmanager
+def _stage(
+    model: mujoco.MjModel, width: int, height: int, cameras: tuple[str, str]
+) -> Iterator[_Stage]:
     small = round(height * INSET)
     with (
         SceneRenderer(model=model, width=width, height=height) as main,
         SceneRenderer(model=model, width=small, height=small) as inset,
     ):
-        shown = round(fps / every)
-        frames = _episode_frames(
-            main,
-            inset,
-            episodes,
-            cameras=(camera, inset_camera),
-            fps=shown,
-            every=every,
+        yield _Stage(main=main, inset=inset, cameras=cameras)
+
+
+def _shown_fps(fps: int, every: int) -> int:
+    for name, value in (("fps", fps), ("every", every)):
+        if value < 1:
+            raise RenderError(f"{name} of a video must be at least 1, got {value}")
+    return max(1, round(fps / every))
+
+
+def _clip_frames(stage: _Stage, clip: EpisodeClip, every: int) -> Iterator[np.ndarray]:
+    last = len(clip.qpos) - 1
+    for k in [*range(0, last, every), last]:
+        lines = (
+            clip.title,
+            f"step {k + 1}/{last + 1}",
+            f"distance {1000 * clip.distance_m[k]:.0f} mm",
+            clip.end if k == last else "running",
         )
-        write_video(path, frames=frames, fps=shown)
+        verdict = GREEN if clip.is_success else RED
+        accent = verdict if k == last else AMBER
+        yield annotate(stage.picture(clip.qpos[k]), lines=lines, accent=accent)
 
 
-def _episode_frames(
-    main: SceneRenderer,
-    inset: SceneRenderer,
-    episodes: Sequence[EpisodeClip],
-    *,
-    cameras: tuple[str, str],
-    fps: int,
-    every: int,
-) -> Iterator[np.ndarray]:
-    for clip in episodes:
-        last = len(clip.qpos) - 1
-        for k in [*range(0, last, every), last]:
-            picture = main.frame(clip.qpos[k], camera=cameras[0])
-            _lay_in(picture, inset.frame(clip.qpos[k], camera=cameras[1]))
-            done = bool(clip.success[k])
-            status = "success" if done else "failed" if k == last else "running"
-            lines = (
-                clip.title,
-                f"step {k + 1}/{last + 1}",
-                f"distance {1000 * clip.distance_m[k]:.0f} mm",
-                status,
-            )
-            accent = GREEN if done else RED if k == last else AMBER
-            picture = annotate(picture, lines=lines, accent=accent)
-            yield picture
-        for _ in range(round(HOLD * fps)):
-            yield picture
+def _held(pictures: Iterator[np.ndarray], fps: int) -> Iterator[np.ndarray]:
+    """The last picture stays a while."""
+    for picture in pictures:
+        yield picture
+    yield from [picture] * round(HOLD * fps)
+
+
+def _together(streams: Sequence[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+    """Pictures side by side; a stream that has ended keeps its last one."""
+    shown: list[np.ndarray] = []
+    for fresh in zip_longest(*streams):
+        old = shown or fresh
+        shown = [b if a is None else a for a, b in zip(fresh, old, strict=True)]
+        yield np.concatenate(shown, axis=1)
 
 
 def _lay_in(picture: np.ndarray, small: np.ndarray) -> None:

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from benchmarks import memory, peer, run
+from benchmarks import algorithms, memory, peer, run
 from benchmarks.learners import SAME, asynchronous_rivals, rivals
 from benchmarks.measure import Effort, Residuals
 from benchmarks.trajectories import largest_difference
@@ -132,3 +132,102 @@ def test_the_measurements_run(tmp_path):
         assert all(row["median"] > 0 for row in content["rows"])
     assert "| environment / bare physics" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "speed.png").stat().st_size > 10_000
+
+
+# ---- the table of algorithms ----
+
+
+def recorded(algorithm, seed, residual, base=0.7):
+    """What `algorithms.trained` would return after nothing."""
+    return {
+        "algorithm": algorithm,
+        "seed": seed,
+        "base": base,
+        "residual": residual,
+        "wall_clock_s": 60.0 * (seed + 1),
+        "env_steps_per_s": 1000.0,
+        "commit": "0123456789",
+        "dirty": False,
+        "learner": {"name": algorithm},
+    }
+
+
+@pytest.fixture
+def recording(monkeypatch, tmp_path):
+    """Record with these words; returns what was trained for it."""
+    asked = []
+
+    def trained(algorithm, seed, settings):
+        if seed == 9:
+            raise KeyboardInterrupt
+        asked.append((algorithm, seed))
+        return recorded(algorithm, seed, 0.8 + 0.05 * seed)
+
+    def record(*words):
+        asked.clear()
+        words = ["--quick", "--jobs", "1", "--out", str(tmp_path), *words]
+        algorithms.main(words)
+        return sorted(asked)
+
+    monkeypatch.setattr(algorithms, "trained", trained)
+    monkeypatch.setattr(algorithms, "learner", lambda name, _: {"name": name})
+    return record
+
+
+def test_an_interrupted_recording_goes_on(recording, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        recording("--only", "ppo", "trpo", "--seeds", "0", "9", "1")
+    runs = json.loads((tmp_path / "algorithms.json").read_text())["runs"]
+    assert [(run["algorithm"], run["seed"]) for run in runs] == [
+        ("ppo", 0),
+        ("trpo", 0),
+    ]
+    words = ("--only", "ppo", "trpo", "--seeds", "0", "1")
+    assert recording(*words) == [("ppo", 1), ("trpo", 1)]
+    assert recording(*words) == []
+
+
+def test_what_has_other_settings_by_now_is_recorded_again(recording, monkeypatch):
+    words = ("--only", "ppo", "trpo", "--seeds", "0")
+    recording(*words)
+    today = {"ppo": {"name": "ppo"}, "trpo": {"name": "trpo", "gamma": 0.9}}
+    monkeypatch.setattr(algorithms, "learner", lambda name, _: today[name])
+    assert recording(*words) == [("trpo", 0)]
+
+
+def test_two_budgets_do_not_share_a_table(recording, monkeypatch):
+    recording("--only", "ppo", "--seeds", "0")
+    monkeypatch.setitem(algorithms.SHORT, "total_timesteps", 512)
+    with pytest.raises(SystemExit, match="other settings"):
+        recording("--only", "ppo", "--seeds", "0")
+
+
+def test_the_table_of_algorithms_has_the_best_first(recording, tmp_path):
+    recording("--only", "ppo", "--seeds", "0", "1", "2")
+    path = tmp_path / "algorithms.json"
+    result = json.loads(path.read_text())
+    result["runs"] += [recorded("sac", seed, 0.95) for seed in range(3)]
+    lines = [line for line in algorithms.table(result).splitlines() if "|" in line]
+    base, sac, ppo = lines[2:]
+    assert base.startswith("| base alone | 70.0 [")
+    assert "| sac | 95.0 [" in sac
+    assert " W | 95 to 95 | 1.0 to 3.0 | 1,000 | PRELIMINARY, n=3 |" in sac
+    # Student's t for 3 seed means of 80, 85 and 90 %: 4.3027 * 5 / sqrt(3) = 12.4
+    assert "| ppo | 85.0 [72.6, 97.4] | 80 to 90 |" in ppo
+
+
+def test_one_base_has_one_success_per_seed(recording, tmp_path):
+    recording("--only", "ppo", "--seeds", "0")
+    result = json.loads((tmp_path / "algorithms.json").read_text())
+    result["runs"].append(recorded("sac", 0, 0.9, base=0.6))
+    with pytest.raises(SystemExit, match="do not belong together"):
+        algorithms.table(result)
+
+
+def test_an_algorithm_is_trained_and_judged_by_the_program():
+    run = algorithms.trained("trpo", 3, algorithms.SHORT)
+    assert recorded("trpo", 3, 0).keys() <= run.keys()
+    assert run["env_steps"] >= algorithms.SHORT["total_timesteps"]
+    assert run["select"][0][0] == 0
+    assert run["learner"] == algorithms.learner("trpo", algorithms.SHORT)
+    assert run["learner"]["_target_"] == "sb3_contrib.TRPO"

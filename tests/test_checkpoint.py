@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import config_of
+from learners import TINY, tiny
 from stable_baselines3 import PPO
 
 from so101rl import checkpoint
@@ -19,16 +20,10 @@ from so101rl.checkpoint import META, POLICY, CheckpointError
 from so101rl.files import FileError
 from so101rl.vec_env import SB3VecEnv
 
-SMALL = {
-    "ppo": ["algo.n_steps=4", "algo.batch_size=8", "algo.policy_kwargs.net_arch=[8]"],
-    "sac": ["algo.buffer_size=100", "algo.policy_kwargs.net_arch=[8]"],
-    "td3": ["algo.buffer_size=100", "algo.policy_kwargs.net_arch=[8]"],
-}
-
 
 def learner(algo="ppo", *typed, seed=0):
     always = ["n_threads=1", "residual.zero_init=false", f"seed={seed}"]
-    cfg = config_of(f"algo={algo}", *SMALL[algo], *always, *typed)
+    cfg = config_of(*tiny(algo), *always, *typed)
     return build_algo(cfg, SB3VecEnv(build_env(cfg, 2), [0, 1]))
 
 
@@ -62,7 +57,7 @@ class Payload:
 # ---- our own format ----
 
 
-@pytest.mark.parametrize("algo", SMALL)
+@pytest.mark.parametrize("algo", TINY)
 def test_what_is_loaded_predicts_the_same(algo, tmp_path):
     first, second = learner(algo), learner(algo, seed=1)
     checkpoint.save(first, tmp_path / "a", step=7)
@@ -152,6 +147,7 @@ def test_a_missing_checkpoint_is_named(model, tmp_path):
         ("ppo", ["env/observation=paper25"]),
         ("sac", []),
         ("td3", []),
+        ("recurrent_ppo", []),
     ],
 )
 def test_a_checkpoint_of_another_policy_is_refused(saved, algo, typed):
@@ -194,6 +190,15 @@ def test_a_zip_of_other_observations_is_refused(exported):
 def test_an_export_is_a_plain_sb3_zip(model, exported):
     np.testing.assert_array_equal(answers(PPO.load(exported)), answers(model))
     assert [path.name for path in exported.parent.iterdir()] == [exported.name]
+
+
+@pytest.mark.parametrize("algo", TINY)
+def test_every_algorithm_goes_through_a_zip(algo, tmp_path):
+    model, path = learner(algo), tmp_path / "model.zip"
+    checkpoint.export_zip(model, path)
+    name = f"{type(model).__module__}.{type(model).__name__}"
+    loaded = load_zip(path, algo=name, size=model.observation_space.shape)
+    np.testing.assert_array_equal(answers(loaded), answers(model))
 
 
 def test_a_foreign_zip_needs_trust(model, exported):

@@ -4,31 +4,29 @@ import sys
 
 import hydra
 import pytest
-from conftest import ROOT
+from conftest import CONF, ROOT
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+import main
+from so101rl.cli import guarded
 from so101rl.composition import compose
 from so101rl.errors import ConfigError, So101Error, UnknownKeyError
 
 # what is typed -> what the answer must contain
 MISTAKES = {
-    "residual.alfa=1": "Did you mean residual.alpha?",
     "residual={alfa:1}": "Did you mean residual.alpha?",
     "env.act_scal=1": "Did you mean env.act_scale?",
     "act_scale=0.1": "Did you mean env.act_scale?",
     "env.act_scale.x=1": "Did you mean env.act_scale?",
     "algo.net={layer:[3]}": "Did you mean algo.net.layers?",
     "base_polcy=zero": "Did you mean base_policy?",
-    "algo=pppo": "Did you mean algo=ppo?",
     "algo=xyz": "options of algo: ppo, sac",
     "algo=null": "options of algo: ppo, sac",
     "env/observation=paper52": "Did you mean env/observation=paper25?",
-    "env.observation=paper25": "Did you mean env/observation=paper25?",
     "experiment=gide": "Did you mean experiment=guide?",
     "job=trian": "Did you mean job=train?",
     "train": "Did you mean job=train?",
-    "seed=abc": "seed=abc: expected a whole number",
     "n_envs=lots": "n_envs=lots: expected a whole number",
     "n_envs=1.5": "n_envs=1.5: expected a whole number",
     "n_threads=abc": "n_threads",
@@ -40,25 +38,15 @@ MISTAKES = {
     "env.name=5": "env.name=5: expected text",
     "env.sizes=3": "env.sizes=3: expected a list",
     "env.sizes=[a]": "env.sizes[0]=a: expected a number",
-    "evaluation.video=1": "evaluation.video=1: expected true or false",
-    "n_envs=0": "n_envs=0: expected a number between 1 and 65536",
-    "seed=-1": "seed=-1",
     "total_timesteps=-5": "total_timesteps=-5: expected a number >= 1",
     "evaluation.n_episodes=0": "evaluation.n_episodes=0",
     "residual.penalty=-1": "residual.penalty=-1",
-    "residual.alpha=2": "residual.alpha=2: expected a number in [0, 1]",
-    "residual.alpha=-0.1": "residual.alpha=-0.1",
     "residual.alpha=big": "residual.alpha=big",
     "residual.alpha=true": "residual.alpha=True",
-    "residual.alpha=[0.1,0.2]": "a list of 6",
-    "residual.alpha={start:0,end:1}": "{start: a, end: b, steps: n}",
     "env.act_scale=${foo}": "foo",
-    "~seed": "seed=(removed)",
-    "seed=[1,2": "cannot be read",
-    "seed=1,2": "need -m",
+    "seed='1": "cannot be read",
     "seed=range(3)": "need -m",
     "--seed": "written without dashes",
-    "run=somewhere": "only jobs that read a run",
     "job._target_=os.getcwd": "a function of so101rl",
     "job._target_=so101rl.nowhere.job": "a function of so101rl",
     "hydra.run.dir=/dev/null/x": "/dev/null",
@@ -75,7 +63,7 @@ def test_a_mistake_gets_one_short_message(command, typed):
     assert "Traceback" not in answer.err
     assert answer.out == ""
     assert answer.cfgs == []
-    assert not os.path.exists("outputs/paper_push") or "job._target_" in typed
+    assert not os.path.exists("outputs")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +211,7 @@ def test_only_known_classes_are_called(command, typed):
     answer = command(typed)
     assert answer.code == 2
     assert typed.partition("=")[0].lstrip("+") in answer.err
-    assert "expected a class of so101rl" in answer.err
+    assert "class of so101rl" in answer.err
 
 
 @pytest.mark.parametrize("word", ["+algo.extra=2", "++algo.extra=2"])
@@ -405,6 +393,38 @@ def test_help_teaches(command):
         assert words in answer.out
 
 
+def test_help_fits_a_screen_and_has_an_example_of_every_job(monkeypatch, capsys):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", ["main.py", "-cp", CONF, "--help"])
+    with pytest.raises(SystemExit):
+        guarded(main.main)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 100
+    examples = "\n".join(line for line in lines if "python main.py" in line)
+    jobs = {path.stem for path in (ROOT / "conf/job").glob("*.yaml")} - {"train"}
+    assert {job for job in jobs if f"job={job}" not in examples} == set()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("algo=", ["algo=ppo", "algo=sac"]),
+        ("algo=p", ["algo=ppo"]),
+        ("algo=sac algo.", ["algo._target_=", "algo.tau=", "algo.total_timesteps="]),
+        ("residual.al", ["residual.alpha="]),
+        ("env/observation=m", ["env/observation=markov"]),
+        ("algo=typo algo.", []),  # and no message in the middle of the line
+        ("job=evaluate run=typo se", []),
+    ],
+)
+def test_the_shell_completes(command, monkeypatch, typed, offered):
+    monkeypatch.setenv("COMP_LINE", f"python main.py {typed}")
+    answer = command("-sc", "query=bash")
+    assert answer.out.split() == offered
+    assert answer.err == ""
+
+
 @pytest.mark.usefixtures("job")
 def test_compose_gives_scripts_the_same_config_and_checks(conf):
     cfg = compose(["seed=3", "algo=sac"], conf=conf)
@@ -430,8 +450,9 @@ def test_compose_works_within_a_program_of_hydra(command, job, conf):
 HEAVY = ("torch", "mujoco", "mlflow", "stable_baselines3", "gymnasium", "numpy")
 
 
-@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
-def test_asking_imports_nothing_heavy(flags):
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"], ["-sc", "query=bash"]])
+def test_asking_imports_nothing_heavy(flags, monkeypatch):
+    monkeypatch.setenv("COMP_LINE", "python main.py residual.")
     code = (
         "import runpy, sys\n"
         f"sys.argv = ['main.py', *{flags}]\n"
@@ -455,7 +476,7 @@ def test_the_script_itself_exits_with_2(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 2
-    assert "Did you mean seed=VALUE?" in done.stderr
+    assert "Did you mean seed=3?" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

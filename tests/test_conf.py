@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, config_of, make_env
 from hydra.errors import InstantiationException
+from learners import TINY
 
 from so101rl.build import BadAlgoError, build_algo, build_env
 from so101rl.composition import compose
@@ -16,7 +17,8 @@ from so101rl.explain import user_error
 from so101rl.vec_env import SB3VecEnv
 
 CONF = ROOT / "conf"
-SMALL_BATCHES = {"ppo": ["algo.n_steps=4", "algo.batch_size=8"]}
+ROLLOUTS = ["algo.n_steps=4", "algo.batch_size=8"]  # of two environments
+SMALL_BATCHES = dict.fromkeys(["ppo", "trpo", "recurrent_ppo"], ROLLOUTS)
 
 
 def options(group: str) -> list[str]:
@@ -102,6 +104,11 @@ def test_every_hardware_builds(option):
         np.testing.assert_allclose(gains, presets[name].kp)
 
 
+def test_every_algorithm_is_tried():
+    """What the tests of training, saving and resuming go through."""
+    assert sorted(TINY) == options("algo")
+
+
 @pytest.mark.parametrize("option", options("algo"))
 def test_every_algorithm_builds_from_its_yaml_alone(option):
     typed = [f"algo={option}", "n_threads=1", *SMALL_BATCHES.get(option, [])]
@@ -145,6 +152,10 @@ def test_what_a_learner_refuses_is_told(typed, message):
         ("td3", "buffer_size=0", ">= 1"),
         ("td3", "train_freq=0", ">= 1"),
         ("sac", "gradient_steps=0", ">= 1"),
+        ("tqc", "tau=2", "between 0 and 1"),
+        ("crossq", "gradient_steps=0", ">= 1"),
+        ("trpo", "batch_size=0", ">= 1"),
+        ("recurrent_ppo", "n_steps=0", ">= 1"),
     ],
 )
 def test_a_learners_number_out_of_range_is_refused_at_once(algo, typed, expected):

@@ -5,50 +5,111 @@ import shlex
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import CONF, ROOT
 
 from so101rl.composition import compose
 
 sys.path.insert(0, str(ROOT / "docs"))
 
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "benchmarks" / "README.md",
-    *ROOT.glob("experiments/*/README.md"),
-]
+import reference
+import update
+
+PAGES = [*update.PAGES, ROOT / "CONTRIBUTING.md", *ROOT.glob("experiments/*/README.md")]
+HELP = ROOT / "conf/hydra/help/so101rl.yaml"
+# What stands for something of the reader's, and what it is here.
+PLACEHOLDERS = re.compile(r"^(run|init_from|replay|prune|checkpoint)=")
+NO_COMMANDS = ("--help", "-sc", "group=option", "[group=option")
+EXAMPLES = {  # options that tests/test_extending.py adds
+    f"{path.parent.name}={path.stem}"
+    for path in ROOT.glob("docs/examples/*/conf/*/*.yaml")
+}
+
+
+def name(page) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 def documented() -> list[str]:
-    """Every `python main.py ...` of the pages, continued lines joined."""
-    text = "\n".join(page.read_text() for page in PAGES).replace("\\\n", " ")
-    found = re.findall(r"^python main\.py (.*)$", text, re.MULTILINE)
-    return sorted({line.split("#")[0].strip() for line in found})
+    """Every `python main.py ...` of pages and help, continued lines joined."""
+    text = "\n".join(page.read_text() for page in [*PAGES, HELP])
+    text = text.replace("\\\n", " ")
+    lines = re.findall(r"^ *python main\.py(.*)$", text, re.MULTILINE)
+    quoted = re.findall(r"`python main\.py([^`]*)`", text)
+    found = [re.split(r"#|\s{2,}", line)[0].strip() for line in lines]
+    found += [" ".join(words.split()) for words in quoted]
+    left_out = {*NO_COMMANDS, *EXAMPLES}
+    return sorted({line for line in found if not left_out & set(line.split())})
 
 
 @pytest.mark.parametrize("command", documented())
 def test_documented_commands_compose(command):
-    words = shlex.split(command)
-    if "--help" in words:
-        return
-    sweep = "-m" in words
-    plain = [word for word in words if word != "-m" and not word.startswith("run=")]
-    if sweep:
-        plain = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in plain]
-        plain = [word for word in plain if not word.startswith("hydra.")]
-    assert compose(plain).job
+    words = [word for word in shlex.split(command) if word != "-m"]
+    if "--cfg" in words:
+        words = words[: words.index("--cfg")]
+    if "-m" in command.split():
+        words = [re.sub(r"=([^,\[]*),.*", r"=\1", word) for word in words]
+    words = [word for word in words if not word.startswith("hydra.")]
+    for word in words:
+        assert "=" in word, f"{word}: text runs into the command"
+    assert compose([word for word in words if not PLACEHOLDERS.match(word)]).job
 
 
-def test_pages_show_the_tables_as_they_are():
-    import update
-
-    for page in update.PAGES:
-        text = page.read_text()
-        assert "<!-- table: " in text, page
-        assert update.with_tables(text) == text, page
+@pytest.mark.parametrize("page", update.PAGES, ids=name)
+def test_pages_show_tables_and_files_as_they_are(page):
+    text = page.read_text()
+    assert update.filled(text) == text, "run: python docs/update.py"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_every_group_option_and_example_is_shown():
+    text = (ROOT / "docs/config.md").read_text()
+    for path in ROOT.glob("conf/**/*.yaml"):
+        group = path.parent.relative_to(CONF).as_posix()
+        if group not in (".", "hydra/help"):
+            assert f"`{group}={path.stem}`" in text
+    text = (ROOT / "docs/extending.md").read_text()
+    for path in ROOT.glob("docs/examples/**/*.*"):
+        if path.suffix in (".py", ".yaml"):
+            assert f"<!-- file: {path.relative_to(ROOT).as_posix()} -->" in text
+
+
+def test_a_table_of_keys_has_values_and_comments_of_the_yaml(monkeypatch, tmp_path):
+    monkeypatch.setattr(reference, "CONF", tmp_path)
+    (tmp_path / "arm").mkdir()
+    (tmp_path / "arm/long.yaml").write_text(
+        "# Reaches far. And more.\nsize: 2.0  # length [m],\n           # of all\n"
+        "name: x\nterm:  # both ways\n  low: -1\n  high: 1\nnone: null  # off | on\n"
+    )
+    (tmp_path / "arm/short.yaml").write_text(
+        "# @package _global_\n# Short.\narm:\n  defaults: [long]\n  size: 1.0  # [m]\n"
+    )
+    table = reference.group_table("arm").splitlines()
+    assert table[2:4] == ["| `arm=long` | Reaches far |", "| `arm=short` | Short |"]
+    assert table[7:] == [
+        "| `arm.size` | `2.0`; `1.0` (short) | length [m], of all |",
+        "| `arm.term` | `-1` to `1` | both ways |",
+        r"| `arm.none` | `null` | off \| on |",
+    ]
+
+
+def anchors(page) -> set[str]:
+    """The names that a page's headings have in links, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        path = page.parent / file if file else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), target
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs/README.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"]({page.name})" in index or page.name == "README.md"

@@ -10,8 +10,10 @@ from conftest import make_env
 from PIL import Image
 
 from so101rl import gl, look, render, robot, video
+from so101rl.episodes import Episode
+from so101rl.figures.schematic import SchematicError, schematic
+from so101rl.footage import changed, telling
 from so101rl.render import drawable
-from so101rl.schematic import SchematicError, schematic
 
 POSE = np.array([0.2, -0.3, 0.7, 1.1, 0.0, 0.2])
 SIZE = {"width": 160, "height": 120}
@@ -34,13 +36,15 @@ def renderer(model):
         yield made
 
 
-def clip(title="best", n=5, done=True):
+def clip(title="best", n=5, is_success=True):
     qpos = np.tile(POSE, (n, 1))
     qpos[:, 0] = np.linspace(-0.5, 0.5, n)
-    success = np.zeros(n, bool)
-    success[-1] = done
     return video.EpisodeClip(
-        title=title, qpos=qpos, distance_m=np.linspace(0.1, 0, n), success=success
+        title=title,
+        qpos=qpos,
+        distance_m=np.linspace(0.1, 0, n),
+        is_success=is_success,
+        end="success" if is_success else "timed out",
     )
 
 
@@ -160,20 +164,91 @@ def test_episode_video_shows_episodes_and_holds_the_last_frame(
     renderer, model, tmp_path, every, drawn
 ):
     path = tmp_path / "episodes.mp4"
-    episodes = [clip("worst: timed_out", done=False), clip("best")]
+    episodes = [clip("worst", is_success=False), clip("best")]
     video.episode_video(path, model=model, episodes=episodes, every=every, **SIZE)
     held = round(video.HOLD * round(30 / every))
     assert len(decoded(path)) == 2 * (drawn + held)
 
 
+def test_comparison_waits_for_the_longer_clip(renderer, model, tmp_path):
+    path = tmp_path / "comparison.mp4"
+    pairs = [(clip(n=4), clip(n=9)), (clip(n=3), clip(n=2))]
+    video.comparison_video(path, model=model, pairs=pairs, every=2, **SIZE)
+    shown, held = decoded(path), round(video.HOLD * 15)
+    assert {frame.shape for frame in shown} == {(120, 320, 3)}
+    assert len(shown) == (5 + held) + (2 + held)  # steps 0 2 4 6 8, and 0 2
+    left = np.array([frame[:, :160].astype(int) for frame in shown[:5]])
+    right = np.array([frame[:, 160:].astype(int) for frame in shown[:5]])
+    # The left arm stands after steps 0 2 3; the right one goes on.
+    assert abs(left[2] - left[4]).mean() < 2 < abs(right[2] - right[4]).mean()
+
+
+def test_what_has_ended_keeps_its_last_picture():
+    def pictures(*values):
+        return iter([np.full((2, 2, 3), value, np.uint8) for value in values])
+
+    shown = video._together([pictures(1, 2), pictures(3, 4, 5)])
+    assert [frame[0, ::2, 0].tolist() for frame in shown] == [[1, 3], [2, 4], [2, 5]]
+
+
+@pytest.mark.parametrize("wrong", [{"fps": 0}, {"every": 0}])
+def test_a_video_without_a_rate_is_refused(renderer, model, tmp_path, wrong):
+    with pytest.raises(render.RenderError, match="at least 1, got 0"):
+        video.episode_video(
+            tmp_path / "v.mp4", model=model, episodes=[clip()], **SIZE, **wrong
+        )
+
+
 def test_clip_arrays_must_belong_together():
-    with pytest.raises(render.RenderError, match="same positive length, got 3, 2, 3"):
+    with pytest.raises(render.RenderError, match="same positive length, got 3 and 2"):
         video.EpisodeClip(
             title="x",
             qpos=np.zeros((3, 6)),
             distance_m=np.zeros(2),
-            success=np.zeros(3, bool),
+            is_success=True,
+            end="success",
         )
+
+
+def episode(is_success, length, distance):
+    steps = np.zeros((length, 1))
+    return Episode(
+        seed=0,
+        is_success=is_success,
+        total_reward=0,
+        length=length,
+        final_distance_m=distance,
+        final_yaw_error_rad=0,
+        mean_residual_l2=0,
+        failure="none" if is_success else "jammed",
+        qpos=steps,
+        trajectory=None,
+    )
+
+
+def test_worst_median_and_best_are_what_they_are_called():
+    episodes = [
+        episode(True, 30, 0.01),
+        episode(False, 40, 0.02),
+        episode(True, 10, 0.01),  # solved soonest
+        episode(False, 40, 0.20),  # not solved, and farthest away
+        episode(True, 35, 0.01),
+    ]
+    assert telling(episodes) == {"worst": 3, "median": 4, "best": 2}
+    assert telling(episodes[:1]) == {"worst": 0, "median": 0, "best": 0}
+
+
+def test_the_first_episodes_that_changed_are_found():
+    def played(*solved):
+        return [episode(found, 10, 0.1) for found in solved]
+
+    before = played(True, False, False, True)
+    assert changed(before, played(True, False, True, False)) == {
+        "mended": 2,
+        "broken": 3,
+    }
+    assert changed(before, played(True, True, True, True)) == {"mended": 1}
+    assert changed(before, before) == {}
 
 
 def table(**changes):

@@ -11,7 +11,7 @@ from conftest import ROOT
 from omegaconf import OmegaConf
 
 from so101rl.figures.style import FigureError
-from so101rl.figures.summary import _draw_failures, figure_summary
+from so101rl.figures.summary import _draw_failures, _mark_kept, figure_summary
 from so101rl.report import main, study_table
 from so101rl.rundir import RunDir
 from so101rl.study import SAME_ARM, StudyError
@@ -58,9 +58,8 @@ def make_run(
             metrics["eval/success_rate"] = min(max(noisy, 0), 1)
         run.log(step, metrics)
     if status == "finished":
-        run.write_evaluation(
-            {"policies": {"base": scores(base), "residual": scores(residual)}}
-        )
+        policies = {"base": scores(base), "residual": scores(residual)}
+        run.write_evaluation({"policies": policies, "policy_step": 245_760})
     run.finish(status, None if status == "finished" else ValueError("diverged"))
     return run
 
@@ -92,6 +91,18 @@ def test_summary_figure_is_drawn(tmp_path):
     path = figure_summary(make_run(tmp_path / "run"))
     assert path == tmp_path / "run" / "figures" / "summary.png"
     assert is_png(path)
+
+
+def test_summary_figure_rings_the_policy_that_was_kept(tmp_path):
+    """Of two scores at its step, the last counts: that is the one that was saved."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    points = [(0, 0.4), (64, 0.8), (64, 0.9), (128, 0.7)]
+    lines = [{"step": step, "eval/success_rate": rate} for step, rate in points]
+    _mark_kept(axes, lines, 64)
+    (ring,) = axes.lines
+    assert ring.get_xydata().tolist() == [[64, 90]]
 
 
 def test_summary_figure_of_a_bare_base_without_metrics(tmp_path):

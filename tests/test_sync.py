@@ -212,13 +212,15 @@ def test_a_receipt_is_for_the_run_as_it_was(tmp_path, store):
     run.finish("killed", KeyboardInterrupt())
     assert deliver(run, tracking(store).trackers) == "mlflow has it"
     check_it_is_there_once(store, run)
-    assert "stopped" in found(store, run)[0].data.tags["error"]
+    tags = found(store, run)[0].data.tags
+    assert "stopped" in tags["error"] and "Killed" in tags["mlflow.note.content"]
     with run.held():
         run.reopen(step=LINES - 1, metrics=run.log_size(), resume="exact")
     run.finish("finished")
     assert deliver(run, tracking(store).trackers) == "mlflow has it"
     check_it_is_there_once(store, run)
-    assert "error" not in found(store, run)[0].data.tags
+    tags = found(store, run)[0].data.tags
+    assert "error" not in tags and "Finished" in tags["mlflow.note.content"]
 
 
 def test_a_run_whose_process_is_gone_is_delivered_as_killed(tmp_path, store):

@@ -1,6 +1,8 @@
 """Trackers mirror the run directory exactly, and cannot hurt a run."""
 
+import base64
 import contextlib
+import json
 import multiprocessing
 import signal
 import sqlite3
@@ -8,15 +10,21 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import pytest
+from conftest import config_of
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from so101rl.config import settings
+from so101rl.figures.style import GROUP_COLOURS
+from so101rl.notes import note
 from so101rl.rundir import RunDir
-from so101rl.tracking import Mirror, Tracker, TrackerError, make_mirror
-from so101rl.tracking.mlflow import MlflowTracker
+from so101rl.tracking import Mirror, Tracker, TrackerError, first_view, make_mirror
+from so101rl.tracking.links import links
+from so101rl.tracking.mlflow import NO_PARAMS, MlflowTracker
 
 CONF = Path(__file__).parents[1] / "conf" / "tracking"
 GROUPS = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
@@ -29,9 +37,17 @@ SCORES = {
 }
 
 
-def create(path):
-    cfg = {"seed": 3, "residual": {"alpha": [0.5] * 6}, "long": "x" * 7000}
-    return RunDir.create(path, cfg=cfg, command="main.py seed=3", groups=GROUPS)
+def create(path, **more):
+    cfg = {
+        "seed": 3,
+        "residual": {"alpha": [0.5] * 6},
+        "base_policy": {"_target_": "so101rl.base_policies.zero.Zero", "gain": 2},
+        "tracking": {"uri": str(path)},
+        "run": str(path),
+        "long": "x" * 7000,
+    }
+    command = "main.py seed=3"
+    return RunDir.create(path, cfg=cfg, command=command, groups=GROUPS, **more)
 
 
 def tracker(store):
@@ -138,14 +154,46 @@ def test_mlflow_holds_what_the_run_directory_holds(mirrored, store):
     assert "base/mean_time_to_success_s" not in found.data.metrics
 
 
+def test_results_have_no_step_and_so_are_drawn_as_bars(mirrored, store):
+    _, found = mirrored
+    (metric,) = client(store).get_metric_history(found.info.run_id, "base/success_rate")
+    assert metric.step == 0
+
+
+def test_a_note_says_what_came_of_a_run(mirrored):
+    run, found = mirrored
+    assert found.data.tags["mlflow.note.content"] == note(RunDir.open(run.path))
+
+
 def test_mlflow_params_and_tags(mirrored):
     run, found = mirrored
     assert found.data.params["residual.alpha"] == str([0.5] * 6)
     assert len(found.data.params["long"]) == 6000
-    assert found.data.tags["env"] == "paper_push"
-    assert found.data.tags["seed"] == "3"
+    assert found.data.params["seed"] == "3"
+    assert found.data.params.items() >= GROUPS.items()
     if run.info["git"]:
         assert found.data.tags["commit"] == run.info["git"]["commit"]
+
+
+def test_parameters_are_what_runs_may_differ_in(mirrored, tmp_path):
+    run, found = mirrored
+    assert found.data.params["base_policy.gain"] == "2"
+    for key in found.data.params:
+        assert not key.startswith(("tracking", "job", "run")), key
+        assert "._" not in key
+    assert str(run.path) not in found.data.params.values()
+
+
+def test_a_warm_start_is_a_parameter_by_name(store, tmp_path):
+    run = create(tmp_path / "run", init_from={"name": "calm-otter"})
+    tracker(store).start(run)
+    assert recorded(store, run).data.params["init_from"] == "calm-otter"
+
+
+def test_what_is_no_parameter_is_a_key_of_the_config():
+    keys = settings(config_of())
+    for key in NO_PARAMS:
+        assert any(f"{known}.".startswith(f"{key}.") for known in keys), key
 
 
 def test_mlflow_files_lie_next_to_the_store(mirrored, store):
@@ -157,6 +205,41 @@ def test_mlflow_files_lie_next_to_the_store(mirrored, store):
     assert list(store.parent.glob("mlruns/*/*/figures/summary.png"))
 
 
+def test_an_experiment_has_a_view_that_compares_its_runs(mirrored, store):
+    _, found = mirrored
+    experiment = client(store).get_experiment(found.info.experiment_id)
+    saved = json.loads(experiment.tags[first_view.TAG])
+    kind, _, state = saved["state"].partition(";")
+    state = json.loads(zlib.decompress(base64.b64decode(state)))
+    sections = {section["uuid"] for section in state["compareRunSections"]}
+    charts = state["compareRunCharts"]
+    assert kind == "deflate" and saved["name"] == first_view.NAME
+    assert {chart["metricSectionId"] for chart in charts} == sections
+    assert len({chart["uuid"] for chart in charts}) == len(charts)
+    shown = experiment.tags["mlflow.note.content"]
+    assert first_view.link(experiment.experiment_id) in shown
+
+
+def test_links_lead_to_the_experiments_that_runs_have_made(mirrored, store):
+    _, found = mirrored
+    line, *_ = links(store, "http://127.0.0.1:5000")
+    number = found.info.experiment_id
+    assert line.startswith("so101rl/paper_push: http://127.0.0.1:5000/#/experiments/")
+    assert f"/{number}/runs?" in line
+    assert links(store.with_name("absent.db"), "x") == []
+
+
+def test_neighbours_have_different_colours(store, tmp_path):
+    for number in range(len(GROUP_COLOURS) + 1):
+        run = create(tmp_path / str(number))
+        MlflowTracker(uri=f"sqlite:///{store}", experiment="colours").start(run)
+    experiment = client(store).get_experiment_by_name("colours")
+    runs = client(store).search_runs([experiment.experiment_id])
+    newest, *others, oldest = (run.data.tags["mlflow.runColor"] for run in runs)
+    assert sorted([newest, *others]) == sorted(GROUP_COLOURS)
+    assert newest == oldest
+
+
 def test_mirroring_twice_adds_nothing(mirrored, store):
     run, found = mirrored
     again = tracker(store)
@@ -165,7 +248,9 @@ def test_mirroring_twice_adds_nothing(mirrored, store):
     again.finish(run)
     history = client(store).get_metric_history(found.info.run_id, "eval/success_rate")
     assert len(history) == 3
-    assert recorded(store, run).info.status == "FINISHED"
+    twice = recorded(store, run)
+    assert twice.info.status == "FINISHED"
+    assert twice.data.tags == found.data.tags
 
 
 @pytest.mark.parametrize(

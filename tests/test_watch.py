@@ -17,7 +17,7 @@ from so101rl.errors import DivergedError
 from so101rl.hardware.sim import SimHardware
 from so101rl.rundir import RunDir
 from so101rl.vec_env import SB3VecEnv
-from so101rl.view import replay
+from so101rl.viewing.dump import film, read_dump
 from so101rl.watch import Watch
 
 NAN = float("nan")
@@ -157,8 +157,8 @@ def test_a_dump_can_be_replayed(run_main, monkeypatch, tmp_path):
     def writing(path, *, frames, fps):
         seen.append((path, np.array([frame.shape for frame in frames]), fps))
 
-    monkeypatch.setattr("so101rl.view.write_video", writing)
-    replay(dump, window=False, directory=tmp_path / "out")
+    monkeypatch.setattr("so101rl.viewing.dump.write_video", writing)
+    film(read_dump(dump), tmp_path / "out")
     (file, shapes, fps) = seen[0]
     assert file == tmp_path / "out" / "replay.mp4"
     assert fps == 30

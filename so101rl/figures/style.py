@@ -1,6 +1,7 @@
 """One style for all figures: readable at README width, safe for colour-blind eyes."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from so101rl.errors import So101Error
 from so101rl.rundir import RunDir
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -33,18 +35,38 @@ STYLE: dict[Any, Any] = {
 POLICY_COLOURS = {"base": "#E69F00", "residual": "#0072B2"}
 GROUP_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 GROUP_LINES = ("-", "--", ":")  # go on with another line when the colours are used up
+SUCCESS = "none"  # what a table calls the failure of an episode without one
 CLASS_COLOURS = {
-    "none": "#009E73",
+    SUCCESS: "#009E73",
+    "wrong_yaw": "#D55E00",
     "timed_out": "#56B4E9",
-    "wrong_yaw": "#F0E442",
     "overshot": "#CC79A7",
-    "jammed": "#D55E00",
+    "jammed": "#F0E442",
     "never_touched": "#4d4d4d",
 }
+WIDTH = 9.8  # of a figure [inch]
+LEGEND_COLUMNS = 8  # that fit below a figure of this width
 
 
 class FigureError(So101Error):
     """A figure lacks the data it is made of."""
+
+
+def class_colour(end: str) -> str:
+    """Colour of a failure class; those that we do not know share one."""
+    return CLASS_COLOURS.get(end, "#bbbbbb")
+
+
+def class_name(end: str) -> str:
+    """A failure class in words."""
+    return "success" if end == SUCCESS else end.replace("_", " ")
+
+
+def in_order(ends: Iterable[str]) -> list[str]:
+    """The classes among `ends`, success first, unknown ones last."""
+    present = set(ends)
+    known = [name for name in CLASS_COLOURS if name in present]
+    return known + sorted(present - set(known))
 
 
 def curve(lines: Sequence[Mapping[str, float]], name: str) -> list[tuple[int, float]]:
@@ -74,6 +96,25 @@ def title(run: RunDir) -> str:
     chosen = [groups[key] for key in ("env", "base_policy", "algo") if key in groups]
     parts = [" / ".join(chosen), f"seed {run.info['seed']}", run.info["name"]]
     return "   ".join(part for part in parts if part)
+
+
+def headline(figure: "Figure", run: RunDir, remark: str = "") -> None:
+    """Write what a run is above its figure, quietly, and a remark below that."""
+    text = f"{title(run)}\n{remark}" if remark else title(run)
+    figure.suptitle(text, x=0.01, ha="left", fontsize=9, color="#555555")
+
+
+def explain(figure: "Figure", handles: "Sequence[Artist]") -> None:
+    """Put one legend for all panels below them, in as few lines as fit."""
+    most = max(1, int(LEGEND_COLUMNS * figure.get_figwidth() / WIDTH))
+    lines = math.ceil(len(handles) / most)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=math.ceil(len(handles) / lines),
+        columnspacing=1.4,
+        handlelength=1.6,
+    )
 
 
 def save(figure: "Figure", path: Path) -> Path:

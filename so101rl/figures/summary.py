@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so101rl.figures.style import (
-    CLASS_COLOURS,
     POLICY_COLOURS,
     STYLE,
+    SUCCESS,
     FigureError,
+    class_colour,
+    class_name,
     curve,
+    headline,
+    in_order,
     percent_axis,
     save,
     steps_axis,
-    title,
 )
 from so101rl.rundir import RunDir
 
@@ -36,7 +39,7 @@ def figure_summary(run: RunDir) -> Path:
     evaluation = run.evaluation()
     if evaluation is None:
         raise FigureError(f"{run.path} has no evaluation.json to draw")
-    policies, lines = evaluation["policies"], run.metrics()
+    lines, policies = run.metrics(), evaluation["policies"]
     widths = [1.0, 1.75, 1.25] if lines else [1.0, 1.25]
     with rc_context(STYLE):
         figure = Figure(figsize=(2.45 * sum(widths), 3.1), layout="constrained")
@@ -44,8 +47,9 @@ def figure_summary(run: RunDir) -> Path:
         _draw_success(panels[0], policies)
         if lines:
             _draw_learning(panels[1], lines, policies)
+            _mark_kept(panels[1], lines, evaluation["policy_step"])
         _draw_failures(panels[-1], policies)
-        figure.suptitle(title(run), x=0.01, ha="left", fontsize=9, color="#555555")
+        headline(figure, run)
         return save(figure, run.file("figures/summary.png"))
 
 
@@ -82,7 +86,7 @@ def _draw_learning(
         if points:
             steps, rates = zip(*points, strict=True)
             percents = [100 * rate for rate in rates]
-            axes.plot(steps, percents, label=label, markersize=3.5, **look)
+            axes.plot(steps, percents, label=label, ms=3.5, clip_on=False, **look)
     if "base" in policies:
         base = 100 * policies["base"]["success_rate"]
         axes.axhline(
@@ -90,19 +94,25 @@ def _draw_learning(
         )
     percent_axis(axes, "success rate [%]")
     steps_axis(axes)
-    axes.legend(loc="best")
     axes.set_title("Learning")
+
+
+def _mark_kept(axes: "Axes", lines: Sequence[Mapping[str, float]], step: int) -> None:
+    """Ring the policy that the select episodes chose: the one that was evaluated."""
+    kept = [point for point in curve(lines, "eval/success_rate") if point[0] == step]
+    for x, rate in kept[-1:]:
+        look: dict[str, Any] = {"mfc": "none", "mec": "#0072B2", "clip_on": False}
+        axes.plot(x, 100 * rate, "o", ms=9, label="kept", ls="", **look)
+    axes.legend(loc="best")
 
 
 def _draw_failures(axes: "Axes", policies: Mapping[str, Any]) -> None:
     ends = {
-        policy: {**scores["failures"], "none": _successes(scores)}
+        policy: {**scores["failures"], SUCCESS: _successes(scores)}
         for policy, scores in policies.items()
     }
-    present = {name for counts in ends.values() for name in counts}
-    classes = [*CLASS_COLOURS, *sorted(present - set(CLASS_COLOURS))]
     tops = [0.0] * len(policies)
-    for name in classes:
+    for name in in_order(name for counts in ends.values() for name in counts):
         shares = [
             100 * counts.get(name, 0) / policies[policy]["n_episodes"]
             for policy, counts in ends.items()
@@ -114,10 +124,10 @@ def _draw_failures(axes: "Axes", policies: Mapping[str, Any]) -> None:
             shares,
             0.62,
             bottom=tops,
-            color=CLASS_COLOURS.get(name, "#bbbbbb"),
+            color=class_colour(name),
             edgecolor="white",
             linewidth=0.8,
-            label="success" if name == "none" else name.replace("_", " "),
+            label=class_name(name),
         )
         tops = [top + share for top, share in zip(tops, shares, strict=True)]
     axes.grid(axis="x", visible=False)

@@ -17,6 +17,10 @@ class UnsafeCommandError(So101Error):
     """A command that no arm may receive."""
 
 
+class NotSimulatedError(So101Error):
+    """Something is asked of the world that only a simulation can do."""
+
+
 class Arm(ABC):
     """`n` SO-101 arms that follow joint targets."""
 
@@ -60,6 +64,20 @@ class ObjectTracker(ABC):
     @abstractmethod
     def place(self, ids: np.ndarray, pose: np.ndarray) -> None:
         """Lay the objects of `ids` (k,) down at `pose` (k, 7)."""
+
+    def pull(self, wrench: np.ndarray) -> None:
+        """Pull at the objects from now on, until told otherwise or until a reset.
+
+        Args:
+            wrench: force [N] and torque [N m] at the centres of mass (n, 6).
+
+        Raises:
+            NotSimulatedError: on a real table only a hand can pull.
+        """
+        raise NotSimulatedError(
+            f"{type(self).__name__} is not simulated and cannot be pulled at; "
+            "hardware=sim can"
+        )
 
 
 class SafetyLimits:

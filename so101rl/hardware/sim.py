@@ -63,6 +63,7 @@ class SimObject(ObjectTracker):
 
     def __init__(self, world: "SimHardware"):
         self._world = world
+        self._body = world.model.body(OBJECT).id
 
     def read(self) -> np.ndarray:
         return self._world.qpos[:, robot.N_JOINTS :].copy()
@@ -70,6 +71,9 @@ class SimObject(ObjectTracker):
     def place(self, ids: np.ndarray, pose: np.ndarray) -> None:
         self._world.qpos[ids, robot.N_JOINTS :] = pose
         self._world.qvel[ids, robot.N_JOINTS :] = 0
+
+    def pull(self, wrench: np.ndarray) -> None:
+        self._world.applied[:, self._body] = wrench
 
 
 class SimHardware(Hardware):
@@ -132,7 +136,11 @@ class SimHardware(Hardware):
         )
         self.model = self._build_spec().compile()
         self._batch = batch.Batch(self.model, n, n_threads)
+        self.state = (
+            self._batch.state
+        )  # all of the physics (n, nstate), mjSTATE_INTEGRATION
         self.qpos, self.qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
+        self.applied = self._batch.bind("xfrc_applied")  # (n, bodies, 6)
         self._ctrl, self._history = (
             self._batch.bind("ctrl"),
             self._batch.bind("history"),

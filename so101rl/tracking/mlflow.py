@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from so101rl.config import settings
+from so101rl.figures.style import GROUP_COLOURS
+from so101rl.notes import note
 from so101rl.rundir import EPISODES, EVALUATION, RUN, RunDir
+from so101rl.tracking import first_view
 from so101rl.tracking.base import NewLines, Tracker, TrackerError, results
 
 if TYPE_CHECKING:
@@ -20,6 +23,14 @@ if TYPE_CHECKING:
 METRICS_PER_BATCH, PARAMS_PER_BATCH, VALUE_CHARS = 1000, 100, 6000
 # MLflow then shows runs and curves first, not the pages of its other trade.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
+NOTE, COLOUR = "mlflow.note.content", "mlflow.runColor"
+RESULT_STEP = 0  # MLflow draws bars of what has no other step, a dot of what has
+# Keys of the call, and those that change nothing of what is learned: as parameters they
+# would hide the ones by which runs differ.
+NO_PARAMS = (
+    *("job", "run", "checkpoint", "replay", "prune", "trust", "tracking"),
+    *("n_threads", "evaluation.video", "evaluation.figure"),
+)
 
 
 class MlflowTracker(Tracker):
@@ -59,14 +70,14 @@ class MlflowTracker(Tracker):
         if twins:
             self._run_id = twins[0].info.run_id
             self._client.update_run(self._run_id, status="RUNNING")
-            if "error" in twins[0].data.tags:  # that of an end which was not the last
-                self._client.delete_tag(self._run_id, "error")
+            for tag in {"error", NOTE} & twins[0].data.tags.keys():
+                self._client.delete_tag(self._run_id, tag)  # of an end that was not one
         else:
             created = self._client.create_run(
                 experiment_id,
                 start_time=_milliseconds(run.info["started"]),
                 run_name=run.info["name"],
-                tags=_tags(run),
+                tags={**_tags(run), COLOUR: self._free_colour(experiment_id)},
             )
             self._run_id = created.info.run_id
         self._send_params(run)
@@ -94,11 +105,13 @@ class MlflowTracker(Tracker):
         # The clock of the last line: evaluated again, they are the same numbers.
         clock = int(1000 * self._lines.last_clock) or ended
         final = [
-            Metric(name, value, clock, self._lines.last_step)
+            Metric(name, value, clock, RESULT_STEP)
             for name, value in results(run).items()
         ]
         self._client.log_batch(self._run_id, final)
         self._send_files(run)
+        words = note(RunDir.open(run.path))
+        self._client.set_tag(self._run_id, NOTE, words[:VALUE_CHARS])
         if info["error"]:
             text = f"{info['error']['class']}: {info['error']['message']}"
             self._client.set_tag(self._run_id, "error", text[:VALUE_CHARS])
@@ -132,13 +145,23 @@ class MlflowTracker(Tracker):
             files = None
             if self._store is not None:
                 files = (self._store.parent / "mlruns").as_uri()
-            return client, client.create_experiment(experiment, files, tags=KIND)
+            view = KIND | first_view.tags()
+            made = client.create_experiment(experiment, files, tags=view)
+            client.set_experiment_tag(made, NOTE, first_view.description(made))
+            return client, made
+
+    def _free_colour(self, experiment_id: str) -> str:
+        """A colour that none of the last runs has; MLflow's own are often the same."""
+        last = self._client.search_runs(
+            [experiment_id], max_results=len(GROUP_COLOURS) - 1
+        )
+        taken = {run.data.tags.get(COLOUR) for run in last}
+        return next(colour for colour in GROUP_COLOURS if colour not in taken)
 
     def _send_params(self, run: RunDir) -> None:
         from mlflow.entities import Param
 
-        flat = settings(run.config())
-        params = [Param(key, str(value)[:VALUE_CHARS]) for key, value in flat.items()]
+        params = [Param(key, value[:VALUE_CHARS]) for key, value in _params(run)]
         for first in range(0, len(params), PARAMS_PER_BATCH):
             batch = params[first : first + PARAMS_PER_BATCH]
             self._client.log_batch(self._run_id, params=batch)
@@ -164,11 +187,27 @@ def _exclusive(store: Path | None) -> Iterator[None]:
         yield
 
 
+def _params(run: RunDir) -> Iterator[tuple[str, str]]:
+    """What a run was made of: chosen options, which stand for their classes, and keys.
+
+    All of the config is among the files.
+    """
+    for group, option in run.info["groups"].items():
+        if group not in NO_PARAMS:
+            yield group, str(option)
+    source = run.info.get("init_from")  # whose name says more than its directory
+    values = settings(run.config(), without=NO_PARAMS)
+    if source:
+        values["init_from"] = source["name"]
+    for key, value in values.items():
+        if not key.rpartition(".")[2].startswith("_"):
+            yield key, str(value)
+
+
 def _tags(run: RunDir) -> dict[str, str]:
     info = run.info
-    tags = {"uid": info["uid"], "seed": str(info["seed"]), "command": info["command"]}
-    tags |= {group: str(option) for group, option in info["groups"].items()}
-    tags |= {"run_dir": str(run.path), "mlflow.source.name": "main.py"}
+    tags = {"uid": info["uid"], "command": info["command"], "run_dir": str(run.path)}
+    tags |= {"job": str(info["groups"].get("job")), "mlflow.source.name": "main.py"}
     if "resume" in info:
         tags["resume"] = info["resume"]
     if info["git"]:

@@ -1,6 +1,5 @@
 """A labelled drawing of the table from above: what the arm is asked to do, to scale."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,11 +7,10 @@ import numpy as np
 
 from so101rl.errors import So101Error
 from so101rl.figures.style import STYLE
+from so101rl.figures.table import TAPE, Point, millimetres, on_page, outline, spot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Point = Sequence[float] | np.ndarray
 
 # Outline of the arm's feet and tower (m, 2) [m], base frame.
 BASE = np.array(
@@ -30,7 +28,7 @@ BASE = np.array(
     ]
 )
 BASE_RADIUS = 0.07  # [m] a circle around the pan axis that is smaller gets no label
-TAPE, ARM, INK, SOFT = "#c8201f", "#f5ae1f", "#333333", "#8a8f98"
+ARM, INK, SOFT = "#f5ae1f", "#333333", "#8a8f98"
 
 
 class SchematicError(So101Error):
@@ -92,18 +90,6 @@ def schematic(
             raise SchematicError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _on_page(points: np.ndarray) -> np.ndarray:
-    """Table points (k, 2) x, y as page points: y to the left, x up."""
-    return np.atleast_2d(points)[:, ::-1]
-
-
-def _outline(pose: np.ndarray, size: Point) -> np.ndarray:
-    """Corners (4, 2) [m] of a sheet at `pose` (3,): x, y, yaw."""
-    local = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)]) * np.asarray(size) / 2
-    cos, sin = np.cos(pose[2]), np.sin(pose[2])
-    return local @ np.array([(cos, sin), (-sin, cos)]) + pose[:2]
-
-
 def _draw_reach(
     axes: "Axes",
     pan_xy: Point,
@@ -114,23 +100,23 @@ def _draw_reach(
     angles = -np.linspace(pan_range[0], pan_range[1], 181)
     rim = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     ring = np.concatenate([pan_xy + high * rim, pan_xy + low * rim[::-1]])
-    axes.fill(*_on_page(ring).T, color="#dcefe3", label="reach at table height")
-    axes.plot(*_on_page(pan_xy + high * rim).T, color="#5aa877", lw=1)
-    axes.plot(*_on_page(pan_xy + low * rim).T, color="#5aa877", lw=1)
+    axes.fill(*on_page(ring).T, color="#dcefe3", label="reach at table height")
+    axes.plot(*on_page(pan_xy + high * rim).T, color="#5aa877", lw=1)
+    axes.plot(*on_page(pan_xy + low * rim).T, color="#5aa877", lw=1)
     for radius, angle in ((high, -1.45), (low, -1.3)):
         if radius < BASE_RADIUS:
             continue
         place = np.asarray(pan_xy) + radius * np.array([np.cos(angle), np.sin(angle)])
         text = f"{1000 * radius:.0f} mm"
-        axes.annotate(text, _on_page(place)[0], ha="right", color="#3d7f57", fontsize=8)
+        axes.annotate(text, spot(place), ha="right", color="#3d7f57", fontsize=8)
 
 
 def _draw_base(axes: "Axes", pan_xy: Point) -> None:
-    axes.fill(*_on_page(BASE).T, color=ARM, ec=INK, lw=0.8, zorder=3)
-    axes.plot(*_on_page(np.asarray(pan_xy))[0], "+", color=INK, ms=8, zorder=4)
+    axes.fill(*on_page(BASE).T, color=ARM, ec=INK, lw=0.8, zorder=3)
+    axes.plot(*spot(pan_xy), "+", color=INK, ms=8, zorder=4)
     axes.annotate(
         "SO-101\n+ pan axis",
-        _on_page(np.array([-0.032, 0]))[0],
+        spot((-0.032, 0)),
         ha="center",
         va="top",
         fontsize=8.5,
@@ -138,33 +124,31 @@ def _draw_base(axes: "Axes", pan_xy: Point) -> None:
 
 
 def _draw_goal(axes: "Axes", goal_xy: Point, size: float) -> None:
-    square = _outline(np.array([*goal_xy, 0.0]), (size, size))
-    axes.fill(*_on_page(square).T, fc="none", ec=TAPE, lw=4, zorder=4)
-    axes.plot(*_on_page(np.asarray(goal_xy))[0], "x", color=TAPE, ms=7, zorder=5)
+    square = outline(np.array([*goal_xy, 0.0]), (size, size))
+    axes.fill(*on_page(square).T, fc="none", ec=TAPE, lw=4, zorder=4)
+    axes.plot(*spot(goal_xy), "x", color=TAPE, ms=7, zorder=5)
     top = (goal_xy[0] + size / 2 + 0.012, goal_xy[1])
     text = f"taped square {1000 * size:.0f} x {1000 * size:.0f} mm"
-    axes.annotate(
-        text, _on_page(np.array(top))[0], ha="center", color=TAPE, weight="bold"
-    )
+    axes.annotate(text, spot(top), ha="center", color=TAPE, weight="bold")
 
 
 def _draw_sheets(axes: "Axes", poses: np.ndarray, size: Point) -> None:
     for pose in poses[1:]:
-        outline = _on_page(_outline(pose, size))
-        axes.fill(*outline.T, fc="none", ec=SOFT, lw=0.7, alpha=0.7, zorder=5)
+        corners = on_page(outline(pose, size))
+        axes.fill(*corners.T, fc="none", ec=SOFT, lw=0.7, alpha=0.7, zorder=5)
     if len(poses) > 1:
         axes.plot([], [], color=SOFT, lw=0.7, label=f"{len(poses) - 1} sampled starts")
-    corners = _outline(poses[0], size)
-    axes.fill(*_on_page(corners).T, fc="white", ec=INK, lw=1.6, alpha=0.9, zorder=6)
+    corners = outline(poses[0], size)
+    axes.fill(*on_page(corners).T, fc="white", ec=INK, lw=1.6, alpha=0.9, zorder=6)
     for (a, b), length in zip(((0, 1), (1, 2)), size, strict=True):
         middle = (corners[a] + corners[b]) / 2
         inward = poses[0, :2] - middle
         place = middle + 0.011 * inward / np.linalg.norm(inward)
-        run = _on_page(corners[b])[0] - _on_page(corners[a])[0]
-        turn = np.degrees(np.arctan2(run[1], -run[0]))
+        run = corners[b] - corners[a]
+        turn = np.degrees(np.arctan2(run[0], -run[1]))
         axes.annotate(
             f"{1000 * length:.0f} mm",
-            _on_page(place)[0],
+            spot(place),
             ha="center",
             va="center",
             rotation=(turn + 90) % 180 - 90,
@@ -178,8 +162,8 @@ def _draw_way(axes: "Axes", start: np.ndarray, goal: Point) -> None:
     arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.2, "shrinkA": 0, "shrinkB": 4}
     axes.annotate(
         "",
-        _on_page(np.asarray(goal))[0],
-        xytext=_on_page(start)[0],
+        spot(goal),
+        xytext=spot(start),
         arrowprops=arrow,
         zorder=8,
     )
@@ -187,7 +171,7 @@ def _draw_way(axes: "Axes", start: np.ndarray, goal: Point) -> None:
 
 
 def _dot(axes: "Axes", point: Point, label: str, colour: str) -> None:
-    place = _on_page(np.asarray(point))[0]
+    place = spot(point)
     axes.plot(*place, "o", color=colour, ms=6, zorder=9, label=label)
 
 
@@ -197,6 +181,7 @@ def _finish(axes: "Axes", reach: float, pan_xy: Point) -> None:
         reach + 0.02, -reach - 0.02
     )  # y grows to the left, as seen from above
     axes.set_ylim(-0.13, pan_xy[0] + reach + 0.02)
-    axes.set_xlabel("y [m]")
-    axes.set_ylabel("x [m], away from the arm")
+    millimetres(axes, every=0.1)
+    axes.set_xlabel("y [mm]")
+    axes.set_ylabel("x [mm], away from the arm")
     axes.set_title("The table from above")

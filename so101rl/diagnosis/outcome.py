@@ -1,0 +1,96 @@
+"""Symptoms of the result: how episodes fail, and what a success rate hides."""
+
+import math
+from functools import partial
+from statistics import median
+
+from omegaconf import DictConfig
+
+from so101rl.diagnosis.facts import BASE, LEARNED, SELECT, Facts
+from so101rl.diagnosis.finding import Finding, Rule
+from so101rl.diagnosis.verdict import never_better
+
+CLASSES = {
+    "never_touched": "The fingertip does not reach the sheet, or never presses on it.",
+    "wrong_yaw": "The sheet is in its place, but turned so that it does not fit.",
+    "overshot": "The sheet was near the goal and was pushed past it.",
+    "jammed": "The sheet lies still in a wrong place: pressed too hard, or left alone.",
+    "timed_out": "The sheet is still on its way when the time is over: it is too slow.",
+}
+
+
+def dominant_failure(facts: Facts, limits: DictConfig, name: str) -> Finding | None:
+    """Most failures are of one class."""
+    policy = LEARNED if LEARNED in facts.scores else BASE
+    if policy not in facts.scores:
+        return None
+    failures = facts.scores[policy]["failures"]
+    n, total = failures.get(name, 0), sum(failures.values())
+    if total < limits.failed * facts.scores[policy]["n_episodes"]:
+        return None
+    if not n or n < limits.share * total:
+        return None
+    shows = f"{n} of {total} failures{' of step 0' if never_better(facts) else ''}"
+    rows = [row for row in facts.rows.get(policy, ()) if row["failure"] == name]
+    if rows:
+        away = 1000 * median(float(row["final_distance_m"]) for row in rows)
+        turned = math.degrees(median(float(row["final_yaw_error_rad"]) for row in rows))
+        shows += f"; median {away:.0f} mm from the goal, yaw off by {turned:.0f} deg"
+    return Finding(shows, CLASSES[name])
+
+
+def base_solves(facts: Facts, limits: DictConfig) -> Finding | None:
+    """The base needs no help."""
+    found = facts.interval(BASE)
+    if found is None or found[0] < limits.good:
+        return None
+    return Finding(
+        f"the base alone solves {facts.success(BASE):.0%}",
+        "There is little left to win. Try a task that needs a residual.",
+    )
+
+
+def selection_luck(facts: Facts, limits: DictConfig) -> Finding | None:
+    """The best checkpoint was chosen by too few episodes."""
+    select, success = facts.points(SELECT), facts.success()
+    if not select or success is None or max(select) - success < limits.gap:
+        return None
+    n = facts.values["evaluation.select_episodes"]
+    return Finding(
+        f"{max(select):.0%} of {n} select episodes, {success:.0%} of the held-out ones",
+        "The best of several noisy scores flatters; more episodes choose better.",
+    )
+
+
+def not_randomized(facts: Facts, limits: DictConfig) -> Finding | None:
+    """All episodes are alike."""
+    if facts.values.get("randomization.terms") != {}:
+        return None
+    return Finding(
+        "randomization has no terms",
+        "All episodes begin alike, held-out ones too: nothing is said of others.",
+    )
+
+
+def worse_elsewhere(facts: Facts, limits: DictConfig) -> Finding | None:
+    """The policy was evaluated in another world and solves less there."""
+    success = facts.success()
+    if success is None or not facts.elsewhere:
+        return None
+    worst = min(facts.elsewhere, key=lambda found: found.solved / found.episodes)
+    rate = worst.solved / worst.episodes
+    if success - rate < limits.gap:
+        return None
+    return Finding(
+        f"{success:.0%} as trained, {rate:.0%} with another {worst.changed}",
+        "It knows its own world by heart; train it where worlds differ more.",
+    )
+
+
+RULES: dict[str, Rule] = {
+    **{name: partial(dominant_failure, name=name) for name in CLASSES},
+    "base_solves": base_solves,
+    "selection_luck": selection_luck,
+    "not_randomized": not_randomized,
+    "worse_elsewhere": worse_elsewhere,
+}

@@ -1,0 +1,107 @@
+"""Symptoms of the curve of success, and of the time that it took."""
+
+from statistics import fmean
+
+from omegaconf import DictConfig
+
+from so101rl.diagnosis.facts import ROLLOUT, SELECT, Facts
+from so101rl.diagnosis.finding import Finding
+
+
+def nothing_solved(facts: Facts, limits: DictConfig) -> Finding | None:
+    """Not one episode was ever solved."""
+    rates = facts.points(SELECT) + facts.points(ROLLOUT)
+    if not facts.steps or not rates or max(rates) > 0:
+        return None
+    return Finding(
+        f"not one solved episode in {facts.steps:,} env steps",
+        "It takes a base that gets there sometimes, or a reward that leads there.",
+    )
+
+
+def fell_back(facts: Facts, limits: DictConfig) -> Finding | None:
+    """It could do more than it can."""
+    rates = facts.scored()
+    if not rates or max(rates) - rates[-1] < limits.drop:
+        return None
+    return Finding(
+        f"select episodes: {max(rates):.0%} at best, {rates[-1]:.0%} at the end",
+        "It lost what it could do. Judged is the best checkpoint; the rest was wasted.",
+    )
+
+
+def still_rising(facts: Facts, limits: DictConfig) -> Finding | None:
+    """It was still getting better."""
+    rates = facts.scored()
+    if not rates:
+        return None
+    third = max(1, len(rates) // 3)
+    before, last = fmean(rates[-2 * third : -third]), fmean(rates[-third:])
+    if last - before < limits.rise or last > limits.done:
+        return None
+    return Finding(
+        f"select episodes: {before:.0%} in the middle, {last:.0%} at the end",
+        "It was still getting better when it ended.",
+    )
+
+
+def flat(facts: Facts, limits: DictConfig) -> Finding | None:
+    """It got no better."""
+    rates = facts.scored()
+    if not rates or max(rates) == 0:
+        return None  # or else nothing_solved says it
+    third = max(1, len(rates) // 3)
+    first, last = fmean(rates[:third]), fmean(rates[-third:])
+    if abs(last - first) > limits.rise or fmean(rates) > limits.done:
+        return None
+    return Finding(
+        f"select episodes: {first:.0%} at first, {last:.0%} at the end",
+        "What is rewarded, tried or allowed does not lead further.",
+    )
+
+
+def too_short(facts: Facts, limits: DictConfig) -> Finding | None:
+    """It had a fraction of the steps that its algorithm is meant to have."""
+    asked, usual = (
+        facts.values.get(key) for key in ("total_timesteps", "algo.total_timesteps")
+    )
+    if not facts.steps or not usual or asked >= limits.share * usual:
+        return None
+    return Finding(
+        f"{asked:,} env steps; conf/algo has {usual:,}",
+        "The training ended before the algorithm usually gets there.",
+    )
+
+
+def noise_gap(facts: Facts, limits: DictConfig) -> Finding | None:
+    """With noise it solves much more, or much less, than without."""
+    noisy, quiet = facts.late(ROLLOUT), facts.late(SELECT)
+    if noisy is None or quiet is None or abs(noisy - quiet) < limits.gap:
+        return None
+    return Finding(
+        f"rollouts {noisy:.0%}, the same policy without noise {quiet:.0%}",
+        "It leans on the exploration noise and stumbles without it."
+        if noisy > quiet
+        else "The noise spoils what the policy can do, and so most of its data.",
+    )
+
+
+def slow(facts: Facts, limits: DictConfig) -> Finding | None:
+    """It took long."""
+    if facts.fps is None or facts.fps > limits.fps:
+        return None
+    return Finding(
+        f"{facts.fps:,.0f} env steps per second (median)",
+        "Most of the time goes into updates, or the machine was busy.",
+    )
+
+
+RULES = (
+    nothing_solved,
+    fell_back,
+    still_rising,
+    flat,
+    too_short,
+    noise_gap,
+    slow,
+)

@@ -1,0 +1,22 @@
+"""All figures of one run."""
+
+from pathlib import Path
+
+from so101rl.figures.failures import figure_failures
+from so101rl.figures.held_out import read_ends
+from so101rl.figures.residual import figure_residual
+from so101rl.figures.starts import figure_starts
+from so101rl.figures.summary import figure_summary
+from so101rl.figures.trajectories import figure_trajectories
+from so101rl.rundir import RunDir
+
+
+def draw_all(run: RunDir) -> list[Path]:
+    """Draw what an evaluated run has the data for; returns the files.
+
+    An evaluation of the base policy alone has no residual, and nothing to compare with.
+    """
+    drawn = [figure_summary(run), figure_trajectories(run), figure_starts(run)]
+    if "residual" in read_ends(run):
+        drawn += [figure_residual(run), figure_failures(run)]
+    return drawn

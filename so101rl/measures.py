@@ -1,0 +1,43 @@
+"""How old and how large runs are, in numbers and in words."""
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from so101rl.rundir import RunDir
+
+UNITS = {"s": 60, "min": 60, "h": 24, "d": None}  # and how many of each make a next one
+
+
+def age_s(run: RunDir) -> float:
+    """Seconds since a run ended, or started if it has not ended."""
+    stamp = run.info["ended"] or run.info["started"]
+    return (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()
+
+
+def size_bytes(paths: Iterable[Path]) -> int:
+    """What files and folders hold [bytes]; links count as links."""
+    total = 0
+    for path in paths:
+        total += path.lstat().st_size if path.is_file() else 0
+        for folder, _, files in os.walk(path):
+            total += sum(os.lstat(os.path.join(folder, name)).st_size for name in files)
+    return total
+
+
+def spoken_age(seconds: float) -> str:
+    """An age in its largest unit, such as `3 h`."""
+    number = int(seconds)
+    for unit, many in UNITS.items():
+        if many is None or number < many:
+            return f"{number} {unit}"
+        number //= many
+    raise AssertionError("days have no end")
+
+
+def spoken_size(n: float) -> str:
+    """A size such as `12.3 MB`."""
+    if n < 1e6:
+        return f"{n / 1e3:,.0f} kB"
+    return f"{n / 1e6:,.1f} MB" if n < 1e9 else f"{n / 1e9:,.1f} GB"

@@ -1,0 +1,1 @@
+"""Watching: in a window, in a browser, in pictures."""

@@ -1,0 +1,97 @@
+"""What is said of a run is no bolder than its numbers."""
+
+import pytest
+from test_rundir import create
+
+from so101rl.errors import DivergedError
+from so101rl.notes import note
+
+
+def scores(solved, n=100, **failures):
+    from so101rl.statistics import wilson
+
+    rate, interval = solved / n, list(wilson(solved, n))
+    return {
+        "success_rate": rate,
+        "wilson_95": interval,
+        "n_episodes": n,
+        "failures": failures,
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    return create(tmp_path / "a run")
+
+
+@pytest.mark.parametrize(
+    ("base", "residual", "said"),
+    [
+        (40, 90, "Better than its base"),
+        (90, 40, "Worse than its base"),
+        (40, 50, "No difference to its base shown"),
+        (50, 40, "No difference to its base shown"),
+    ],
+)
+def test_the_verdict_is_that_of_the_intervals(run, base, residual, said):
+    policies = {"base": scores(base), "residual": scores(residual)}
+    run.write_evaluation({"policies": policies})
+    run.finish("finished")
+    first, *_ = note(run).splitlines()
+    assert first.startswith(f"**{said}**")
+    assert "one seed" in first
+
+
+def test_numbers_origin_and_place_are_named(run):
+    run.log(4096, {"a": 1.0})
+    base = scores(74, jammed=6, wrong_yaw=20)
+    run.write_evaluation({"policies": {"base": base, "residual": scores(100)}})
+    run.finish("finished")
+    text = note(run)
+    expected = "74.0 [64.6, 81.6] % of 100 episodes; failures: wrong_yaw 20, jammed 6"
+    assert f"- **base**: {expected}\n" in text
+    assert (
+        "- **residual**: 100.0 [96.3, 100.0] % of 100 episodes; failures: none" in text
+    )
+    assert "env paper_push, base_policy jacobian, algo ppo; seed 3" in text
+    assert "4,096 env steps" in text
+    assert f"`{run.info['command']}`" in text
+    assert f"job=explain run='{run.path}'`" in text  # quoted, for it has a space
+
+
+def test_a_warm_start_is_told(tmp_path):
+    run = create(tmp_path / "run", init_from={"name": "zero-ppo-s1-calm-otter"})
+    assert "began with: the best policy of zero-ppo-s1-calm-otter" in note(run)
+
+
+def test_one_policy_is_not_compared(run):
+    run.write_evaluation({"policies": {"base": scores(40)}})
+    run.finish("finished")
+    assert note(run).startswith("**Finished**\n\n- **base**: 40.0")
+
+
+def test_an_early_end_is_told_with_the_command_that_goes_on(run):
+    run.log(640, {"a": 1.0})
+    run.finish("killed", KeyboardInterrupt())
+    text = note(run)
+    assert text.startswith("**Killed after 640 env steps**: KeyboardInterrupt: ")
+    assert f"python main.py job=resume run='{run.path}'" in text
+
+
+def test_what_diverged_is_not_to_be_resumed(run):
+    run.finish("failed", DivergedError("the reward", "nan"))
+    text = note(run)
+    assert "other settings" in text and "job=explain" in text
+    assert "job=resume" not in text
+
+
+@pytest.mark.parametrize("status", ["running", "killed"])
+def test_what_cannot_go_on_has_no_command(tmp_path, status):
+    groups = {"job": "evaluate", "env": "paper_push", "tracking": ["a", "b"]}
+    run = create(tmp_path / "run", groups=groups)
+    if status == "killed":
+        run.finish("killed", KeyboardInterrupt())
+    text = note(run)
+    assert text.startswith(f"**{status.capitalize()}**")
+    assert "python main.py job" not in text
+    assert "tracking" not in text

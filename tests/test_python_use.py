@@ -1,0 +1,260 @@
+"""A run in a notebook: `so101rl.load`, and what the documentation shows."""
+
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import CONF, PPO_KEYS, ROOT, SHORT, config_of
+from learners import tiny
+from stable_baselines3 import PPO
+from untrained import untrained
+
+import main
+import so101rl
+from so101rl.cli import guarded
+from so101rl.errors import So101Error
+from so101rl.rundir import EPISODE_COLUMNS
+
+pytestmark = pytest.mark.filterwarnings("ignore:You have specified a mini-batch size")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run, `latest` in the directory that it is in."""
+    home = tmp_path_factory.mktemp("python")
+    words = [*SHORT, *PPO_KEYS, "hydra.run.dir=outputs/run"]
+    words.append("residual.alpha={start: 0.5, end: 1.0, steps: 64}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setenv("HYDRA_FULL_ERROR", "1")
+        patch.setattr(sys, "argv", ["main.py", "-cp", CONF, *words])
+        assert guarded(main.main) == 0
+    return home / "outputs" / "run"
+
+
+@pytest.fixture(scope="module")
+def policy(trained):
+    return so101rl.load(trained)
+
+
+@pytest.fixture
+def at_home(trained, monkeypatch):
+    """Be where `latest` is that run; `main.py` is where it always is."""
+    monkeypatch.chdir(trained.parents[1])
+    monkeypatch.setenv("MPLBACKEND", "agg")
+
+
+def observations(policy, n=9):
+    size = policy.make_env(1).single_observation_space.shape[0]
+    return np.random.default_rng(0).normal(size=(n, size)).astype(np.float32)
+
+
+def test_importing_the_package_costs_nothing():
+    script = "import sys, so101rl; print(len(sys.modules), so101rl.load)\n"
+    script += "print({'torch', 'mujoco', 'pandas', 'gymnasium'} & set(sys.modules))"
+    command = [sys.executable, "-c", script]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.endswith("set()\n")
+
+
+# ---- the policy ----
+
+
+def test_act_is_the_exported_zip_without_exploration(policy, trained):
+    obs = observations(policy)
+    model = PPO.load(trained / "best_model.zip")
+    wanted = model.predict(obs, deterministic=True)[0]
+    np.testing.assert_array_equal(policy.act(obs), wanted)
+    np.testing.assert_array_equal(policy.act(obs[3]), policy.act(obs[3:4])[0])
+    np.testing.assert_array_equal(policy.act(obs.astype(float)), wanted)
+    assert policy.act(obs[:0]).shape == (0, 6)
+
+
+def test_an_episode_played_again_is_the_one_that_was_written_down(policy):
+    before = policy.episodes
+    before = before[before.policy == "residual"].reset_index(drop=True)
+    again = policy.play(before.seed)
+    assert list(again.columns) == list(EPISODE_COLUMNS)
+    assert again.to_csv() == before.to_csv()
+    other = policy.play(before.seed, overrides=["randomization=hard"])
+    assert other.to_csv() != before.to_csv()
+
+
+def test_its_environments_have_the_authority_that_it_was_chosen_with(policy):
+    alpha = 0.5 + 0.5 * min(policy.step / 64, 1)
+    env = policy.make_env(2)
+    np.testing.assert_allclose(env.alpha, alpha)
+    np.testing.assert_allclose(policy.alpha, alpha)
+    assert (env.num_envs, env.env.max_episode_steps) == (2, 20)
+    weak = policy.make_env(2, overrides=["residual.alpha=0.1"])
+    np.testing.assert_allclose(weak.alpha, 0.1)
+    # Which changes what comes of a residual, not the residual.
+    seen = [batch.reset(seed=3)[0] for batch in (env, weak)]
+    np.testing.assert_array_equal(*[policy.act(obs) for obs in seen])
+
+
+def test_environments_of_gymnasium_serve_as_well(policy):
+    words = {"base_policy": "jacobian", "overrides": ["n_threads=1"]}
+    envs = gym.make_vec("so101rl/PaperPush-v0", num_envs=3, **words)
+    arm = gym.make("so101rl/PaperPush-v0", **words)
+    obs, _ = envs.reset(seed=[5, 6, 7])
+    np.testing.assert_array_equal(obs, policy.make_env(3).reset(seed=[5, 6, 7])[0])
+    assert envs.step(policy.act(obs))[0].shape == obs.shape
+    assert arm.step(policy.act(arm.reset(seed=5)[0]))[0].shape == obs[0].shape
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda obs: obs[:, :5],
+            r"shape \(9, 5\); this policy takes \(42,\) or \(n, 42",
+        ),
+        (lambda obs: obs[0, 0], r"shape \(\); .* qpos, .*, base_action"),
+        (lambda obs: obs[None], r"shape \(1, 9, 42\)"),
+        (
+            lambda obs: obs * [[1]] * 8 + [[np.nan]],
+            "obs is not finite in environment 0",
+        ),
+    ],
+)
+def test_what_is_no_observation_is_refused(change, message, policy):
+    with pytest.raises(So101Error, match=message):
+        policy.act(change(observations(policy)))
+
+
+def test_other_checkpoints_may_be_asked(trained):
+    final = so101rl.load(trained, checkpoint="final")
+    model = PPO.load(trained / "final_model.zip")
+    obs = observations(final)
+    wanted = model.predict(obs, deterministic=True)[0]
+    np.testing.assert_array_equal(final.act(obs), wanted)
+    assert final.step == 128
+    assert "final policy, of env step 128" in repr(final)
+
+
+@pytest.mark.parametrize(
+    ("run", "checkpoint", "message"),
+    [
+        ("nowhere", "best", "run=nowhere: there is no such directory"),
+        (".", "best", "not a run directory"),
+        (
+            "outputs/run",
+            "finale",
+            "Did you mean final. There are: best, final, step-64",
+        ),
+        ("outputs/run", "../run", "there is no such folder"),
+    ],
+)
+def test_what_is_not_there_is_named(run, checkpoint, message, at_home):
+    with pytest.raises(So101Error, match=message):
+        so101rl.load(run, checkpoint=checkpoint)
+
+
+def test_any_path_will_do(tmp_path):
+    path = tmp_path / "it's (a) run, {x}=1"
+    untrained(path, config_of("n_threads=1", *tiny("ppo")))
+    assert so101rl.load(path).path == path
+
+
+def test_it_says_what_it_is(policy, trained):
+    words = [
+        "(finished)",
+        "env=paper_push, base_policy=jacobian, algo=ppo",
+        str(trained),
+    ]
+    for word in [*words, policy.info["name"], f"env step {policy.step}", "alpha 0."]:
+        assert word in repr(policy)
+
+
+def test_a_policy_that_remembers_forgets_when_it_is_told(tmp_path):
+    cfg = config_of("n_threads=1", *tiny("recurrent_ppo"))
+    run, model = untrained(tmp_path / "run", cfg)
+    policy = so101rl.load(run.path)
+    one, two = observations(policy, 6).reshape(2, 3, -1)
+    first = policy.act(one)
+    state, begin = model.predict(one, deterministic=True)[1], np.zeros(3, bool)
+    wanted = model.predict(two, state, begin, deterministic=True)[0]
+    np.testing.assert_array_equal(policy.act(two), wanted)
+    assert np.abs(policy.act(one) - first).min(axis=1).max() > 0  # it remembers
+    policy.reset([1])
+    again = policy.act(one)
+    np.testing.assert_allclose(again[1], first[1], atol=1e-6)
+    assert np.abs(again[[0, 2]] - first[[0, 2]]).max() > 0
+    with pytest.raises(So101Error, match="remembers 3 episodes, but got 2"):
+        policy.act(one[:2])
+    policy.reset()
+    np.testing.assert_array_equal(policy.act(one), first)
+
+
+# ---- its books ----
+
+
+def test_episodes_are_a_table_with_types(policy):
+    episodes = policy.episodes
+    assert tuple(episodes.columns) == EPISODE_COLUMNS
+    assert len(episodes) == 6
+    kinds = episodes.dtypes.astype(str)
+    assert kinds["is_success"] == "bool"
+    assert (kinds[["seed", "length", "episode"]] == "int64").all()
+    assert (kinds[["return", "time_to_success_s"]] == "float64").all()
+    assert not episodes.failure.isna().any()  # "none" is a word here
+    solved = episodes.is_success
+    assert (episodes.time_to_success_s.isna() == ~solved).all()
+    for name, score in policy.evaluation["policies"].items():
+        own = episodes[episodes.policy == name]
+        assert own.is_success.mean() == score["success_rate"]
+        assert own["return"].mean() == pytest.approx(score["mean_return"])
+        steps = [len(track.distance_m) for track in policy.trajectories[name]]
+        assert steps == list(own.length)
+
+
+def test_metrics_are_a_table_by_env_step(policy, trained):
+    metrics = policy.metrics
+    assert metrics.index.name == "step"
+    assert metrics.index.is_unique and metrics.index.is_monotonic_increasing
+    assert list(metrics["eval/success_rate"].dropna().index) == [0, 64, 128]
+    for text in (trained / "metrics.jsonl").read_text().splitlines():
+        line = json.loads(text)
+        step = line.pop("step")
+        for name, value in line.items():
+            assert metrics.loc[step, name] == value
+
+
+def test_a_run_that_was_not_evaluated_says_so(tmp_path):
+    run, _ = untrained(tmp_path / "run", config_of("n_threads=1", *tiny("ppo")))
+    policy = so101rl.load(run.path)
+    for name in ("episodes", "evaluation", "trajectories"):
+        with pytest.raises(So101Error, match="was not evaluated"):
+            getattr(policy, name)
+
+
+# ---- what the documentation shows ----
+
+
+def test_the_notebook_runs(at_home, trained, capsys, monkeypatch):
+    monkeypatch.delenv("SO101RL_RUN", raising=False)
+    runpy.run_path(str(ROOT / "docs" / "notebook.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "episodes solved" in said
+    assert (trained / "figures" / "notebook.png").stat().st_size > 10_000
+    assert (trained / "export" / "policy.ts").is_file()
+
+
+@pytest.mark.filterwarnings(r"ignore:`torch\.jit:DeprecationWarning")
+def test_every_line_of_the_page_runs(at_home):
+    page = (ROOT / "docs" / "python.md").read_text()
+    snippets = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(snippets) == page.count("```") / 2 > 5
+    space: dict = {}
+    for snippet in snippets:
+        exec(snippet, space)
+    assert space["residual"].shape == (4, 6)
+    assert space["action"].shape == (4, 6)
+    assert os.path.isfile(space["file"])
