@@ -24,7 +24,7 @@ from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
@@ -40,7 +40,7 @@ ALGORITHMS = sorted(path.stem for path in (ROOT / "conf" / "algo").glob("*.yaml"
 SETTINGS = {
     "env": "paper_push",
     "base_policy": "jacobian",
-    "total_timesteps": 100_000,  # the same for all
+    "total_timesteps": 150_000,  # the same for all
     "n_threads": 1,
     "evaluation.every": 25_000,  # env steps between two scores on `select` episodes
     "evaluation.n_episodes": 100,
@@ -65,6 +65,7 @@ def trained(algorithm: str, seed: int, settings: Mapping[str, Any]) -> Run:
         subprocess.run(command, cwd=ROOT, check=True, stdout=DEVNULL)
         seconds, run = time.monotonic() - begin, RunDir.open(Path(folder) / "run")
         scores, lines, git = run.evaluation(), run.metrics(), run.info["git"] or {}
+        cfg = run.config()
     assert scores is not None  # the program ended well
     policies = scores["policies"]
     return {
@@ -84,13 +85,18 @@ def trained(algorithm: str, seed: int, settings: Mapping[str, Any]) -> Run:
         "load": before,
         "commit": git.get("commit"),
         "dirty": git.get("dirty"),
-        "learner": learner(algorithm, settings),
+        "learner": learner(cfg),
     }
 
 
-def learner(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What an algorithm's yaml says today, but for the steps, which are ours."""
-    found: Any = OmegaConf.to_container(compose(_words(algorithm, settings)).algo)
+def today(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What an algorithm's yaml says by now."""
+    return learner(compose(_words(algorithm, settings)))
+
+
+def learner(cfg: DictConfig) -> dict[str, Any]:
+    """The learner's settings, but for the number of steps, which is ours."""
+    found: Any = OmegaConf.to_container(cfg.algo, resolve=True)
     return {key: value for key, value in found.items() if key != "total_timesteps"}
 
 
@@ -140,8 +146,8 @@ def earlier(path: Path, now: Mapping[str, Any]) -> list[Run]:
         )
     runs: list[Run] = found["runs"]
     names = {run["algorithm"] for run in runs}.intersection(ALGORITHMS)
-    today = {name: learner(name, now["settings"]) for name in names}
-    return [run for run in runs if today.get(run["algorithm"]) == run["learner"]]
+    learners = {name: today(name, now["settings"]) for name in names}
+    return [run for run in runs if learners.get(run["algorithm"]) == run["learner"]]
 
 
 def in_words(run: Run) -> str:
