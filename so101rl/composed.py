@@ -80,6 +80,7 @@ def compose(policy: Learned, alpha: np.ndarray) -> Composed:
     """A policy and its authority (6,), ready to be exported."""
     network = policy.model.policy.to("cpu")
     network.set_training_mode(False)
+    network.requires_grad_(False)  # or what comes out could not be made an array
     recurrent = hasattr(network, "lstm_hidden_state_shape")
     return (ComposedRecurrent if recurrent else Composed)(network, alpha)
 

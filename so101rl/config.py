@@ -27,6 +27,13 @@ GROUPS = (
     "tracking",
 )
 N_JOINTS = 6
+# Keys that say what to do now, not what a run was.
+OF_THE_CALL = ("job", "run", "checkpoint", "replay", "prune", "trust")
+# These, and those that change nothing of what is learned.
+FREE = (
+    *OF_THE_CALL,
+    *("tracking", "n_threads", "evaluation.video", "evaluation.figure"),
+)
 PRUNE = re.compile(r"checkpoints|failed|(?P<days>\d{1,6})d")  # what `prune` may be
 
 

@@ -177,7 +177,9 @@ def check_disk(folder: Path) -> Check:
     if free < 1:
         return Check("disk", "FAIL", found, "free 1 GiB, or work in another folder")
     if free < 5:
-        return Check("disk", "warn", found, "old runs are in outputs/ and multirun/")
+        return Check(
+            "disk", "warn", found, "python main.py job=runs prune=30d (asks first)"
+        )
     return Check("disk", "ok", found)
 
 

@@ -20,10 +20,18 @@ def size_bytes(paths: Iterable[Path]) -> int:
     """What files and folders hold [bytes]; links count as links."""
     total = 0
     for path in paths:
-        total += path.lstat().st_size if path.is_file() else 0
+        total += _file_bytes(path) if path.is_file() else 0
         for folder, _, files in os.walk(path):
-            total += sum(os.lstat(os.path.join(folder, name)).st_size for name in files)
+            total += sum(_file_bytes(os.path.join(folder, name)) for name in files)
     return total
+
+
+def _file_bytes(path: str | Path) -> int:
+    """A file's size; 0 if a training that is running has taken it away meanwhile."""
+    try:
+        return os.lstat(path).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def spoken_age(seconds: float) -> str:

@@ -1,12 +1,13 @@
 """What came of a run, in words: Markdown for a tracker's page or a terminal."""
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from so101rl.remedies import on_run, remedy
 from so101rl.rundir import RunDir
+from so101rl.statistics import compared
 
-BASE, RESIDUAL = "base", "residual"  # the policies whose success is compared
+SIGNIFICANCE = 0.05  # as in conf/job/explain.yaml: both say the same of a run
 
 
 def note(run: RunDir) -> str:
@@ -36,21 +37,12 @@ def _ending(run: RunDir, policies: Mapping[str, Any]) -> str:
         when = f" after {steps:,} env steps" if steps else ""
         text = " ".join(str(error["message"]).split())
         return f"**{status.capitalize()}{when}**: {error['class']}: {text}"
-    if policies.keys() >= {BASE, RESIDUAL}:
-        return _comparison(policies[BASE], policies[RESIDUAL])
+    pair = compared(run.episodes()) if policies else None
+    if pair is not None:
+        found, numbers = pair.said(SIGNIFICANCE)
+        doubt = "One training, one seed; another seed may end elsewhere."
+        return f"**{found}**: {numbers}. {doubt}"
     return f"**{status.capitalize()}**" + ("" if policies else ", not evaluated")
-
-
-def _comparison(base: Mapping[str, Any], residual: Mapping[str, Any]) -> str:
-    """The residual against its base, no bolder than their intervals allow."""
-    (base_low, base_high), (low, high) = base["wilson_95"], residual["wilson_95"]
-    if low > base_high:
-        found = "**Better than its base**: the intervals lie apart."
-    elif high < base_low:
-        found = "**Worse than its base**: the intervals lie apart."
-    else:
-        found = "**No difference to its base shown**: the intervals overlap."
-    return f"{found} One training, one seed; another seed may end elsewhere."
 
 
 def _scores(policies: Mapping[str, Any]) -> str:
@@ -97,12 +89,7 @@ def _next(run: RunDir) -> str:
     if info["status"] == "running" or info["groups"].get("job") == "evaluate":
         return ""  # nothing to go on from
     if info["status"] == "finished":
-        return _command("Why it is as it is", "explain", run)
-    if info["error"] and info["error"]["kind"] == "diverged":
-        again = "Resumed, it would diverge again: other settings are a new run."
-        return f"{again} {_command('What led to it', 'explain', run)}"
-    return _command("Go on where it ended", "resume", run)
-
-
-def _command(purpose: str, job: str, run: RunDir) -> str:
-    return f"{purpose}: `python main.py job={job} run={shlex.quote(str(run.path))}`"
+        return f"Why it is as it is: `{on_run('explain', run.path)}`"
+    kind = info["error"]["kind"] if info["error"] else "stopped"
+    words, again = remedy(kind, run.path)
+    return f"What helps: {words}" + (f": `{again}`" if again else "")

@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 from so101rl.config import PRUNE
 from so101rl.measures import age_s, size_bytes
-from so101rl.rundir import RUN, BusyRunError, RunDir, find_runs
+from so101rl.rundir import RUN, BusyRunError, RunDir
 
 DAY_S = 86_400
-_LEFTOVER = re.compile(r"\..+\.\d+\.tmp")  # a folder whose deletion was interrupted
+_LEFTOVER = re.compile(r"\..+\.(?P<pid>\d{1,9})\.tmp")  # see `_remove`
+# What a run may go on from, or be asked for: each is more than nothing learned.
+POLICIES = ("best", ".best.old", "step-*", "interrupted")
 
 
 class Doomed(NamedTuple):
@@ -48,7 +50,7 @@ def doomed(runs: Sequence[RunDir], prune: str) -> list[Doomed]:
 
 def delete(item: Doomed, prune: str) -> bool:
     """Delete what was chosen; returns whether it was still as it was then."""
-    within = find_runs([item.run.path / "evaluations"]) if item.is_whole else []
+    within = item.run.evaluations() if item.is_whole else []
     with contextlib.ExitStack() as stack:
         try:
             for run in (item.run, *within):
@@ -67,15 +69,35 @@ def leftovers(roots: Sequence[str]) -> list[Path]:
     found = []
     for root in roots:
         for folder, below, files in os.walk(root):
-            old = [] if RUN in files else [n for n in below if _LEFTOVER.fullmatch(n)]
+            old = [] if RUN in files else [n for n in below if _is_leftover(n)]
             found += [Path(folder, n) for n in old if not Path(folder, n, RUN).exists()]
-            below[:] = [] if RUN in files else [n for n in below if n not in old]
+            inner = [n for n in below if not _LEFTOVER.fullmatch(n)]
+            below[:] = [] if RUN in files else inner
     return [path for path in found if not path.is_symlink()]
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether a folder's name is that of one which no process is still deleting."""
+    match = _LEFTOVER.fullmatch(name)
+    return match is not None and not _is_another(int(match["pid"]))
+
+
+def _is_another(pid: int) -> bool:
+    """Whether a process is alive and not this one, which looks before it deletes."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # alive, and somebody else's
+    return True
 
 
 def _is_busy(run: RunDir) -> bool:
     """Whether a process is running it, or one of its evaluations."""
-    around = [run, *find_runs([run.path / "evaluations"])]
+    around = [run, *run.evaluations()]
     return any(one.info["status"] == "running" and not one.settle() for one in around)
 
 
@@ -85,11 +107,12 @@ def _chosen(run: RunDir, prune: str) -> list[Path]:
     if prune == "checkpoints":
         return _spare(run) if status == "finished" and best.is_dir() else []
     if prune == "failed":
-        trained = best.exists() or any(run.checkpoints.glob("step-*"))
+        trained = any(any(run.checkpoints.glob(name)) for name in POLICIES)
         return [] if trained or status not in ("failed", "killed") else [run.path]
     days = PRUNE.fullmatch(prune)
     assert days is not None, f"{prune} was checked when the config was composed"
-    return [run.path] if age_s(run) >= DAY_S * int(days["days"]) else []
+    youngest = min(age_s(one) for one in (run, *run.evaluations()))
+    return [run.path] if youngest >= DAY_S * int(days["days"]) else []
 
 
 def _spare(run: RunDir) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from itertools import count
@@ -58,6 +59,10 @@ def reproduce(cfg: DictConfig) -> float:
         resume=parts.exactness,
         init_from=source,
     )
+    for name in ("overrides.yaml", "hydra.yaml"):  # what was typed, and chosen
+        typed = first.path / ".hydra" / name
+        if typed.is_file():
+            shutil.copy(typed, second.file(f".hydra/{name}"))
     finish(cfg, second, parts)
     found = list(differences(first.path, second.path))
     if found:

@@ -7,27 +7,12 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from so101rl import checkpoint
-from so101rl.config import settings
+from so101rl.config import FREE, settings
 from so101rl.errors import So101Error
 from so101rl.provenance import changes_since, cpu_name
 from so101rl.rundir import RunDir
 from so101rl.train import finish, prepare
 from so101rl.warm_start import check_same, warm_start
-
-# Keys that may differ: they say what to do now, or change nothing of the training.
-FREE = (
-    "hydra",
-    "job",
-    "run",
-    "checkpoint",
-    "replay",
-    "prune",
-    "trust",
-    "tracking",
-    "n_threads",
-    "evaluation.video",
-    "evaluation.figure",
-)
 
 
 class ResumeError(So101Error):
@@ -97,7 +82,10 @@ def newest(folder: Path) -> Start:
 
 def _refuse_changes(cfg: DictConfig, run: RunDir) -> None:
     """Raise if config, code or versions differ from those of the run."""
-    before, now = settings(run.config(), without=FREE), settings(cfg, without=FREE)
+    free = ["hydra", *FREE]
+    if run.info.get("init_from") and cfg.init_from:
+        free.append("init_from")  # where it lies now; `check_same` looks what it is
+    before, now = settings(run.config(), without=free), settings(cfg, without=free)
     changes = [
         f"{key}: {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
         for key in sorted(before.keys() | now.keys())

@@ -5,8 +5,6 @@ atomically, and no name can leave the directory.
 """
 
 import contextlib
-import csv
-import io
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from so101rl.episode_rows import from_csv, to_csv
 from so101rl.errors import So101Error
 from so101rl.failures import GONE, described
 from so101rl.files import (
@@ -37,19 +36,6 @@ PROVENANCE = "provenance.json"
 LOCK = ".lock"  # held by the process that runs the run, however it may end
 EVALUATION, EPISODES = "evaluation.json", "episodes.csv"
 STATUSES = ("running", "finished", "failed", "killed")
-EPISODE_COLUMNS = (
-    "policy",
-    "episode",
-    "seed",
-    "is_success",
-    "return",
-    "length",
-    "final_distance_m",
-    "final_yaw_error_rad",
-    "time_to_success_s",
-    "mean_residual_l2",
-    "failure",
-)
 
 
 class RunDirError(So101Error):
@@ -270,23 +256,21 @@ class RunDir:
         write_atomic(self.file(EVALUATION), to_json(evaluation))
 
     def write_episodes(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write `episodes.csv` atomically; every row has exactly EPISODE_COLUMNS."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, EPISODE_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for number, row in enumerate(rows):
-            wrong = set(row) ^ set(EPISODE_COLUMNS)
-            if wrong:
-                raise RunDirError(
-                    f"episode row {number} has or lacks {sorted(wrong)}; "
-                    f"right are {', '.join(EPISODE_COLUMNS)}"
-                )
-            writer.writerow(row)
-        write_atomic(self.file(EPISODES), text.getvalue())
+        """Write `episodes.csv` atomically; see `episode_rows`."""
+        write_atomic(self.file(EPISODES), to_csv(rows))
 
     def metrics(self) -> list[dict[str, Any]]:
         """All lines of `metrics.jsonl`, oldest first."""
         return self._logs.read()
+
+    def episodes(self) -> list[dict[str, Any]]:
+        """The rows of `episodes.csv`; none if the run was never evaluated."""
+        path = self.path / EPISODES
+        return from_csv(path.read_text()) if path.exists() else []
+
+    def evaluations(self) -> list["RunDir"]:
+        """What `job=evaluate run=` left within this run, oldest first."""
+        return find_runs([self.path / "evaluations"])
 
     def evaluation(self) -> dict[str, Any] | None:
         """Content of `evaluation.json`; None if the run was never evaluated."""

@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from so101rl.measures import age_s, size_bytes, spoken_age, spoken_size
-from so101rl.notes import BASE, RESIDUAL, env_steps, success
+from so101rl.notes import env_steps, success
 from so101rl.prune import Doomed, delete, doomed, leftovers
 from so101rl.rundir import RunDir, find_runs
 from so101rl.saved_run import OUTPUT_ROOTS
+from so101rl.statistics import BASE, RESIDUAL
 
 COLOURS = {"running": "cyan", "finished": "green", "failed": "red", "killed": "yellow"}
 RIGHT = ("seed", "env steps", "size", "age")  # columns of numbers
@@ -30,8 +31,9 @@ def runs(cfg: DictConfig) -> None:
     if cfg.prune is not None:
         prune(found, cfg.prune)
     elif found:
-        _print(map(_row, found))
-        print(f"\n{len(found)} runs, {spoken_size(size_bytes(r.path for r in found))}")
+        sizes = [size_bytes([run.path]) for run in found]
+        _print(map(_row, found, sizes))
+        print(f"\n{len(found)} runs, {spoken_size(sum(sizes))}")
     else:
         print(f"no runs below {' or '.join(OUTPUT_ROOTS)} yet")
 
@@ -74,8 +76,8 @@ def _agreed() -> bool:
         return False
 
 
-def _row(run: RunDir) -> dict[str, str]:
-    """A run's line in the list."""
+def _row(run: RunDir, size: int) -> dict[str, str]:
+    """A run's line in the list, with what it holds [bytes]."""
     policies = (run.evaluation() or {}).get("policies", {})
     solved = {name: success(scores) for name, scores in policies.items()}
     steps = env_steps(run)
@@ -87,7 +89,7 @@ def _row(run: RunDir) -> dict[str, str]:
         "env steps": "" if steps is None else f"{steps:,}",
         "base [%]": solved.get(BASE, ""),
         "residual [%]": solved.get(RESIDUAL, ""),
-        "size": spoken_size(size_bytes([run.path])),
+        "size": spoken_size(size),
         "age": spoken_age(age_s(run)),
         "directory": _short(run.path),
     }

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from so101rl.config import GROUPS
+from so101rl.config import GROUPS, OF_THE_CALL
 from so101rl.errors import ConfigError, RunNotFoundError
 
 OUTPUT_ROOTS = ("outputs", "multirun")
@@ -18,8 +18,6 @@ CONFIG_FILE = Path(".hydra") / "config.yaml"
 HYDRA_FILE = Path(".hydra") / "hydra.yaml"
 BEST = Path("checkpoints") / "best"  # the policy that a run is asked for
 REFERENCES_FILE = Path(".hydra") / "references.yaml"
-# keys that say what to do now, not what the run was
-_OF_THE_CALL = ("job", "run", "checkpoint", "replay", "prune", "trust")
 _REFERENCE = re.compile(r"\$\{[\w.${}]+\}")
 # A run directory may come from somebody else, so its config may name only classes: ours
 # and these. Not by any path: through modules, `so101rl.doctor.subprocess.Popen` is one.
@@ -100,16 +98,16 @@ def restore(
     values = OmegaConf.to_container(saved)  # as written: references stay references
     assert isinstance(values, dict)
     _check_foreign(
-        {key: values[key] for key in values if key not in _OF_THE_CALL}, str(run_dir)
+        {key: values[key] for key in values if key not in OF_THE_CALL}, str(run_dir)
     )
     inner = [group.replace("/", ".") for group in keep if "/" in group]
     fresh = {path: OmegaConf.select(cfg, path) for path in inner}
     now = references(_plain(cfg))
     for key, value in ((str(name), value) for name, value in values.items()):
-        if key not in _OF_THE_CALL and key not in keep:
+        if key not in OF_THE_CALL and key not in keep:
             _put(cfg, key, value, run_dir)
     for key, reference in _references_of(run_dir, now, cfg, typed).items():
-        if key.partition(".")[0] not in {*_OF_THE_CALL, *keep}:
+        if key.partition(".")[0] not in {*OF_THE_CALL, *keep}:
             _put(cfg, key, reference, run_dir)
     for path, node in fresh.items():
         OmegaConf.update(cfg, path, node, merge=False)

@@ -19,6 +19,7 @@ from so101rl.callbacks import (
     SelectBest,
     ShowProgress,
 )
+from so101rl.errors import ConfigError
 from so101rl.evaluate import evaluate_policies, evaluation_env
 from so101rl.learner_state import why_approximate
 from so101rl.policies import Learned, NoResidual, Policy
@@ -125,6 +126,10 @@ class Learner:
         self._judge = build_env(cfg, cfg.evaluation.select_episodes)
         self._vec_env = SB3VecEnv(self._env, seeds)
         self.model: BaseAlgorithm = build_algo(cfg, self._vec_env)
+        wanted = str(cfg.algo.get("device", "auto")).partition(":")[0]
+        if wanted not in ("auto", self.model.device.type):  # SB3 says nothing
+            expected = "cpu: torch sees no such device here"
+            raise ConfigError("algo.device", got=cfg.algo.device, expected=expected)
 
     def learn(self, run: RunDir, *, start: Mapping[str, Any] | None = None) -> int:
         """Train, and bring the policy back that the `select` episodes judged best.

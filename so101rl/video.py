@@ -104,8 +104,6 @@ def episode_video(
     episodes: Sequence[EpisodeClip],
     fps: int = 30,
     every: int = 1,
-    camera: str = look.FRONT,
-    inset_camera: str = look.TOP,
     width: int = 640,
     height: int = 480,
 ) -> None:
@@ -117,12 +115,10 @@ def episode_video(
         episodes: Clips in the order in which they are shown.
         fps: Control steps per second of video; the control rate shows real time.
         every: Draw each k-th step only, which takes a k-th of the time.
-        camera: The large picture.
-        inset_camera: The small picture in the top right corner.
         width: Width of the large picture [px].
         height: Height of the large picture [px].
     """
-    with _stage(model, width, height, (camera, inset_camera)) as stage:
+    with _stage(model, width, height) as stage:
         shown = _shown_fps(fps, every)
         pictures = chain.from_iterable(
             _held(_clip_frames(stage, clip, every), shown) for clip in episodes
@@ -137,8 +133,6 @@ def comparison_video(
     pairs: Sequence[Sequence[EpisodeClip]],
     fps: int = 30,
     every: int = 1,
-    camera: str = look.FRONT,
-    inset_camera: str = look.TOP,
     width: int = 480,
     height: int = 360,
 ) -> None:
@@ -152,12 +146,10 @@ def comparison_video(
         pairs: Clips to be shown at the same time, from left to right.
         fps: Control steps per second of video; the control rate shows real time.
         every: Draw each k-th step only, which takes a k-th of the time.
-        camera: The large picture of every clip.
-        inset_camera: The small picture in its top right corner.
         width: Width of one clip [px].
         height: Height of one clip [px].
     """
-    with _stage(model, width, height, (camera, inset_camera)) as stage:
+    with _stage(model, width, height) as stage:
         shown = _shown_fps(fps, every)
         pictures = chain.from_iterable(
             _held(_together([_clip_frames(stage, clip, every) for clip in pair]), shown)
@@ -172,24 +164,21 @@ class _Stage:
 
     main: SceneRenderer
     inset: SceneRenderer
-    cameras: tuple[str, str]
 
     def picture(self, qpos: np.ndarray) -> np.ndarray:
-        drawn = self.main.frame(qpos, camera=self.cameras[0])
-        _lay_in(drawn, self.inset.frame(qpos, camera=self.cameras[1]))
+        drawn = self.main.frame(qpos, camera=look.FRONT)
+        _lay_in(drawn, self.inset.frame(qpos, camera=look.TOP))
         return drawn
 
 
 @contextlib.contextmanager
-def _stage(
-    model: mujoco.MjModel, width: int, height: int, cameras: tuple[str, str]
-) -> Iterator[_Stage]:
+def _stage(model: mujoco.MjModel, width: int, height: int) -> Iterator[_Stage]:
     small = round(height * INSET)
     with (
         SceneRenderer(model=model, width=width, height=height) as main,
         SceneRenderer(model=model, width=small, height=small) as inset,
     ):
-        yield _Stage(main=main, inset=inset, cameras=cameras)
+        yield _Stage(main=main, inset=inset)
 
 
 def _shown_fps(fps: int, every: int) -> int:

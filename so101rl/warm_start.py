@@ -19,6 +19,8 @@ GROUPS = ("env", "base_policy", "randomization", "hardware", "residual", "algo")
 NETWORKS = "algo.policy_kwargs."
 SEEN = "residual.observe_base_action"
 INPUTS = ("env.observation.", SEEN)
+# Keys that say how a learner starts, which it does not here, or how long it learns.
+MOOT = ("residual.zero_init", "residual.exploration_std", "algo.total_timesteps")
 ABSENT = "absent"
 SHOWN = 3  # differences of one kind that are named one by one
 
@@ -83,15 +85,14 @@ def check_same(begun: Mapping[str, Any], source: Mapping[str, Any] | None) -> No
         source: what `warm_start` returned now.
 
     Raises:
-        WarmStartError: its sha256 is another one.
+        WarmStartError: its sha256 is another one, or only one of them has a source.
     """
-    before = begun.get("init_from")
-    if before is not None and source is not None:
-        digests = before["sha256"], source["sha256"]
-        if digests[0] != digests[1]:
-            reason = "its best policy is not the one that this run began with (sha256 "
-            reason += " -> ".join(digest[:12] for digest in digests) + ")"
-            raise WarmStartError(source["path"], reason)
+    sources = begun.get("init_from"), source
+    before, now = ("none" if one is None else one["sha256"][:12] for one in sources)
+    if before != now:
+        reason = "the policy is not the one that this run began with "
+        reason += f"(sha256 {before} -> {now})"
+        raise WarmStartError("null" if source is None else source["path"], reason)
 
 
 def _that_matter(cfg: DictConfig) -> dict[str, Any]:
@@ -174,9 +175,15 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     found = []
     for group in GROUPS:
         own = {k: text for k, text in changes.items() if k.partition(".")[0] == group}
-        if len(own) > SHOWN:
-            kind = own.get(f"{group}._target_", "")
-            found.append(f"{group}: {len(own)} keys {kind}".rstrip())
-        else:
-            found += [f"{key}: {text}" for key, text in own.items()]
+        lines = [f"{key}: {text}" for key, text in own.items() if key not in MOOT]
+        if len(lines) > SHOWN:
+            lines = [f"{group}: {len(lines)} keys{_classes(group, before, now)}"]
+        found += lines
     return found
+
+
+def _classes(group: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which class gave way to which, if one did."""
+    key = f"{group}._target_"
+    there, here = (str(v.get(key, ABSENT)).rpartition(".")[2] for v in (before, now))
+    return "" if there == here else f", {there} -> {here}"

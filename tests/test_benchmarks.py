@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from benchmarks import algorithms, memory, peer, run
+from benchmarks import algorithms, memory, peer, run, warm_start
 from benchmarks.learners import SAME, asynchronous_rivals, rivals
 from benchmarks.measure import Effort, Residuals
 from benchmarks.trajectories import largest_difference
@@ -170,7 +170,7 @@ def recording(monkeypatch, tmp_path):
         return sorted(asked)
 
     monkeypatch.setattr(algorithms, "trained", trained)
-    monkeypatch.setattr(algorithms, "learner", lambda name, _: {"name": name})
+    monkeypatch.setattr(algorithms, "today", lambda name, _: {"name": name})
     return record
 
 
@@ -191,7 +191,7 @@ def test_what_has_other_settings_by_now_is_recorded_again(recording, monkeypatch
     words = ("--only", "ppo", "trpo", "--seeds", "0")
     recording(*words)
     today = {"ppo": {"name": "ppo"}, "trpo": {"name": "trpo", "gamma": 0.9}}
-    monkeypatch.setattr(algorithms, "learner", lambda name, _: today[name])
+    monkeypatch.setattr(algorithms, "today", lambda name, _: today[name])
     assert recording(*words) == [("trpo", 0)]
 
 
@@ -229,5 +229,14 @@ def test_an_algorithm_is_trained_and_judged_by_the_program():
     assert recorded("trpo", 3, 0).keys() <= run.keys()
     assert run["env_steps"] >= algorithms.SHORT["total_timesteps"]
     assert run["select"][0][0] == 0
-    assert run["learner"] == algorithms.learner("trpo", algorithms.SHORT)
+    assert run["learner"] == algorithms.today("trpo", algorithms.SHORT)
     assert run["learner"]["_target_"] == "sb3_contrib.TRPO"
+
+
+def test_the_table_of_warm_starts_has_a_line_per_seed():
+    rates = {"base": 0.3, "residual": 0.4}
+    rows = [{"seed": n, "zero": rates, "warm": {"residual": 0.7}} for n in (0, 1)]
+    result = {"source": rates, "steps": (200, 100), "rows": rows}
+    text = warm_start.table({**result, "machine": {"commit": None, "dirty": True}})
+    assert "| 1 | 30 | 40 | 70 |" in text
+    assert "PRELIMINARY, n=2. Commit unknown + changes." in text

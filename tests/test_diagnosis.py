@@ -17,7 +17,15 @@ from so101rl.diagnosis.advice import changes, command
 from so101rl.diagnosis.facts import Effort, Elsewhere, Facts, read_facts
 from so101rl.diagnosis.outcome import CLASSES
 from so101rl.diagnosis.rules import RULES, symptoms
-from so101rl.diagnosis.verdict import FAIR, GOOD, POOR, UNJUDGED, compared, judged
+from so101rl.diagnosis.verdict import (
+    FAIR,
+    GOOD,
+    POOR,
+    UNJUDGED,
+    UNSURE,
+    compared,
+    judged,
+)
 from so101rl.diagnosis.words import told
 from so101rl.errors import DivergedError
 from so101rl.figures.diagnosis import figure_diagnosis
@@ -31,6 +39,7 @@ N = 100
 PPO = {
     "residual/l2": 1.0,
     "residual/alpha": 1.0,
+    "residual/share": 0.4,
     "residual/clipped": 0.2,
     "reward/progress": 0.02,
     "reward/residual": -0.0002,
@@ -60,11 +69,6 @@ def rows(policy, solved, failure="wrong_yaw"):
         }
         for i in range(N)
     ]
-
-
-def text(found):
-    """Rows as they are read from a file."""
-    return [{key: str(value) for key, value in row.items()} for row in found]
 
 
 def scores(solved, failure="wrong_yaw"):
@@ -112,9 +116,10 @@ def a_run(*typed, base=75, residual=99, failure="wrong_yaw", **known):
         "fps": 5000.0,
         "scores": {"base": scores(base), "residual": scores(residual, failure)},
         "policy_step": 160_000,
+        "judged_alpha": None,
         "rows": {
-            "base": text(rows("base", base)),
-            "residual": text(rows("residual", residual, failure)),
+            "base": rows("base", base),
+            "residual": rows("residual", residual, failure),
         },
         "effort": {"residual": Effort(0.4, 0.2)},
         "elsewhere": [],
@@ -241,7 +246,7 @@ def test_a_base_alone_is_not_called_bad():
         lines=[],
         fps=None,
         scores={"base": scores(75)},
-        rows={"base": text(rows("base", 75))},
+        rows={"base": rows("base", 75)},
         policy_step=0,
         effort={},
     )
@@ -257,8 +262,42 @@ def test_the_verdict_counts_the_doubt():
     assert judged(a_run(residual=30, base=10), JOB) == POOR
     assert judged(a_run(residual=70, base=99), JOB) == POOR
     assert judged(a_run(residual=80, policy_step=0), JOB) == POOR
-    three = {"base": scores(75), "residual": {**scores(100), "n_episodes": 3}}
-    assert judged(a_run(scores=three), JOB) == FAIR
+    assert judged(a_run(base=99, policy_step=0), JOB) == GOOD
+
+
+@pytest.mark.parametrize(("rate", "n"), [(0, 1), (100, 1), (100, 3), (50, 10)])
+def test_few_episodes_are_no_verdict(rate, n):
+    few = a_run(scores={"residual": {**scores(rate), "n_episodes": n}}, rows={})
+    assert judged(few, JOB) == UNSURE
+    answer = "\n".join(told(few, [], JOB))
+    assert "too few to tell; more: python main.py job=evaluate run=run" in answer
+
+
+def test_a_warm_start_that_got_no_better_names_its_source():
+    warm = a_run(policy_step=0, info={**a_run().info, "init_from": {"name": "a-run"}})
+    answer = " ".join(told(warm, [], JOB))
+    assert "GOOD" in answer
+    assert "step 0, that of init_from: training got no better." in answer
+    assert "init_from" not in " ".join(told(a_run(policy_step=0), [], JOB))
+
+
+def test_noise_is_no_falling_back():
+    rates = (0.75, 0.92, 0.75, 0.78, 0.76, 0.72, 0.74, 0.75)
+    few = a_run("evaluation.select_episodes=16", lines=lines(rates))
+    assert "fell_back" not in names(few)
+    last = a_run(lines=lines((0.7, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.7)))
+    assert "fell_back" not in names(last)
+
+
+def test_a_few_episodes_elsewhere_are_no_symptom():
+    few = a_run(base=75, residual=90, elsewhere=[Elsewhere("randomization", 2, 3)])
+    assert "worse_elsewhere" not in names(few)
+
+
+def test_alpha_is_that_of_the_judged_policy():
+    ramp = "residual.alpha={start: 0.0, end: 1.0, steps: 1000}"
+    assert a_run(ramp).alpha == 1.0
+    assert a_run(ramp, judged_alpha=[0.2] * 6).alpha == pytest.approx(0.2)
 
 
 def test_base_and_residual_are_compared_episode_by_episode():
@@ -409,6 +448,13 @@ def test_the_command_is_the_runs_own_with_one_thing_changed():
     )
 
 
+def test_without_its_command_only_the_change_is_told():
+    facts = a_run(typed=None, residual=0, lines=lines([0.0] * 8))
+    answer = told(facts, symptoms(facts, JOB.symptoms), JOB)
+    change = answer[-1].removeprefix("Next, one change at a time: ")
+    assert "python" not in change and change.count("=") == 1
+
+
 # ---- the run directory -------------------------------------------------------------
 
 
@@ -496,10 +542,17 @@ def test_a_run_is_read_from_its_files(tmp_path):
         command="main.py job=evaluate run=run randomization=hard tracking=none",
     )
     write_evaluation(other, 30, 40)
+    another_policy = RunDir.create(
+        run.path / "evaluations" / "2",
+        cfg=config_of("randomization=hard", "residual.alpha=0.1", "job=evaluate"),
+        command="main.py job=evaluate run=run randomization=hard residual.alpha=0.1",
+    )
+    write_evaluation(another_policy, 30, 10)
     facts = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
     assert facts.typed == ["algo.learning_rate=0.002"]
     assert facts.values["algo.learning_rate"] == 0.002
     assert facts.fps == 4000.0
+    assert facts.judged_alpha == [1.0] * 6
     assert facts.effort["residual"].size == pytest.approx(0.5)
     assert facts.effort["residual"].clipped == pytest.approx(0.25)
     # Neither the first, in which only solved episodes can end, nor that of 3.
@@ -510,6 +563,34 @@ def test_a_run_is_read_from_its_files(tmp_path):
     inside = read_facts(other.path, few=JOB.few, episodes=JOB.episodes)
     assert inside.typed == [*facts.typed, "randomization=hard"]
     assert inside.lines == []
+
+
+def test_the_command_names_the_run_that_it_began_with(tmp_path):
+    run = write_run(tmp_path / "run", "init_from=/runs/first")
+    typed = run.path / ".hydra" / "overrides.yaml"
+    typed.write_text('["algo=ppo", "init_from=latest"]')
+    facts = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+    assert command(facts) == "python main.py algo=ppo init_from=/runs/first"
+    typed.unlink()
+    bare = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+    assert bare.typed is None
+
+
+@pytest.mark.parametrize(
+    ("alpha", "mean", "largest"),
+    [
+        ("[1,0,0,0,0,0]", 1 / 6, 1.0),
+        ("[0.6,0.8,0,0,0,0]", 1.4 / 6, 1.0),
+        ("0.5", 0.5, 0.5 * 6**0.5),
+        ("{start: 0.0, end: 1.0, steps: 1000}", 0.7, 0.7 * 6**0.5),
+    ],
+)
+def test_a_residual_at_its_limit_is_all_of_its_largest(tmp_path, alpha, mean, largest):
+    run = write_run(tmp_path / "run", f"residual.alpha={alpha}", rates=())
+    for step in range(JOB.few):
+        run.log(step + 1, {"residual/l2": largest, "residual/alpha": mean})
+    facts = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+    assert facts.points("residual/share") == pytest.approx([1.0] * JOB.few)
 
 
 # ---- the figure --------------------------------------------------------------------

@@ -7,6 +7,7 @@ from PIL import Image
 from test_report import scores
 
 from so101rl import gl
+from so101rl.episode_rows import COLUMNS
 from so101rl.figures.failures import counts, figure_failures
 from so101rl.figures.gallery import draw_all
 from so101rl.figures.held_out import paired, read_ends, read_played
@@ -16,7 +17,7 @@ from so101rl.figures.style import FigureError, class_colour, class_name, in_orde
 from so101rl.figures.table import flat, on_page, outline, spot
 from so101rl.figures.trajectories import figure_trajectories, typical
 from so101rl.render import SceneRenderer
-from so101rl.rundir import EPISODE_COLUMNS, RunDir
+from so101rl.rundir import RunDir
 from so101rl.trajectories import Trajectory, write_trajectories
 
 SCENE = {
@@ -64,7 +65,7 @@ def make_run(path, ends=ENDS, steps=True):
     run.write_evaluation({"policies": policies, "policy_step": 0, "alpha": [0.5] * 6})
     rows, found = [], {}
     for policy, own in ends.items():
-        blank = dict.fromkeys(EPISODE_COLUMNS, 0) | {"policy": policy}
+        blank = dict.fromkeys(COLUMNS, 0) | {"policy": policy}
         found[policy] = []
         for number, end in enumerate(own):
             found[policy].append(moved(number, 20 if end == "none" else 40))

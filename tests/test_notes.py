@@ -1,10 +1,11 @@
 """What is said of a run is no bolder than its numbers."""
 
 import pytest
-from test_rundir import create
+from conftest import config_of
+from test_rundir import create, episode
 
-from so101rl.errors import DivergedError
-from so101rl.notes import note
+from so101rl.errors import DivergedError, So101Error
+from so101rl.notes import SIGNIFICANCE, note
 
 
 def scores(solved, n=100, **failures):
@@ -27,19 +28,44 @@ def run(tmp_path):
 @pytest.mark.parametrize(
     ("base", "residual", "said"),
     [
-        (40, 90, "Better than its base"),
-        (90, 40, "Worse than its base"),
-        (40, 50, "No difference to its base shown"),
-        (50, 40, "No difference to its base shown"),
+        (40, 90, "Better than its base beyond chance**: won 50, lost 0"),
+        (90, 40, "Worse than its base beyond chance**: won 0, lost 50"),
+        (40, 50, "Better than its base beyond chance**: won 10, lost 0"),  # overlap
+        (40, 44, "No difference from its base shown**: won 4, lost 0"),
     ],
 )
-def test_the_verdict_is_that_of_the_intervals(run, base, residual, said):
-    policies = {"base": scores(base), "residual": scores(residual)}
+def test_the_verdict_is_that_of_the_same_episodes(run, base, residual, said):
+    solved = {"base": base, "residual": residual}
+    policies = {name: scores(k) for name, k in solved.items()}
     run.write_evaluation({"policies": policies})
+    run.write_episodes(
+        episode(policy=name, seed=seed, is_success=seed < k)
+        for name, k in solved.items()
+        for seed in range(100)
+    )
     run.finish("finished")
     first, *_ = note(run).splitlines()
-    assert first.startswith(f"**{said}**")
+    assert first.startswith(f"**{said}")
     assert "one seed" in first
+
+
+def test_the_page_and_explain_agree_what_chance_is():
+    assert config_of("job=explain").job.significance == SIGNIFICANCE
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (So101Error("seed=-1"), "mend the key"),
+        (ZeroDivisionError("1 / 0"), "please report it"),
+        (OSError("disk full"), "job=resume"),
+    ],
+)
+def test_what_helps_depends_on_the_kind_of_error(run, error, said):
+    run.finish("failed", error)
+    text = note(run)
+    assert said in text
+    assert ("job=resume" in text) == (said == "job=resume")
 
 
 def test_numbers_origin_and_place_are_named(run):

@@ -18,8 +18,8 @@ from untrained import untrained
 import main
 import so101rl
 from so101rl.cli import guarded
+from so101rl.episode_rows import COLUMNS
 from so101rl.errors import So101Error
-from so101rl.rundir import EPISODE_COLUMNS
 
 pytestmark = pytest.mark.filterwarnings("ignore:You have specified a mini-batch size")
 
@@ -80,7 +80,7 @@ def test_an_episode_played_again_is_the_one_that_was_written_down(policy):
     before = policy.episodes
     before = before[before.policy == "residual"].reset_index(drop=True)
     again = policy.play(before.seed)
-    assert list(again.columns) == list(EPISODE_COLUMNS)
+    assert list(again.columns) == list(COLUMNS)
     assert again.to_csv() == before.to_csv()
     other = policy.play(before.seed, overrides=["randomization=hard"])
     assert other.to_csv() != before.to_csv()
@@ -198,7 +198,7 @@ def test_a_policy_that_remembers_forgets_when_it_is_told(tmp_path):
 
 def test_episodes_are_a_table_with_types(policy):
     episodes = policy.episodes
-    assert tuple(episodes.columns) == EPISODE_COLUMNS
+    assert tuple(episodes.columns) == tuple(COLUMNS)
     assert len(episodes) == 6
     kinds = episodes.dtypes.astype(str)
     assert kinds["is_success"] == "bool"

@@ -30,7 +30,9 @@ def test_a_run_is_reproduced_elsewhere(finished, run_main):
     assert (second / "metrics.jsonl").read_bytes() == (
         finished / "metrics.jsonl"
     ).read_bytes()
-    # What comes out is a run like any other.
+    # What comes out is a run like any other, and knows what was typed.
+    typed = Path(".hydra") / "overrides.yaml"
+    assert (second / typed).read_bytes() == (finished / typed).read_bytes()
     assert run_main("job=resume", f"run={second}")[0] == 0
 
 

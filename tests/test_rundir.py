@@ -12,12 +12,12 @@ import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from so101rl.episode_rows import COLUMNS, EpisodeRowError
 from so101rl.errors import ConfigError, DivergedError, So101Error
 from so101rl.files import FileError, UnsafePath, inside, read_jsonl, write_atomic
 from so101rl.logs import BadMetric
 from so101rl.provenance import git_state, spoken_name
 from so101rl.rundir import (
-    EPISODE_COLUMNS,
     BusyRunError,
     RunDir,
     RunDirError,
@@ -44,7 +44,7 @@ def read(run, name):
 
 
 def episode(**changes):
-    return {**dict.fromkeys(EPISODE_COLUMNS, 0), **changes}
+    return {**dict.fromkeys(COLUMNS, 0), **changes}
 
 
 def test_create_records_where_the_run_comes_from(run):
@@ -253,12 +253,16 @@ def test_evaluation_refuses_nan_by_its_place(run):
 
 def test_episodes_are_plain_csv(run):
     run.write_episodes([episode(policy="base", time_to_success_s=None)])
+    (row,) = run.episodes()
+    assert row["time_to_success_s"] is None
+    assert row["is_success"] is False
+    assert row["return"] == 0.0
     lines = (run.path / "episodes.csv").read_text().splitlines()
-    assert lines == [",".join(EPISODE_COLUMNS), "base,0,0,0,0,0,0,0,,0,0"]
+    assert lines == [",".join(COLUMNS), "base,0,0,0,0,0,0,0,,0,0"]
 
 
 def test_episodes_refuse_a_wrong_column(run):
-    with pytest.raises(RunDirError, match="'sucess'"):
+    with pytest.raises(EpisodeRowError, match="'sucess'"):
         run.write_episodes([episode(sucess=1)])
 
 

@@ -13,7 +13,9 @@ from rich.console import Console
 from test_notes import scores
 from test_rundir import create
 
+from so101rl import measures
 from so101rl import prune as pruning
+from so101rl import runs as listing
 from so101rl.config import validate
 from so101rl.errors import ConfigError
 from so101rl.measures import size_bytes, spoken_age, spoken_size
@@ -23,6 +25,7 @@ from so101rl.rundir import RunDir, find_runs
 from so101rl.runs import prune
 
 UID = "0" * 32
+NOBODY = 999_999_999  # more than a process's number may be
 
 
 def make(path, status="finished", *, days=0.0, best=True, steps=(), evaluations=()):
@@ -157,6 +160,34 @@ def test_sizes(tmp_path):
     assert found == ["1 kB", "1,000 kB", "12.3 MB", "5.6 GB"]
 
 
+def test_a_file_that_goes_while_it_is_weighed_weighs_nothing(tmp_path, monkeypatch):
+    (tmp_path / "kept").write_bytes(bytes(700))
+    (tmp_path / "gone").write_bytes(bytes(30))
+    walk = measures.os.walk
+
+    def late(path):
+        for found in walk(path):
+            (tmp_path / "gone").unlink()
+            yield found
+
+    monkeypatch.setattr(measures.os, "walk", late)
+    assert size_bytes([tmp_path]) == 700
+
+
+def test_the_list_weighs_each_run_once(command, tmp_path, monkeypatch):
+    for name in "ab":
+        make(tmp_path / "outputs" / name)
+    weighed = []
+
+    def weigh(paths):
+        weighed.extend(path.name for path in paths)
+        return 1_000_000
+
+    monkeypatch.setattr(listing, "size_bytes", weigh)
+    assert command()[1].out.endswith("2 runs, 2.0 MB\n")
+    assert sorted(weighed) == ["a", "b"]
+
+
 def test_names_say_what_a_run_is():
     groups = {"env": "paper_push", "base_policy": "zero", "algo": "sac", "job": "train"}
     name = full_name(groups, 7, UID)
@@ -194,6 +225,9 @@ def test_failed_runs_go_if_nothing_was_learned(tmp_path):
     make(tmp_path / "c", "failed")
     make(tmp_path / "d", "killed", best=False, steps=[32])
     make(tmp_path / "e", best=False)
+    for policy in (".best.old", "interrupted"):
+        run = make(tmp_path / policy, "killed", best=False)
+        run.file(f"checkpoints/{policy}/policy.pt").write_bytes(bytes(1000))
     assert names(doomed(find_runs([tmp_path]), "failed")) == ["a", "b"]
 
 
@@ -205,6 +239,22 @@ def test_old_runs_go_whatever_their_status(tmp_path):
     found = doomed(find_runs([tmp_path]), "30d")
     assert sorted(names(found)) == ["failed", "finished", "killed"]
     assert all(item.is_whole for item in found)
+
+
+def test_an_old_run_that_was_evaluated_lately_is_not_old(tmp_path):
+    make(tmp_path / "new", days=31)
+    make(tmp_path / "new/evaluations/1", days=30.5)
+    make(tmp_path / "new/evaluations/2", days=1)
+    make(tmp_path / "old", days=31, evaluations=[1])
+    assert names(doomed(find_runs([tmp_path]), "30d")) == ["old"]
+
+
+def test_a_run_that_was_evaluated_since_somebody_was_asked_is_left(tmp_path):
+    run = make(tmp_path / "a", days=31)
+    (item,) = doomed(find_runs([tmp_path]), "30d")
+    make(run.path / "evaluations/1")
+    assert not delete(item, "30d")
+    assert run.path.exists()
 
 
 @pytest.mark.parametrize("rule", ["checkpoints", "failed", "0d"])
@@ -279,12 +329,22 @@ def test_a_half_deleted_run_is_no_run_or_a_whole_one(tmp_path, monkeypatch, at):
 
 def test_leftovers_are_ours_alone(tmp_path):
     make(tmp_path / "outputs/a", steps=[1])
-    ours = tmp_path / "outputs/env/.a.77.tmp"
-    for path in (ours, ours / "deep/.b.77.tmp", tmp_path / "outputs/.mine.tmp"):
+    ours = tmp_path / f"outputs/env/.a.{NOBODY}.tmp"
+    for path in (ours, ours / f"deep/.b.{NOBODY}.tmp", tmp_path / "outputs/.mine.tmp"):
         path.mkdir(parents=True)
-    (tmp_path / "outputs/a/.x.1.tmp").mkdir()  # within a run
-    (tmp_path / "outputs/.link.1.tmp").symlink_to("/")
+    (tmp_path / f"outputs/a/.x.{NOBODY}.tmp").mkdir()  # within a run
+    (tmp_path / f"outputs/.link.{NOBODY}.tmp").symlink_to("/")
     assert leftovers([tmp_path / "outputs"]) == [ours]
+
+
+def test_what_another_process_is_deleting_is_left_to_it(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1) as other:
+        theirs = tmp_path / f".a.{other.pid}.tmp"
+        theirs.mkdir()
+        (tmp_path / ".b.1.tmp").mkdir()  # of one that is never ours
+        assert leftovers([tmp_path]) == []
+        other.kill()
+    assert leftovers([tmp_path]) == [theirs]
 
 
 # ---- the question ----
@@ -320,7 +380,8 @@ def test_yes_deletes_what_was_listed_and_nothing_else(command, tmp_path, answer)
     make(tmp_path / "multirun/b", "killed", best=False)
     make(tmp_path / "outputs/env/c")
     make(tmp_path / "elsewhere/d", "failed", best=False)
-    (tmp_path / "outputs/env/.e.1.tmp").mkdir()
+    rest = f"outputs/env/.e.{NOBODY}.tmp"
+    (tmp_path / rest).mkdir()
     before = tree(tmp_path)
     answer("y\n")
     code, said = command("prune=failed")
@@ -328,7 +389,7 @@ def test_yes_deletes_what_was_listed_and_nothing_else(command, tmp_path, answer)
     for word in ("outputs/env/a", "multirun/b", "the rest of a run", "MLflow"):
         assert word in said.out
     assert "deleted: 3 of 3" in said.out
-    gone = ("outputs/env/a", "multirun/b", "outputs/env/.e.1.tmp")
+    gone = ("outputs/env/a", "multirun/b", rest)
     assert tree(tmp_path) == {path for path in before if not path.startswith(gone)}
     answer("y\n")
     assert command("prune=failed")[1].out == "prune=failed: nothing to delete\n"

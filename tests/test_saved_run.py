@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from test_cli import finished_run
 
 from so101rl import saved_run
 from so101rl.composition import compose
+from so101rl.config import OF_THE_CALL
 from so101rl.errors import RunNotFoundError
 from so101rl.rundir import RunDir
 
@@ -135,6 +137,17 @@ def test_only_references_are_taken_as_such(command, follower, line):
     answer = command("job=evaluate", f"run={run}")
     assert (answer.code, answer.cfgs) == (2, [])
     assert f"{line.split(':')[0]} is no reference" in answer.err
+
+
+def test_keys_of_the_call_are_not_brought_back(command):
+    run = finished_run(command)
+    path = Path(run, saved_run.CONFIG_FILE)
+    saved = yaml.safe_load(path.read_text())
+    ours = {key: None for key in OF_THE_CALL}
+    path.write_text(yaml.safe_dump(saved | ours | {"seed": 77}))
+    (cfg,) = command("job=evaluate", f"run={run}", "trust=true").cfgs
+    assert (cfg.run, cfg.trust, cfg.seed) == (run, True, 77)
+    assert cfg.job is not None
 
 
 def test_a_typed_mapping_changes_only_the_keys_in_it(command):

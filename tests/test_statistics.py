@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from so101rl.statistics import StatisticsError, oddity, t_interval, wilson
+from so101rl.statistics import StatisticsError, compared, oddity, t_interval, wilson
 
 
 # Newcombe 1998, Statistics in Medicine 17, table I (score method); the last two rows
@@ -110,6 +110,21 @@ def test_t_interval_covers_across_seeds_where_pooling_does_not():
 )
 def test_oddity_warns_of_the_obvious(values, said):
     assert oddity(values) == said
+
+
+def test_pairs_are_matched_by_seed_not_by_order():
+    """Six won, none lost: 2 / 2**6 by hand; two rates alone would show nothing."""
+    rows = [
+        {"policy": policy, "seed": seed, "is_success": seed < solved}
+        for policy, solved in (("base", 60), ("residual", 66))
+        for seed in range(100)
+    ]
+    for order in (rows, rows[::-1]):
+        pair = compared(order)
+        assert (pair.won, pair.lost, pair.p) == (6, 0, pytest.approx(2 / 2**6))
+        assert pair.is_better(0.05) and not pair.is_worse(0.05)
+    assert compared(rows[:100]) is None
+    assert compared([]) is None
 
 
 def test_import_is_cheap():

@@ -18,13 +18,13 @@ from conftest import config_of
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from so101rl.config import settings
+from so101rl.config import FREE, settings
 from so101rl.figures.style import GROUP_COLOURS
 from so101rl.notes import note
 from so101rl.rundir import RunDir
 from so101rl.tracking import Mirror, Tracker, TrackerError, first_view, make_mirror
 from so101rl.tracking.links import links
-from so101rl.tracking.mlflow import NO_PARAMS, MlflowTracker
+from so101rl.tracking.mlflow import KIND, NOTE, MlflowTracker
 
 CONF = Path(__file__).parents[1] / "conf" / "tracking"
 GROUPS = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
@@ -192,7 +192,7 @@ def test_a_warm_start_is_a_parameter_by_name(store, tmp_path):
 
 def test_what_is_no_parameter_is_a_key_of_the_config():
     keys = settings(config_of())
-    for key in NO_PARAMS:
+    for key in FREE:
         assert any(f"{known}.".startswith(f"{key}.") for known in keys), key
 
 
@@ -218,6 +218,19 @@ def test_an_experiment_has_a_view_that_compares_its_runs(mirrored, store):
     assert len({chart["uuid"] for chart in charts}) == len(charts)
     shown = experiment.tags["mlflow.note.content"]
     assert first_view.link(experiment.experiment_id) in shown
+
+
+def test_an_experiment_that_somebody_made_gets_the_view_and_keeps_its_note(
+    mirrored, store, run
+):
+    made = client(store).create_experiment("theirs", tags={NOTE: "my words"})
+    for _ in range(2):
+        MlflowTracker(uri=f"sqlite:///{store}", experiment="theirs").start(run)
+    tags = client(store).get_experiment(made).tags
+    assert tags.items() >= {NOTE: "my words", **KIND, **first_view.tags()}.items()
+    client(store).set_experiment_tag(made, first_view.TAG, "another view")
+    MlflowTracker(uri=f"sqlite:///{store}", experiment="theirs").start(run)
+    assert client(store).get_experiment(made).tags[first_view.TAG] == "another view"
 
 
 def test_links_lead_to_the_experiments_that_runs_have_made(mirrored, store):

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import CONF, PPO_KEYS, SHORT, make_env
 from learners import TINY, tiny
 from stable_baselines3 import PPO
@@ -17,9 +18,10 @@ import main
 from so101rl import callbacks, checkpoint, evaluate
 from so101rl.build import build_algo, build_env
 from so101rl.cli import guarded
+from so101rl.episode_rows import COLUMNS
 from so101rl.episodes import run_episodes
 from so101rl.policies import NoResidual
-from so101rl.rundir import EPISODE_COLUMNS, RunDir
+from so101rl.rundir import RunDir
 from so101rl.seeds import episode_seeds
 from so101rl.vec_env import SB3VecEnv
 
@@ -132,7 +134,7 @@ def test_evaluation_has_every_field_for_base_and_residual(trained):
 
 def test_base_and_residual_play_the_same_episodes(trained):
     lines = rows(trained.path)
-    assert list(lines[0]) == list(EPISODE_COLUMNS)
+    assert list(lines[0]) == list(COLUMNS)
     assert [line["policy"] for line in lines] == ["base"] * 3 + ["residual"] * 3
     seeds = [int(line["seed"]) for line in lines]
     assert seeds[:3] == seeds[3:] == episode_seeds(0, "report", 3)
@@ -413,3 +415,16 @@ def test_episodes_do_not_depend_on_how_many_run_at_once(n):
         assert single.length == episode.length == len(episode.qpos)
         assert single.failure == episode.failure
         np.testing.assert_array_equal(single.qpos, episode.qpos)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
+def test_a_device_that_is_not_there_is_refused_for_training_alone(run_main):
+    code, said, _ = run_main(*PPO_KEYS, "algo.device=cuda", name="none")
+    assert code == 2
+    assert said.err.startswith("error: algo.device=cuda: expected cpu")
+    code, _, path = run_main(*PPO_KEYS)
+    assert code == 0
+    config = path / ".hydra" / "config.yaml"  # as of a machine that had one
+    config.write_text(config.read_text().replace("device: cpu", "device: cuda"))
+    code, said, _ = run_main("job=evaluate", f"run={path}")
+    assert code == 0, said.err

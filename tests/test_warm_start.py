@@ -14,7 +14,7 @@ from untrained import learner, untrained
 from so101rl.algos.start import set_exploration
 from so101rl.errors import So101Error
 from so101rl.rundir import RunDir
-from so101rl.warm_start import warm_start
+from so101rl.warm_start import check_same, warm_start
 
 pytestmark = pytest.mark.filterwarnings("ignore:You have specified a mini-batch size")
 SMALL = ["n_threads=1", "algo.policy_kwargs.net_arch=[8]"]
@@ -76,7 +76,7 @@ def test_what_differs_is_said(source, capsys):
     warm_start(now, learner(now))
     said = capsys.readouterr().out
     assert "differs: residual.alpha: 1.0 -> 0.5\n" in said
-    assert "Jacobian -> so101rl.base_policies.zero.Zero\n" in said
+    assert " keys, Jacobian -> Zero\n" in said
     assert "differs: randomization: " in said
     assert "env." not in said
     assert len(said.splitlines()) <= 6
@@ -152,9 +152,10 @@ def test_a_warm_started_run_says_where_it_comes_from_and_needs_it_no_more(
     assert code == 2
     assert said.err.startswith(f"error: init_from={first.path}: there is no such")
     assert run_main("job=reproduce", f"run={path}", "init_from=moved")[0] == 0
-    code, said, _ = run_main("job=reproduce", f"run={path}", f"init_from={path}")
-    assert code == 2
-    assert "is not the one that this run began with" in said.err
+    for other in (path, "null"):
+        code, said, _ = run_main("job=reproduce", f"run={path}", f"init_from={other}")
+        assert code == 2
+        assert f"init_from={other}: the policy is not the one" in said.err
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
@@ -180,10 +181,32 @@ def test_a_warm_started_run_that_was_shot_ends_as_one_that_was_not(
     assert "is not the one that this run began with" in said.err
     shutil.rmtree(best)
     shutil.move("elsewhere", best)
-    code, said, _ = run_main("job=resume", "run=shot-5")
+    code, said, _ = run_main("job=resume", "run=shot-5", "init_from=null")
+    assert code == 2
+    assert "init_from: " in said.err
+    shutil.move("first", "moved")
+    code, said, _ = run_main("job=resume", "run=shot-5", "init_from=moved")
     assert code == 0, said.err
     assert "starting again from step 0" in said.out
     assert outcome(whole.parent / "shot-5") == outcome(whole)
+
+
+SOURCE = {"path": "there", "sha256": "ab" * 32}
+
+
+@pytest.mark.parametrize(
+    ("begun", "source", "message"),
+    [
+        (SOURCE, None, "init_from=null: .*sha256 abababababab -> none"),
+        (None, SOURCE, "init_from=there: .*sha256 none -> abababababab"),
+        (SOURCE, SOURCE | {"sha256": "cd" * 32}, "-> cdcdcdcdcdcd"),
+    ],
+)
+def test_no_source_is_another_one(begun, source, message):
+    with pytest.raises(So101Error, match=message):
+        check_same({"init_from": begun}, source)
+    check_same({"init_from": begun}, begun)
+    check_same({}, None)  # of an earlier version
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from so101rl.config import RANGES
+from so101rl.config import OF_THE_CALL, RANGES
 from so101rl.diagnosis.facts import Facts
-
-# Keys of the command line that say what to do, not what the run was.
-_OF_THE_CALL = ("job", "run", "checkpoint", "replay", "prune", "trust")
 
 
 @dataclass(frozen=True)
@@ -58,8 +55,13 @@ def changes(
 
 
 def command(facts: Facts, change: Change | None = None) -> str:
-    """The command line that trains a run again, with at most one thing changed."""
-    left_out = {*_OF_THE_CALL, change.key if change else ""}
+    """The command line that trains a run again, with at most one thing changed.
+
+    Of a run that did not keep what was typed, only the change.
+    """
+    if facts.typed is None:
+        return change.word if change else ""
+    left_out = {*OF_THE_CALL, change.key if change else ""}
     kept = [word for word in facts.typed if word.partition("=")[0] not in left_out]
     return shlex.join(["python", "main.py", *kept, *([change.word] if change else [])])
 

@@ -2,9 +2,10 @@
 
 from omegaconf import DictConfig
 
-from so101rl.diagnosis.facts import BASE, LEARNED, Facts
+from so101rl.diagnosis.facts import Facts
 from so101rl.diagnosis.finding import Finding
 from so101rl.diagnosis.verdict import compared
+from so101rl.statistics import BASE, RESIDUAL
 
 
 def penalty_dominates(facts: Facts, limits: DictConfig) -> Finding | None:
@@ -31,7 +32,7 @@ def residual_off(facts: Facts, limits: DictConfig) -> Finding | None:
     if facts.alpha != 0:
         return None
     return Finding(
-        "residual.alpha is 0",
+        "alpha is 0",
         "The residual has no say: what was judged is the base policy, twice.",
     )
 
@@ -73,8 +74,8 @@ def residual_unused(facts: Facts, limits: DictConfig) -> Finding | None:
 
 def actions_clipped(facts: Facts, limits: DictConfig) -> Finding | None:
     """Base and residual ask for more than an action can be."""
-    if LEARNED in facts.effort and facts.policy_step:
-        share, where = facts.effort[LEARNED].clipped, "without noise"
+    if RESIDUAL in facts.effort and facts.policy_step:
+        share, where = facts.effort[RESIDUAL].clipped, "without noise"
     else:
         late = facts.late("residual/clipped")
         if late is None:

@@ -1,6 +1,5 @@
 """What a run left behind, read once: all that a rule may look at."""
 
-import csv
 import math
 import re
 import shlex
@@ -18,14 +17,19 @@ from so101rl.config import N_JOINTS, settings
 from so101rl.figures.style import curve
 from so101rl.files import read_jsonl
 from so101rl.logs import TIMINGS
-from so101rl.rundir import EPISODES, RunDir, find_runs
-from so101rl.statistics import wilson
+from so101rl.rundir import RunDir
+from so101rl.statistics import RESIDUAL, wilson
 from so101rl.trajectories import TRAJECTORIES, read_trajectories
 
-BASE, LEARNED = "base", "residual"  # what an evaluation calls the two policies
 SELECT, ROLLOUT = "eval/success_rate", "rollout/success_rate"
+SHARE = "residual/share"  # of the largest |alpha * residual|; ours, no run logs it
 TYPED = ".hydra/overrides.yaml"
 WORLD = ("env", "randomization", "hardware")  # groups that make the circumstances
+# What an evaluation may change besides, without playing another policy.
+_HARMLESS = (
+    *("job", "run", "tracking", "trust", "evaluation", "init_from"),
+    *("n_threads", "torch_threads"),
+)
 _WORLDLY = re.compile(rf"({'|'.join(WORLD)})[./=]")
 
 
@@ -59,11 +63,12 @@ class Facts:
         path: the run directory.
         info: the content of `run.json`.
         values: the config by dotted key.
-        typed: the words of its command line.
+        typed: the words of its command line; None if the run did not keep them.
         lines: those of `metrics.jsonl`, without the rollouts of few episodes.
         fps: env steps per second, median of the log lines.
         scores: the policies' entries in `evaluation.json`.
         policy_step: env step that the judged policy stems from.
+        judged_alpha: authority (6,) that the judged policy had.
         rows: those of `episodes.csv` by policy.
         effort: by policy, if the run kept the steps of its episodes.
         elsewhere: evaluations of the policy in other circumstances.
@@ -73,12 +78,13 @@ class Facts:
     path: Path
     info: Mapping[str, Any]
     values: Mapping[str, Any]
-    typed: Sequence[str]
+    typed: Sequence[str] | None
     lines: Sequence[Mapping[str, float]]
     fps: float | None
     scores: Mapping[str, Any]
     policy_step: int | None
-    rows: Mapping[str, Sequence[Mapping[str, str]]]
+    judged_alpha: Sequence[float] | None
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
     effort: Mapping[str, Effort]
     elsewhere: Sequence[Elsewhere]
     few: int
@@ -95,7 +101,12 @@ class Facts:
 
     @property
     def alpha(self) -> float | None:
-        """The residual's authority at the end, mean over the joints."""
+        """The residual's authority, mean over the joints.
+
+        That of the judged policy; without one, the authority at the end.
+        """
+        if self.judged_alpha is not None:
+            return fmean(self.judged_alpha)
         value = self.values.get("residual.alpha")
         if isinstance(value, list):
             return fmean(value)
@@ -125,11 +136,11 @@ class Facts:
         values = self.points(SELECT)
         return values if len(values) >= self.few else []
 
-    def success(self, policy: str = LEARNED) -> float | None:
+    def success(self, policy: str = RESIDUAL) -> float | None:
         """Success rate on the held-out episodes."""
         return self.scores[policy]["success_rate"] if policy in self.scores else None
 
-    def interval(self, policy: str = LEARNED) -> tuple[float, float] | None:
+    def interval(self, policy: str = RESIDUAL) -> tuple[float, float] | None:
         """Wilson's interval around `success`."""
         if policy not in self.scores:
             return None
@@ -141,12 +152,10 @@ class Facts:
 
         Without noise if the judged policy is one that was trained.
         """
-        if LEARNED in self.effort and self.policy_step:
-            return self.effort[LEARNED].size, "without noise"
-        size, alpha = self.late("residual/l2"), self.late("residual/alpha")
-        if size is None or not alpha:
-            return None
-        return size / (alpha * math.sqrt(N_JOINTS)), "in training, noise included"
+        if RESIDUAL in self.effort and self.policy_step:
+            return self.effort[RESIDUAL].size, "without noise"
+        size = self.late(SHARE)
+        return None if size is None else (size, "in training, noise included")
 
 
 def read_facts(path: Path, *, few: int, episodes: int) -> Facts:
@@ -161,7 +170,8 @@ def read_facts(path: Path, *, few: int, episodes: int) -> Facts:
     evaluation = run.evaluation() or {"policies": {}}
     speeds = [line["time/fps"] for line in _timings(run) if "time/fps" in line]
     values = settings(run.config())
-    limit = float(np.linalg.norm(evaluation.get("alpha", 0.0)))
+    alpha = evaluation.get("alpha")
+    largest = 0.0 if alpha is None else float(np.linalg.norm(alpha))
     return Facts(
         path=run.path,
         info=run.info,
@@ -171,8 +181,9 @@ def read_facts(path: Path, *, few: int, episodes: int) -> Facts:
         fps=median(speeds) if speeds else None,
         scores=evaluation["policies"],
         policy_step=evaluation.get("policy_step"),
+        judged_alpha=alpha if RESIDUAL in evaluation["policies"] else None,
         rows=_rows(run),
-        effort=_effort(run, limit),
+        effort=_effort(run, largest),
         elsewhere=_elsewhere(run),
         few=few,
     )
@@ -183,40 +194,51 @@ def _judgeable(
 ) -> dict[str, float]:
     """A log line, without its rollouts if those would tell something else.
 
-    Before any episode can have run out of time, only solved ones have ended.
+    Before any episode can have run out of time, only solved ones have ended. With it
+    comes what the residual's size is of its largest.
     """
+    largest = line.get("residual/alpha", 0.0) * _largest_per_mean(values)
+    share = {SHARE: line["residual/l2"] / largest} if largest else {}
     first = values["n_envs"] * values["env.max_episode_steps"] + values["log_every"]
     few = line.get("rollout/episodes", episodes) < episodes
     return {
         name: value
-        for name, value in line.items()
+        for name, value in {**line, **share}.items()
         if not (name.startswith("rollout/") and (few or line["step"] < first))
     }
+
+
+def _largest_per_mean(values: Mapping[str, Any]) -> float:
+    """Largest norm of alpha * residual over the mean alpha, which the log has."""
+    alpha = values.get("residual.alpha")
+    if not isinstance(alpha, list) or not any(alpha):
+        return math.sqrt(N_JOINTS)  # all joints alike, a ramp included
+    return float(np.linalg.norm(alpha)) / fmean(alpha)
 
 
 def _timings(run: RunDir) -> list[dict[str, Any]]:
     return read_jsonl(run.path / TIMINGS)[0]
 
 
-def _typed(run: RunDir) -> list[str]:
+def _typed(run: RunDir) -> list[str] | None:
     """Its command line; an evaluation's is its run's, in the evaluation's world."""
     folder = run.path.parent
     home = folder.parent if folder.name == "evaluations" else run.path
     if not (home / TYPED).is_file():
-        return [f"{group}={option}" for group, option in run.info["groups"].items()]
+        return None  # the groups alone would train something else
     words = [str(word) for word in OmegaConf.load(home / TYPED)]
+    begun = RunDir.open(home).config().get("init_from")
+    if begun is not None:  # typed it may be `latest`, which is another run by now
+        words.append(f"init_from={begun}")
     if home != run.path:
         words += filter(_WORLDLY.match, shlex.split(run.info["command"]))
     return list({word.partition("=")[0]: word for word in words}.values())
 
 
-def _rows(run: RunDir) -> dict[str, list[dict[str, str]]]:
-    if not (run.path / EPISODES).is_file():
-        return {}
-    found: dict[str, list[dict[str, str]]] = {}
-    with (run.path / EPISODES).open(newline="") as file:
-        for row in csv.DictReader(file):
-            found.setdefault(row["policy"], []).append(row)
+def _rows(run: RunDir) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in run.episodes():
+        found.setdefault(row["policy"], []).append(row)
     return found
 
 
@@ -233,17 +255,19 @@ def _effort(run: RunDir, limit: float) -> dict[str, Effort]:
 
 
 def _elsewhere(run: RunDir) -> list[Elsewhere]:
-    found, own = [], settings(run.config(), without=("job", "run", "tracking"))
-    for other in find_runs([run.path / "evaluations"]):
+    """Evaluations that changed the world, and nothing of the policy."""
+    found, own = [], settings(run.config(), without=_HARMLESS)
+    for other in run.evaluations():
         evaluation = other.evaluation()
-        if evaluation is None or LEARNED not in evaluation["policies"]:
+        if evaluation is None or RESIDUAL not in evaluation["policies"]:
             continue
-        now = settings(other.config(), without=("job", "run", "tracking"))
-        changed = [key for key in own | now if own.get(key) != now.get(key)]
-        world = [key for key in changed if key.split(".")[0] in WORLD]
-        if world:
-            scores = evaluation["policies"][LEARNED]
+        now = settings(other.config(), without=_HARMLESS)
+        changed = {
+            key.split(".")[0] for key in own | now if own.get(key) != now.get(key)
+        }
+        if changed and changed <= set(WORLD):
+            scores = evaluation["policies"][RESIDUAL]
             n = scores["n_episodes"]
-            names = ", ".join(sorted({key.split(".")[0] for key in world}))
+            names = ", ".join(sorted(changed))
             found.append(Elsewhere(names, round(scores["success_rate"] * n), n))
     return found

@@ -6,9 +6,10 @@ from statistics import median
 
 from omegaconf import DictConfig
 
-from so101rl.diagnosis.facts import BASE, LEARNED, SELECT, Facts
+from so101rl.diagnosis.facts import SELECT, Facts
 from so101rl.diagnosis.finding import Finding, Rule
 from so101rl.diagnosis.verdict import never_better
+from so101rl.statistics import BASE, RESIDUAL, wilson
 
 CLASSES = {
     "never_touched": "The fingertip does not reach the sheet, or never presses on it.",
@@ -21,7 +22,7 @@ CLASSES = {
 
 def dominant_failure(facts: Facts, limits: DictConfig, name: str) -> Finding | None:
     """Most failures are of one class."""
-    policy = LEARNED if LEARNED in facts.scores else BASE
+    policy = RESIDUAL if RESIDUAL in facts.scores else BASE
     if policy not in facts.scores:
         return None
     failures = facts.scores[policy]["failures"]
@@ -33,8 +34,8 @@ def dominant_failure(facts: Facts, limits: DictConfig, name: str) -> Finding | N
     shows = f"{n} of {total} failures{' of step 0' if never_better(facts) else ''}"
     rows = [row for row in facts.rows.get(policy, ()) if row["failure"] == name]
     if rows:
-        away = 1000 * median(float(row["final_distance_m"]) for row in rows)
-        turned = math.degrees(median(float(row["final_yaw_error_rad"]) for row in rows))
+        away = 1000 * median(row["final_distance_m"] for row in rows)
+        turned = math.degrees(median(row["final_yaw_error_rad"] for row in rows))
         shows += f"; median {away:.0f} mm from the goal, yaw off by {turned:.0f} deg"
     return Finding(shows, CLASSES[name])
 
@@ -74,12 +75,13 @@ def not_randomized(facts: Facts, limits: DictConfig) -> Finding | None:
 
 def worse_elsewhere(facts: Facts, limits: DictConfig) -> Finding | None:
     """The policy was evaluated in another world and solves less there."""
-    success = facts.success()
-    if success is None or not facts.elsewhere:
+    success, interval = facts.success(), facts.interval()
+    if success is None or interval is None or not facts.elsewhere:
         return None
     worst = min(facts.elsewhere, key=lambda found: found.solved / found.episodes)
     rate = worst.solved / worst.episodes
-    if success - rate < limits.gap:
+    apart = wilson(worst.solved, worst.episodes)[1] < interval[0]
+    if success - rate < limits.gap or not apart:
         return None
     return Finding(
         f"{success:.0%} as trained, {rate:.0%} with another {worst.changed}",

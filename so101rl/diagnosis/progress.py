@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from so101rl.diagnosis.facts import ROLLOUT, SELECT, Facts
 from so101rl.diagnosis.finding import Finding
+from so101rl.statistics import wilson
 
 
 def nothing_solved(facts: Facts, limits: DictConfig) -> Finding | None:
@@ -22,10 +23,16 @@ def nothing_solved(facts: Facts, limits: DictConfig) -> Finding | None:
 def fell_back(facts: Facts, limits: DictConfig) -> Finding | None:
     """It could do more than it can."""
     rates = facts.scored()
-    if not rates or max(rates) - rates[-1] < limits.drop:
+    if not rates:
+        return None
+    best, last = max(rates), fmean(rates[-max(1, len(rates) // 3) :])
+    n = facts.values["evaluation.select_episodes"]
+    # The best of many noisy scores lies above their mean even if nothing was lost.
+    apart = wilson(round(last * n), n)[1] < wilson(round(best * n), n)[0]
+    if best - last < limits.drop or not apart:
         return None
     return Finding(
-        f"select episodes: {max(rates):.0%} at best, {rates[-1]:.0%} at the end",
+        f"select episodes: {best:.0%} at best, {last:.0%} at the end",
         "It lost what it could do. Judged is the best checkpoint; the rest was wasted.",
     )
 

@@ -6,26 +6,23 @@ from collections.abc import Iterator, Sequence
 from omegaconf import DictConfig
 
 from so101rl.diagnosis.advice import Change, command
-from so101rl.diagnosis.facts import BASE, LEARNED, Facts
+from so101rl.diagnosis.facts import Facts
 from so101rl.diagnosis.finding import Finding
 from so101rl.diagnosis.rules import Symptom
 from so101rl.diagnosis.verdict import (
     GOOD,
     UNJUDGED,
+    UNSURE,
     compared,
     judged,
     never_better,
 )
+from so101rl.remedies import on_run, remedy
+from so101rl.statistics import BASE, RESIDUAL
 
 LINE = 98  # characters
 ENDING = 6  # lines behind the symptoms: the other names, what is next, the figure
 TUNING = "docs/tuning.md"
-WHAT_HELPS = {
-    "config": "mend the key that the message names, then train again",
-    "infrastructure": "it goes on where it stood: python main.py job=resume run={path}",
-    "stopped": "it goes on where it stood: python main.py job=resume run={path}",
-    "bug": "this is ours to mend: please report it, with the message",
-}
 
 
 def told(facts: Facts, found: Sequence[Symptom], limits: DictConfig) -> list[str]:
@@ -60,16 +57,19 @@ def _head(facts: Facts) -> str:
 def _verdict(facts: Facts, verdict: str, limits: DictConfig) -> Iterator[str]:
     yield from _status(facts)
     base = f"the base {_rate(facts, BASE)}" if BASE in facts.scores else ""
-    if LEARNED in facts.scores:
-        n = facts.scores[LEARNED]["n_episodes"]
-        text = f"{verdict}: solves {_rate(facts, LEARNED)} of {n} held-out episodes"
+    if RESIDUAL in facts.scores:
+        n = facts.scores[RESIDUAL]["n_episodes"]
+        text = f"{verdict}: solves {_rate(facts, RESIDUAL)} of {n} held-out episodes"
         yield from _wrapped(f"{text}{base and ', '}{base}.", "")
         yield from _wrapped(_against_base(facts, limits), "")
+        if verdict == UNSURE:
+            yield f"  too few to tell; more: {on_run('evaluate', facts.path)}"
     elif facts.lines:
         yield f"{verdict}: it has not played the held-out episodes."
     elif base:
         yield f"NOT TRAINED: {base} of {facts.scores[BASE]['n_episodes']} episodes."
-        yield f"  a residual on top of it: {command(facts)}"
+        if facts.typed is not None:
+            yield f"  a residual on top of it: {command(facts)}"
     else:
         yield f"{verdict}: it ended before its first log line."
 
@@ -86,8 +86,9 @@ def _status(facts: Facts) -> Iterator[str]:
         return
     first = error["message"].splitlines()[0] if error["message"] else error["class"]
     yield from _wrapped(f"{so_far} ({error['kind']}): {first}", "")
-    if error["kind"] in WHAT_HELPS:  # else a symptom says it
-        yield f"  {WHAT_HELPS[error['kind']].format(path=facts.path)}"
+    if error["kind"] != "diverged":  # which is a symptom
+        words, again = remedy(error["kind"], facts.path)
+        yield f"  {words}" + (f": {again}" if again else "")
 
 
 def _rate(facts: Facts, policy: str) -> str:
@@ -101,17 +102,10 @@ def _against_base(facts: Facts, limits: DictConfig) -> str:
     said = []
     pair = compared(facts)
     if pair is not None:
-        if pair.is_better(limits.significance):
-            said.append("Better than its base beyond chance")
-        elif pair.is_worse(limits.significance):
-            said.append("Worse than its base beyond chance")
-        else:
-            said.append("No difference from its base shown")
-        said[0] += (
-            f": won {pair.won}, lost {pair.lost}, exact McNemar p = {pair.p:.2g}."
-        )
+        said.append(f"{': '.join(pair.said(limits.significance))}.")
     if never_better(facts):
-        said.append("Judged is the policy of step 0: training got no better.")
+        whose = ", that of init_from" if facts.info.get("init_from") else ""
+        said.append(f"Judged is the policy of step 0{whose}: training got no better.")
     said.append("One seed; others may differ by more.")
     return " ".join(said)
 

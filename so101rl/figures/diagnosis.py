@@ -22,12 +22,13 @@ from so101rl.figures.style import (
     steps_axis,
 )
 from so101rl.rundir import RunDir
+from so101rl.statistics import BASE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Lines = Sequence[Mapping[str, float]]
-Rows = Mapping[str, Sequence[Mapping[str, str]]]
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 Limits = Mapping[str, Any]
 LEFT, RIGHT, LIMIT = "#0072B2", "#D55E00", "#777777"
 SMALL = 7.5  # font size of legends and limits [pt]
@@ -40,7 +41,7 @@ def figure_diagnosis(
 
     Args:
         run: trained, or evaluated, or both.
-        lines: of its `metrics.jsonl`, those worth a look.
+        lines: of its `metrics.jsonl`, as `read_facts` gives them.
         rows: those of its `episodes.csv` by policy.
         limits: by symptom, as in `conf/job/explain.yaml`.
 
@@ -117,8 +118,8 @@ def _draw_ends(axes: "Axes", rows: Rows, env: Any) -> None:
         look: dict[str, Any] = {"color": class_colour(end), "mec": "#444444"}
         label = f"{class_name(end)} {len(own)}"
         axes.plot(*_errors(own), "o", ms=4.5, mew=0.3, label=label, **look)
-    lost = [row for row in rows.get("base", ()) if row["is_success"] != "True"]
-    if policy != "base" and lost:
+    lost = [row for row in rows.get(BASE, ()) if not row["is_success"]]
+    if policy != BASE and lost:
         look = {"color": LIMIT, "mfc": "none", "label": f"base failed {len(lost)}"}
         axes.plot(*_errors(lost), "o", ms=5, mew=0.8, zorder=1, **look)
     _decades(axes, "x")
@@ -135,12 +136,7 @@ def _draw_ends(axes: "Axes", rows: Rows, env: Any) -> None:
 
 
 def _draw_residual(axes: "Axes", lines: Lines, limits: Limits) -> None:
-    share = [
-        {"step": line["step"], "share": line["residual/l2"] / largest}
-        for line in lines
-        if "residual/l2" in line and (largest := line["residual/alpha"] * math.sqrt(6))
-    ]
-    _plot(axes, share, "share", "size, of its largest", LEFT, scale=100)
+    _plot(axes, lines, "residual/share", "size, of its largest", LEFT, scale=100)
     _plot(axes, lines, "residual/clipped", "joint actions clipped", RIGHT, scale=100)
     _limit(axes, 100 * limits["residual_saturated"]["share"], "saturated", LEFT)
     _limit(axes, 100 * limits["actions_clipped"]["share"], "much clipped", RIGHT)
@@ -240,11 +236,11 @@ def _limit(
     )
 
 
-def _errors(rows: Sequence[Mapping[str, str]]) -> tuple[list[float], list[float]]:
+def _errors(rows: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
     """Distances [mm] and yaw errors [deg] of episodes."""
     return (
-        [1000 * float(row["final_distance_m"]) for row in rows],
-        [math.degrees(float(row["final_yaw_error_rad"])) for row in rows],
+        [1000 * row["final_distance_m"] for row in rows],
+        [math.degrees(row["final_yaw_error_rad"]) for row in rows],
     )
 
 

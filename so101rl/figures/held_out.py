@@ -1,6 +1,5 @@
 """What figures read of a run: how its held-out episodes ended, and every step."""
 
-import csv
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from so101rl.figures.style import FigureError
 from so101rl.figures.table import flat
 from so101rl.rundir import EPISODES, RunDir
+from so101rl.statistics import BASE, RESIDUAL
 from so101rl.trajectories import TRAJECTORIES, Trajectory, read_trajectories
 
 
@@ -30,13 +30,12 @@ class Played:
 
 def read_ends(run: RunDir) -> dict[str, dict[int, str]]:
     """How the episodes ended: class (`none`: solved) by policy and seed."""
-    path = run.path / EPISODES
-    if not path.is_file():
+    rows = run.episodes()
+    if not rows:
         raise _missing(run, EPISODES)
     found: dict[str, dict[int, str]] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            found.setdefault(row["policy"], {})[int(row["seed"])] = row["failure"]
+    for row in rows:
+        found.setdefault(row["policy"], {})[row["seed"]] = row["failure"]
     return found
 
 
@@ -65,13 +64,13 @@ def paired(ends: dict[str, dict[int, str]], run: RunDir) -> list[tuple[str, str]
     Raises:
         FigureError: one of them did not play.
     """
-    lacking = [policy for policy in ("base", "residual") if policy not in ends]
+    lacking = [policy for policy in (BASE, RESIDUAL) if policy not in ends]
     if lacking:
         raise FigureError(
             f"{run.path} has no episodes of {lacking[0]!r}, only of "
             f"{', '.join(map(repr, ends))}; to compare takes both"
         )
-    return [(end, ends["residual"][seed]) for seed, end in ends["base"].items()]
+    return [(end, ends[RESIDUAL][seed]) for seed, end in ends[BASE].items()]
 
 
 def _missing(run: RunDir, name: str) -> FigureError:

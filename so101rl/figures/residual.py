@@ -92,7 +92,7 @@ def _draw_effort(
     sizes = over_time([e.steps.residual_l2 for e in episodes], hold=False)
     _draw_band(panels[0], sizes, hz, "residual")
     panels[0].axhline(largest, color="#555555", ls=":", lw=1.2)
-    panels[0].set_ylim(0, 1.09 * largest)
+    panels[0].set_ylim(0, 1.09 * largest or 1)  # alpha may be 0
     panels[0].set_ylabel("norm of alpha * residual")
     panels[0].set_title("Size of the residual")
     shares = over_time([100 * e.steps.clipped for e in episodes], hold=False)

@@ -95,7 +95,7 @@ def _draw_yaw(axes: "Axes", played: Mapping[str, Sequence[Played]]) -> None:
     axes.set_xlim(left=0)
     axes.set_xlabel("yaw error at the start [degrees]")
     percent_axis(axes, "success [%], 95 % Wilson")
-    axes.set_title(f"By yaw, in groups of {n}")
+    axes.set_title(f"By yaw, in {GROUPS} groups")
 
 
 def _explain(figure: "Figure", played: Mapping[str, Sequence[Played]]) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from so101rl.config import settings
+from so101rl.config import FREE, settings
 from so101rl.figures.style import GROUP_COLOURS
 from so101rl.notes import note
 from so101rl.rundir import EPISODES, EVALUATION, RUN, RunDir
@@ -25,12 +25,6 @@ METRICS_PER_BATCH, PARAMS_PER_BATCH, VALUE_CHARS = 1000, 100, 6000
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 NOTE, COLOUR = "mlflow.note.content", "mlflow.runColor"
 RESULT_STEP = 0  # MLflow draws bars of what has no other step, a dot of what has
-# Keys of the call, and those that change nothing of what is learned: as parameters they
-# would hide the ones by which runs differ.
-NO_PARAMS = (
-    *("job", "run", "checkpoint", "replay", "prune", "trust", "tracking"),
-    *("n_threads", "evaluation.video", "evaluation.figure"),
-)
 
 
 class MlflowTracker(Tracker):
@@ -141,14 +135,18 @@ class MlflowTracker(Tracker):
             client = MlflowClient(self._uri)
             found = client.get_experiment_by_name(experiment)
             if found is not None:
-                return client, found.experiment_id
-            files = None
-            if self._store is not None:
-                files = (self._store.parent / "mlruns").as_uri()
-            view = KIND | first_view.tags()
-            made = client.create_experiment(experiment, files, tags=view)
-            client.set_experiment_tag(made, NOTE, first_view.description(made))
-            return client, made
+                number, tags = found.experiment_id, found.tags
+            else:
+                files = None
+                if self._store is not None:
+                    files = (self._store.parent / "mlruns").as_uri()
+                number, tags = client.create_experiment(experiment, files), {}
+            if first_view.TAG not in tags:  # new, or of somebody who made none
+                view = {NOTE: first_view.description(number), **KIND}
+                for key, value in {**view, **first_view.tags()}.items():
+                    if key not in tags:
+                        client.set_experiment_tag(number, key, value)
+            return client, number
 
     def _free_colour(self, experiment_id: str) -> str:
         """A colour that none of the last runs has; MLflow's own are often the same."""
@@ -190,13 +188,14 @@ def _exclusive(store: Path | None) -> Iterator[None]:
 def _params(run: RunDir) -> Iterator[tuple[str, str]]:
     """What a run was made of: chosen options, which stand for their classes, and keys.
 
-    All of the config is among the files.
+    All of the config is among the files: as parameters, keys of the call and those that
+    change nothing of what is learned would hide the ones by which runs differ.
     """
     for group, option in run.info["groups"].items():
-        if group not in NO_PARAMS:
+        if group not in FREE:
             yield group, str(option)
     source = run.info.get("init_from")  # whose name says more than its directory
-    values = settings(run.config(), without=NO_PARAMS)
+    values = settings(run.config(), without=FREE)
     if source:
         values["init_from"] = source["name"]
     for key, value in values.items():
