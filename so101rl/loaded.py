@@ -25,19 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FOLDER = "checkpoints"
-DTYPES = {
-    "policy": str,
-    "episode": int,
-    "seed": int,
-    "is_success": bool,
-    "return": float,
-    "length": int,
-    "final_distance_m": float,
-    "final_yaw_error_rad": float,
-    "time_to_success_s": float,
-    "mean_residual_l2": float,
-    "failure": str,
-}
 
 
 class LoadedRunError(So101Error):
@@ -126,24 +113,16 @@ class LoadedRun:
         Returns:
             A row per episode, as in `episodes`.
         """
-        import pandas as pd
-
         env = self.make_env(len(seeds), overrides=overrides)
         played = run_episodes(env, self, [int(seed) for seed in seeds])
         env.close()
-        return pd.DataFrame(rows("residual", played, env.env.control_hz))
+        return _table(rows("residual", played, env.env.control_hz))
 
     @property
     def episodes(self) -> "pd.DataFrame":
         """The held-out episodes of base and residual: `episodes.csv`."""
-        import pandas as pd
-
-        return pd.read_csv(
-            self._file(EPISODES),
-            dtype=DTYPES,
-            keep_default_na=False,
-            na_values={"time_to_success_s": [""]},
-        )
+        self._file(EPISODES)  # or say that there are none
+        return _table(RunDir.open(self.path).episodes())
 
     @property
     def metrics(self) -> "pd.DataFrame":
@@ -208,6 +187,13 @@ class LoadedRun:
             f"{self.path} is {self.info['status']} and was not evaluated. "
             "play(seeds) runs episodes now; job=resume ends a run that was killed."
         )
+
+
+def _table(episodes: Sequence[dict[str, Any]]) -> "pd.DataFrame":
+    """Rows of `episodes.csv` with their types, also if not one was solved."""
+    import pandas as pd
+
+    return pd.DataFrame(episodes).astype({"time_to_success_s": float})
 
 
 def _check_checkpoint(folder: Path, name: str) -> None:

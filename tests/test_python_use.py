@@ -82,6 +82,7 @@ def test_an_episode_played_again_is_the_one_that_was_written_down(policy):
     again = policy.play(before.seed)
     assert list(again.columns) == list(COLUMNS)
     assert again.to_csv() == before.to_csv()
+    assert (again.dtypes == before.dtypes).all()  # also if not one was solved
     other = policy.play(before.seed, overrides=["randomization=hard"])
     assert other.to_csv() != before.to_csv()
 
