@@ -21,7 +21,6 @@ from so101rl.errors import (
 )
 
 READERS = {"replay": "view"}  # keys that one job alone reads
-RUNS = {"hydra.run.dir": "run.json", "hydra.sweep.dir": "*/run.json"}
 
 
 def options(loader: ConfigLoaderImpl) -> dict[str, list[str]]:
@@ -63,7 +62,9 @@ def check_choice(loader: ConfigLoaderImpl, typed: Override) -> None:
 def check_directory(typed: Override) -> None:
     """Refuse to let Hydra write into a directory that holds a run already."""
     key, value = typed.key_or_group, typed.value()
-    if key in RUNS and isinstance(value, str) and any(Path(value).glob(RUNS[key])):
+    if key != "hydra.run.dir" or not isinstance(value, str):
+        return
+    if (Path(value) / "run.json").exists():
         reason = "it already holds a run; choose another, or job=resume run=RUN_DIR"
         raise OverrideSyntaxError(f"{key}={value}", reason=reason)
 

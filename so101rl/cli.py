@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from so101rl import explain
+from so101rl import explain, leash
 from so101rl.composition import checked_loader
 from so101rl.errors import ConfigError, OverrideSyntaxError
 
@@ -65,6 +65,7 @@ def run_job(cfg: DictConfig) -> float | None:
     Returns:
         What the job returns: a sweep's objective, or None.
     """
+    leash.hold()
     call = HydraConfig.get()
     in_sweep = call.mode == RunMode.MULTIRUN
     if in_sweep:

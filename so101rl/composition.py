@@ -4,9 +4,12 @@
 runs, every job of a sweep, `--cfg` and `--help`, before a directory is made.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import hydra
@@ -28,6 +31,7 @@ from so101rl.errors import ConfigError, UnknownKeyError
 from so101rl.overrides import checked
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
+PLUGINS = Path(__file__).resolve().parent / "hydra_plugins"  # our sweepers
 
 
 def compose(overrides: Sequence[str] = (), *, conf: Path = CONF) -> DictConfig:
@@ -67,12 +71,24 @@ def _beside_hydra() -> Iterator[None]:
 def checked_loader() -> Iterator[None]:
     """Let Hydra load configs through `CheckedLoader` within a `with` block."""
     config.register()
+    _show_plugins()
     usual = hydra_internal.ConfigLoaderImpl
     hydra_internal.ConfigLoaderImpl = CheckedLoader  # type: ignore
     try:
         yield
     finally:
         hydra_internal.ConfigLoaderImpl = usual  # type: ignore
+
+
+def _show_plugins() -> None:
+    """Let Hydra find our sweepers: it takes them from a package of one name only."""
+    try:
+        package = import_module("hydra_plugins")
+    except ModuleNotFoundError:  # no plugin is installed
+        package = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
+        package.__path__ = []
+    if str(PLUGINS) not in package.__path__:
+        package.__path__.append(str(PLUGINS))  # type: ignore
 
 
 class CheckedLoader(ConfigLoaderImpl):

@@ -28,12 +28,16 @@ GROUPS = (
 )
 N_JOINTS = 6
 # Keys that say what to do now, not what a run was.
-OF_THE_CALL = ("job", "run", "checkpoint", "replay", "prune", "trust")
+OF_THE_CALL = (
+    *("job", "run", "checkpoint", "replay", "prune", "trust"),
+    *("runs", "out", "verify", "study", "part_of"),
+)
 # These, and those that change nothing of what is learned.
 FREE = (
     *OF_THE_CALL,
     *("tracking", "n_threads", "evaluation.video", "evaluation.figure"),
 )
+EVALUATION_ROLES = ("report", "tune")  # see so101rl/seeds.py
 PRUNE = re.compile(r"checkpoints|failed|(?P<days>\d{1,6})d")  # what `prune` may be
 
 
@@ -53,11 +57,26 @@ class EvaluationConfig:
     """Held-out episodes: how many, how often, and what is kept of them."""
 
     n_episodes: int = MISSING
+    role: str = MISSING
     select_episodes: int = MISSING
     every: int = MISSING
     stop_at: float | None = MISSING
     video: bool = MISSING
     figure: bool = MISSING
+
+
+@dataclass
+class StudyConfig:
+    """What a study registers before its first run; see `so101rl.sweeps`."""
+
+    question: str = MISSING
+    arms: dict[str, list[str]] = MISSING
+    reference: str = MISSING
+    seeds: int = MISSING
+    metric: str = MISSING
+    test: str = MISSING
+    correction: str = MISSING
+    significance: float = MISSING
 
 
 @dataclass
@@ -84,6 +103,11 @@ class Config:
     replay: str | None = MISSING
     prune: str | None = MISSING
     trust: bool = MISSING
+    runs: list[str] | None = MISSING
+    out: str | None = MISSING
+    verify: bool = MISSING
+    study: StudyConfig | None = MISSING
+    part_of: Any = MISSING  # a mapping or null
     checkpoint_every: int = MISSING
     keep_checkpoints: int = MISSING
     log_every: int = MISSING
@@ -105,6 +129,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "evaluation.select_episodes": (1, math.inf),
     "evaluation.every": (1, math.inf),
     "evaluation.stop_at": (1e-6, 1),
+    "study.seeds": (1, 10_000),
+    "study.significance": (1e-6, 0.5),
     # of those keys, the ones that the learner has
     "algo.n_steps": (1, math.inf),
     "algo.batch_size": (1, math.inf),
@@ -149,6 +175,9 @@ def validate(cfg: DictConfig) -> None:
         expected = "null; only jobs that read a run take it, such as job=evaluate"
         raise ConfigError("run", got=cfg.run, expected=expected)
     _check_prune(cfg)
+    if cfg.evaluation.role not in EVALUATION_ROLES:
+        expected = " or ".join(EVALUATION_ROLES)
+        raise ConfigError("evaluation.role", got=cfg.evaluation.role, expected=expected)
     for key, (low, high) in RANGES.items():
         value = OmegaConf.select(cfg, key)
         if isinstance(value, int | float) and not low <= value <= high:

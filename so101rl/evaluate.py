@@ -47,7 +47,7 @@ def evaluate_policies(
     """
     n = cfg.evaluation.n_episodes
     env.progress(step)
-    seeds = episode_seeds(cfg.seed, "report", n)
+    seeds = episode_seeds(cfg.seed, cfg.evaluation.role, n)
     hz = env.env.control_hz
     played = {name: run_episodes(env, p, seeds) for name, p in policies.items()}
     scores = {

@@ -6,7 +6,7 @@ memory, power; `bug`: a report to us; `stopped`: nothing, somebody wanted it.
 
 from so101rl.errors import DivergedError, So101Error
 from so101rl.files import FileError
-from so101rl.stop import Terminated
+from so101rl.stop import Pruned, Terminated
 
 
 def described(error: BaseException) -> dict[str, str]:
@@ -20,7 +20,7 @@ def described(error: BaseException) -> dict[str, str]:
 
 
 def _kind(error: BaseException) -> str:
-    if isinstance(error, Terminated):
+    if isinstance(error, Terminated | Pruned):
         return "stopped"
     if isinstance(error, OSError | MemoryError | FileError):
         return "infrastructure"

@@ -135,8 +135,8 @@ def _check_key(key: str, value: Any, base: DictConfig) -> None:
     for depth, name in enumerate(names):
         if isinstance(node, ListConfig) or "[" in name:
             return  # an index into a list: Hydra's own check is good enough
-        if not isinstance(node, DictConfig) or name not in node:
-            siblings = node if isinstance(node, DictConfig) else ()
+        if not _is_mapping(node) or name not in node:
+            siblings = node if _is_mapping(node) else ()
             raise UnknownKeyError(
                 key,
                 parent=".".join(names[:depth]),
@@ -145,9 +145,14 @@ def _check_key(key: str, value: Any, base: DictConfig) -> None:
             )
         child = node._get_node(name)
         node = child if child is None or _is_open(child) else node[name]
-    if isinstance(value, dict) and isinstance(node, DictConfig):
+    if isinstance(value, dict) and _is_mapping(node):
         for name, inner in value.items():
             _check_key(f"{key}.{name}", inner, base)
+
+
+def _is_mapping(node: Any) -> bool:
+    """Tell whether a node has keys; null, such as `study` without one, has none."""
+    return isinstance(node, DictConfig) and not node._is_none()
 
 
 def _check_addition(override: Override, base: DictConfig) -> None:

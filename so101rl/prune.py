@@ -18,6 +18,7 @@ from so101rl.measures import age_s, size_bytes
 from so101rl.rundir import RUN, BusyRunError, RunDir
 
 DAY_S = 86_400
+ENDED_EARLY = ("failed", "killed", "pruned")
 _LEFTOVER = re.compile(r"\..+\.(?P<pid>\d{1,9})\.tmp")  # see `_remove`
 # What a run may go on from, or be asked for: each is more than nothing learned.
 POLICIES = ("best", ".best.old", "step-*", "interrupted")
@@ -108,7 +109,7 @@ def _chosen(run: RunDir, prune: str) -> list[Path]:
         return _spare(run) if status == "finished" and best.is_dir() else []
     if prune == "failed":
         trained = any(any(run.checkpoints.glob(name)) for name in POLICIES)
-        return [] if trained or status not in ("failed", "killed") else [run.path]
+        return [] if trained or status not in ENDED_EARLY else [run.path]
     days = PRUNE.fullmatch(prune)
     assert days is not None, f"{prune} was checked when the config was composed"
     youngest = min(age_s(one) for one in (run, *run.evaluations()))

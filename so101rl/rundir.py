@@ -25,7 +25,7 @@ from so101rl.files import (
 from so101rl.lock import Lock
 from so101rl.logs import Logs
 from so101rl.provenance import first_info, record
-from so101rl.stop import Stop, Terminated
+from so101rl.stop import Pruned, Stop, Terminated
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -35,7 +35,7 @@ REFERENCES = ".hydra/references.yaml"  # the keys of CONFIG that followed anothe
 PROVENANCE = "provenance.json"
 LOCK = ".lock"  # held by the process that runs the run, however it may end
 EVALUATION, EPISODES = "evaluation.json", "episodes.csv"
-STATUSES = ("running", "finished", "failed", "killed")
+STATUSES = ("running", "finished", "failed", "killed", "pruned")
 
 
 class RunDirError(So101Error):
@@ -104,8 +104,10 @@ class RunDir:
             if option is not None and not group.startswith("hydra/")
         }
         info = first_info(command, chosen, cfg["seed"], seeds or {}, _now())
-        run = cls(root, {**info, "resume": resume, "init_from": init_from})
         config = cfg if OmegaConf.is_config(cfg) else OmegaConf.create(dict(cfg))
+        member = config.get("part_of")
+        info["part_of"] = member and OmegaConf.to_container(member)
+        run = cls(root, {**info, "resume": resume, "init_from": init_from})
         write_atomic(run.file(CONFIG), OmegaConf.to_yaml(config, resolve=True))
         followers = references(OmegaConf.to_container(config))  # type: ignore
         write_atomic(run.file(REFERENCES), OmegaConf.to_yaml(followers))
@@ -215,7 +217,7 @@ class RunDir:
         """Close the run: write its final status, end and wall clock.
 
         Args:
-            status: finished, failed or killed.
+            status: finished, failed, killed or pruned.
             error: what ended the run early, if anything did.
         """
         if status not in STATUSES[1:]:
@@ -235,15 +237,18 @@ class RunDir:
     def lifecycle(self) -> Iterator["RunDir"]:
         """Make the status truthful however the block ends.
 
-        Normal end: finished. Ctrl+C and SIGTERM: killed. Any other exception,
-        `sys.exit` included: failed. Exceptions go on upwards. A status that the
-        block itself has set stands.
+        Normal end: finished. Ctrl+C and SIGTERM: killed. A sweep's wish: pruned. Any
+        other exception, `sys.exit` included: failed. Exceptions go on upwards. A status
+        that the block itself has set stands.
         """
         with self.stop.signals():
             try:
                 yield self
             except (KeyboardInterrupt, Terminated) as error:
                 self.finish("killed", error)
+                raise
+            except Pruned as error:
+                self.finish("pruned", error)
                 raise
             except BaseException as error:
                 self.finish("failed", error)

@@ -18,7 +18,10 @@ from so101rl.rundir import RunDir, find_runs
 from so101rl.saved_run import OUTPUT_ROOTS
 from so101rl.statistics import BASE, RESIDUAL
 
-COLOURS = {"running": "cyan", "finished": "green", "failed": "red", "killed": "yellow"}
+COLOURS = {
+    **{"running": "cyan", "finished": "green", "failed": "red", "killed": "yellow"},
+    "pruned": "magenta",
+}
 RIGHT = ("seed", "env steps", "size", "age")  # columns of numbers
 ENDLESS = 10_000  # characters of a line: the terminal breaks it, a file keeps it whole
 

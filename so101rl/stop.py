@@ -1,4 +1,4 @@
-"""Ctrl+C and SIGTERM: at once where nothing is lost, else at the next safe point."""
+"""Signals that end a run: at once if nothing is lost, else at the next safe point."""
 
 import contextlib
 import signal
@@ -21,6 +21,25 @@ class Terminated(SystemExit):
         return "stopped by SIGTERM"
 
 
+class Pruned(SystemExit):
+    """A sweep has seen enough of a run (SIGUSR1); exit code 0, for nothing is wrong."""
+
+    def __init__(self) -> None:
+        """Take the exit code of success."""
+        super().__init__(0)
+
+    def __str__(self) -> str:
+        """Say what happened; the code alone tells nobody."""
+        return "pruned: the sweep has seen enough of it"
+
+
+REASONS: dict[int, type[BaseException]] = {
+    signal.SIGINT: KeyboardInterrupt,
+    signal.SIGTERM: Terminated,
+    signal.SIGUSR1: Pruned,
+}
+
+
 class Stop:
     """What somebody who wants a run to end gets.
 
@@ -36,11 +55,11 @@ class Stop:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """Turn both signals into exceptions; they belong to the main thread alone."""
+        """Turn signals into exceptions; they belong to the main thread alone."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+        numbers = (*REASONS, signal.SIGALRM)
         before = {number: signal.signal(number, self._handle) for number in numbers}
         try:
             yield
@@ -66,6 +85,7 @@ class Stop:
         Raises:
             KeyboardInterrupt: Ctrl+C was pressed.
             Terminated: SIGTERM arrived.
+            Pruned: SIGUSR1 arrived.
         """
         if self.requested:
             self.requested = False
@@ -74,9 +94,7 @@ class Stop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         waited = number == signal.SIGALRM or self.requested
-        if number != signal.SIGALRM:
-            terminated = number == signal.SIGTERM
-            self._reason = Terminated if terminated else KeyboardInterrupt
+        self._reason = REASONS.get(number, self._reason)
         self.requested = True
         if waited or not self._deferring:
             self.now()

@@ -70,7 +70,7 @@ def test_a_mistake_gets_one_short_message(command, typed):
     "typed", ["seed=1,abc", "residual.alfa=1,2", "algo=ppo,pppo", "n_envs=4,0"]
 )
 def test_a_mistake_in_a_sweep_is_found_before_the_first_job(command, typed):
-    answer = command("-m", typed, "env.horizon=100")
+    answer = command("-m", "hydra/sweeper=basic", typed, "env.horizon=100")
     assert answer.code == 2
     assert len(answer.err.splitlines()) <= 6
     assert answer.cfgs == []
@@ -123,7 +123,7 @@ def test_two_runs_of_one_second_get_two_directories(command, tmp_path):
 
 
 def test_a_sweep_runs_every_job_in_its_own_folder(command, tmp_path):
-    answer = command("-m", "seed=1,2", "algo=ppo,sac")
+    answer = command("-m", "hydra/sweeper=basic", "seed=1,2", "algo=ppo,sac")
     assert answer.code == 0
     assert [cfg.seed for cfg in answer.cfgs] == [1, 1, 2, 2]
     (sweep,) = (tmp_path / "work/multirun").iterdir()
@@ -248,7 +248,7 @@ def test_one_failed_job_does_not_stop_a_sweep(command, job):
             raise So101Error("two is bad")
 
     job.job = fail_at_two
-    answer = command("-m", "seed=1,2,3")
+    answer = command("-m", "hydra/sweeper=basic", "seed=1,2,3")
     assert seeds == [1, 2, 3]
     assert answer.code == 2
     assert "two is bad" in answer.err
@@ -261,7 +261,7 @@ def test_a_failed_job_of_a_sweep_is_told_without_hydras_words(command, job):
 
     job.Zero = Zero
     job.job = lambda cfg: hydra.utils.instantiate(cfg.base_policy)
-    answer = command("-m", "seed=1,2", "base_policy=zero")
+    answer = command("-m", "hydra/sweeper=basic", "seed=1,2", "base_policy=zero")
     told = "env.act_scale=-1: expected a number > 0."
     *failed, _, last = answer.err.splitlines()  # `_` is Hydra's
     assert failed == [f"--- job 0 failed: {told}", f"--- job 1 failed: {told}"]
@@ -333,7 +333,13 @@ def test_latest_passes_over_runs_without_a_policy(command):
 
 def test_runs_can_be_swept_over(command):
     runs = finished_run(command, "seed=1"), finished_run(command, "env=pick_place")
-    answer = command("-m", "job=evaluate", f"run={','.join(runs)}", "n_envs=1,2")
+    answer = command(
+        "-m",
+        "hydra/sweeper=basic",
+        "job=evaluate",
+        f"run={','.join(runs)}",
+        "n_envs=1,2",
+    )
     assert [(cfg.run, cfg.n_envs) for cfg in answer.cfgs] == [
         (run, n) for run in runs for n in (1, 2)
     ]

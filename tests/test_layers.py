@@ -77,6 +77,9 @@ LAYERS = (
     "viewing",
     "view",
     "doctor",
+    "leash",
+    "sweeps",
+    "hydra_plugins",
     "cli",
 )
 # Chosen by yaml: only their base module and shared helpers may be imported elsewhere.

@@ -11,7 +11,7 @@ from test_cli import finished_run
 
 from so101rl import saved_run
 from so101rl.composition import compose
-from so101rl.config import OF_THE_CALL
+from so101rl.config import GROUPS, OF_THE_CALL
 from so101rl.errors import RunNotFoundError
 from so101rl.rundir import RunDir
 
@@ -54,7 +54,9 @@ def test_a_runs_own_choices_beat_those_of_its_own_options(command, hard):
 
 def test_typed_options_bring_their_choices_in_a_sweep_too(command, hard):
     run = finished_run(command)
-    answer = command("-m", "job=evaluate", f"run={run}", "env=hard,paper_push")
+    answer = command(
+        "-m", "hydra/sweeper=basic", "job=evaluate", f"run={run}", "env=hard,paper_push"
+    )
     assert [cfg.randomization.get("spread") for cfg in answer.cfgs] == [2, None]
 
 
@@ -167,7 +169,8 @@ def targets(node):
 
 
 def test_every_class_that_our_own_yaml_names_is_known():
-    files = [p for p in (ROOT / "conf").rglob("*.yaml") if p.parent.name != "job"]
+    groups = [ROOT / "conf" / name for name in GROUPS if name != "job"]
+    files = [path for group in groups for path in group.rglob("*.yaml")]
     nodes = [yaml.safe_load(path.read_text()) for path in files]
     found = {target for node in nodes for target in targets(node)}
     assert len(found) > 10

@@ -24,6 +24,7 @@ METRICS_PER_BATCH, PARAMS_PER_BATCH, VALUE_CHARS = 1000, 100, 6000
 # MLflow then shows runs and curves first, not the pages of its other trade.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 NOTE, COLOUR = "mlflow.note.content", "mlflow.runColor"
+STATUS = {"pruned": "KILLED"}  # where MLflow has no such word; a tag says ours
 RESULT_STEP = 0  # MLflow draws bars of what has no other step, a dot of what has
 
 
@@ -106,10 +107,12 @@ class MlflowTracker(Tracker):
         self._send_files(run)
         words = note(RunDir.open(run.path))
         self._client.set_tag(self._run_id, NOTE, words[:VALUE_CHARS])
+        self._client.set_tag(self._run_id, "status", info["status"])
         if info["error"]:
             text = f"{info['error']['class']}: {info['error']['message']}"
             self._client.set_tag(self._run_id, "error", text[:VALUE_CHARS])
-        self._client.set_terminated(self._run_id, info["status"].upper(), ended)
+        status = STATUS.get(info["status"], info["status"].upper())
+        self._client.set_terminated(self._run_id, status, ended)
 
     def _experiment_name(self, run: RunDir) -> str:
         groups = run.info["groups"]
@@ -207,6 +210,9 @@ def _tags(run: RunDir) -> dict[str, str]:
     info = run.info
     tags = {"uid": info["uid"], "command": info["command"], "run_dir": str(run.path)}
     tags |= {"job": str(info["groups"].get("job")), "mlflow.source.name": "main.py"}
+    member = info.get("part_of") or {}  # flat, so that the page can filter by them
+    tags |= {key: str(value) for key, value in member.items()}
+    tags["seed"] = str(info["seed"])
     if "resume" in info:
         tags["resume"] = info["resume"]
     if info["git"]:

@@ -1,0 +1,118 @@
+"""How a job of a sweep ended, as its run directory tells, or else its exit code."""
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from so101rl.errors import So101Error
+from so101rl.rundir import RUN, RunDir
+
+# Ends that are not the settings' fault: the same command takes these jobs up again.
+ANEW = ("infrastructure", "stopped")
+SAME_IN_A_ROW = 3  # equal failures that end a sweep
+PATIENCE_S = 20.0  # for a process that saves before it goes [s]
+REFUSED = 2  # exit code of a user's mistake
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        status: that of `run.json`; `finished` or `failed` for jobs without one.
+        kind: of the failure, see `failures`, or `timeout`; empty if there was none.
+        reason: in a line.
+    """
+
+    status: str
+    kind: str = ""
+    reason: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it stands when the sweep's command is given again."""
+        return self.status != "running" and self.kind not in ANEW
+
+
+def outcome(folder: Path, code: int) -> Outcome:
+    """How a process ended that worked in a folder.
+
+    Args:
+        folder: the job's; need not hold a run.
+        code: of its exit, below zero for a signal.
+    """
+    found = standing(folder)
+    if found is not None and (code != REFUSED or found.is_final):
+        return found
+    last = _last_line(log_of(folder))
+    if code == 0:
+        return Outcome("finished")
+    if code < 0:
+        return Outcome("killed", "infrastructure", f"ended by signal {-code}")
+    kind = "config" if code == REFUSED else "bug"
+    return Outcome("failed", kind, last or f"exit code {code}")
+
+
+def standing(folder: Path) -> Outcome | None:
+    """How the run in a folder ended; None if there is none."""
+    if not (folder / RUN).is_file():
+        return None
+    run = RunDir.open(folder)
+    end = time.monotonic() + PATIENCE_S
+    while run.info["status"] == "running":  # its process is gone, or going
+        if run.settle() or time.monotonic() > end:
+            break
+        time.sleep(0.1)
+        run = RunDir.open(folder)
+    error = run.info["error"] if run.info["status"] != "pruned" else None
+    if error is None:
+        return Outcome(run.info["status"])
+    text = " ".join(f"{error['class']}: {error['message']}".split())
+    return Outcome(run.info["status"], error["kind"], text)
+
+
+def log_of(folder: Path) -> Path:
+    """Where a job's output goes: beside its folder."""
+    return folder.with_name(f"{folder.name}.log")
+
+
+class Breaker:
+    """Ends a sweep whose jobs fail for the same reason, again and again."""
+
+    def __init__(self) -> None:
+        """Nothing has failed yet."""
+        self._last: deque[tuple[str, str]] = deque(maxlen=SAME_IN_A_ROW)
+
+    def check(self, found: Outcome) -> None:
+        """Take notice of an end.
+
+        Raises:
+            BrokenSweep: it was the third in a row of its kind.
+        """
+        if found.kind not in ("bug", "config"):
+            self._last.clear()
+            return
+        self._last.append((found.kind, found.reason))
+        if len(self._last) == SAME_IN_A_ROW and len(set(self._last)) == 1:
+            raise BrokenSweep(found)
+
+
+class BrokenSweep(So101Error):
+    """The same failure, three times in a row."""
+
+    def __init__(self, found: Outcome) -> None:
+        """Name the failure."""
+        super().__init__(
+            f"stopped: {SAME_IN_A_ROW} jobs in a row failed alike: {found.reason}"
+        )
+
+
+def _last_line(log: Path) -> str:
+    """The last line that a process wrote, without `error:` in front."""
+    if not log.is_file():
+        return ""
+    lines = log.read_text(errors="replace").splitlines()
+    said = [line for line in lines if line.strip()]
+    errors = [line for line in said if line.startswith("error: ")]
+    return (errors or said or [""])[-1].removeprefix("error: ")[:300]

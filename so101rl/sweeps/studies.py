@@ -1,0 +1,103 @@
+"""A study: arms that differ in a few keys, each with the same seeds."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from so101rl.config import OF_THE_CALL, settings
+from so101rl.errors import ConfigError
+from so101rl.study import SAME_ARM
+from so101rl.sweeps.job import Job
+from so101rl.sweeps.registration import register
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+    from so101rl.sweeps.call import Call
+
+ARM = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
+MOST_ARMS = 9  # one reference and eight comparisons; more cost too much power
+TESTS, CORRECTIONS = ("paired_permutation",), ("holm",)
+METRIC = re.compile(r"(base|residual)/\w+")
+
+
+def study_jobs(call: "Call") -> tuple[list[Job], list[str]]:
+    """Register a study, and list its jobs: all arms with seed 0, then with seed 1, ...
+
+    Returns:
+        The jobs, and what has changed since the study was first registered.
+
+    Raises:
+        So101Error: the study, or one of its arms, cannot work.
+    """
+    study = call.plain("study")
+    _check(study)
+    typed = call.typed()
+    seeds = _seeds(typed, study["seeds"])
+    words = [item.input_line or "" for item in typed if item.key_or_group != "seed"]
+    arms = {name: [*words, *own] for name, own in study["arms"].items()}
+    made = {name: _settings(call, own) for name, own in arms.items()}
+    promised = {**study, "seeds": list(range(study["seeds"]))}
+    digest, changes = register(call.folder, call.name, promised, made)
+    jobs = [
+        Job(
+            f"{arm}/seed-{seed}",
+            (*own, f"seed={seed}"),
+            {"sweep": call.name, "arm": arm, "registration": digest},
+        )
+        for seed in seeds
+        for arm, own in arms.items()
+    ]
+    return jobs, changes
+
+
+def _check(study: Mapping[str, Any]) -> None:
+    """Refuse a study that promises what it cannot keep."""
+    arms = study["arms"]
+    for name in arms:
+        if not ARM.fullmatch(name):
+            expected = "letters, digits and . _ -, for it becomes a folder"
+            raise ConfigError("study.arms", got=name, expected=expected)
+    if not 2 <= len(arms) <= MOST_ARMS:
+        expected = f"2 to {MOST_ARMS} arms"
+        raise ConfigError("study.arms", got=f"{len(arms)} arms", expected=expected)
+    for key, options in (
+        ("reference", tuple(arms)),
+        ("test", TESTS),
+        ("correction", CORRECTIONS),
+    ):
+        if study[key] not in options:
+            expected = f"one of {', '.join(options)}"
+            raise ConfigError(f"study.{key}", got=study[key], expected=expected)
+    if not METRIC.fullmatch(study["metric"]):
+        expected = "policy/key of evaluation.json, such as residual/success_rate"
+        raise ConfigError("study.metric", got=study["metric"], expected=expected)
+
+
+def _seeds(typed: Sequence["Override"], registered: int) -> list[int]:
+    """The seeds to run: all that are registered, or those typed with `seed=`."""
+    for item in typed:
+        if item.key_or_group != "seed":
+            continue
+        wanted = [
+            int(text)
+            for text in (
+                item.sweep_string_iterator()
+                if item.is_sweep_override()
+                else [str(item.value())]
+            )
+        ]
+        if not set(wanted) <= set(range(registered)):
+            expected = f"some of the seeds registered, 0 to {registered - 1}"
+            raise ConfigError("seed", got=wanted, expected=expected)
+        return wanted
+    return list(range(registered))
+
+
+def _settings(call: "Call", words: Sequence[str]) -> dict[str, Any]:
+    """What makes an arm: its config without seed and other circumstances."""
+    for item in call.parsed(words):
+        if item.is_sweep_override():
+            expected = "one value; an arm is one setting, several are several arms"
+            raise ConfigError(item.key_or_group, got=item.input_line, expected=expected)
+    return settings(call.compose(words), without=(*SAME_ARM, *OF_THE_CALL))
