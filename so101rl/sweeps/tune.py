@@ -1,0 +1,228 @@
+"""Starts a search, or goes on with one."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from so101rl.seeds import tuning_roots
+from so101rl.sweeps.board import Board
+from so101rl.sweeps.call import Call
+from so101rl.sweeps.job import SweepError
+from so101rl.sweeps.place import Place
+from so101rl.sweeps.search import Plan, Search
+from so101rl.sweeps.space import grid, space, words
+from so101rl.sweeps.summary import conclude
+from so101rl.sweeps.trials import SQLITE, Trials
+from so101rl.threads import n_threads
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+
+GRID, NO_PRUNER = "optuna.samplers.GridSampler", "optuna.pruners.NopPruner"
+DIRECTIONS = ("maximize", "minimize")
+MIXER = 0x9E3779B1  # an odd number; spreads neighbouring seeds (Knuth's golden ratio)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The keys of `conf/hydra/sweeper/optuna.yaml`, where their meaning stands."""
+
+    n_jobs: int | None
+    timeout_s: float | None
+    dry_run: bool
+    direction: str | ListConfig
+    objective: str | ListConfig
+    report: str
+    n_trials: int
+    seeds: int
+    seed: int
+    study_name: str | None
+    storage: str | None
+    heartbeat_s: int
+    grace_s: int
+    params: DictConfig
+    sampler: DictConfig
+    pruner: DictConfig
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for key, least in (("n_trials", 1), ("seeds", 1), ("heartbeat_s", 1)):
+            if getattr(self, key) < least:
+                raise SweepError(f"hydra.sweeper.{key}: right is {least} or more")
+        if self.grace_s <= self.heartbeat_s:
+            raise SweepError(
+                f"hydra.sweeper.grace_s={self.grace_s}: right is more than heartbeat_s"
+            )
+        if len(self.directions) != len(self.objectives):
+            raise SweepError(
+                f"hydra.sweeper.direction={self.directions}: right is one for each of "
+                f"{', '.join(self.objectives)}"
+            )
+        for one in self.directions:
+            if one not in DIRECTIONS:
+                raise SweepError(
+                    f"hydra.sweeper.direction={one}: right are maximize and minimize"
+                )
+
+    @property
+    def objectives(self) -> list[str]:
+        """Names of the results that count."""
+        return _several(self.objective)
+
+    @property
+    def directions(self) -> list[str]:
+        """One per objective."""
+        return _several(self.direction)
+
+
+def tune(call: Call, settings: Settings) -> None:
+    """Search until `n_trials` have ended, and say what was found.
+
+    Args:
+        call: what was typed.
+        settings: of the sweeper.
+
+    Raises:
+        So101Error: it cannot start, or the same failure came three times in a row.
+    """
+    distributions, fixed = _told(call, settings)
+    plan = Plan(
+        name=call.name,
+        objectives=settings.objectives,
+        report=settings.report,
+        fixed=fixed,
+        seeds=tuning_roots(settings.seed, settings.seeds),
+        total=int(call.config.total_timesteps),
+    )
+    _check(call, plan, distributions)
+    sampler, size = _sampler(settings, distributions)
+    n_trials = min(settings.n_trials, size)
+    n_jobs = settings.n_jobs or n_threads(None)
+    what = _what(plan, distributions, settings)
+    place = Place(call.folder)
+    with place.held():
+        place.settle(what, call.line)
+        trials = Trials(
+            settings.storage or f"{SQLITE}{place.path / 'study.db'}",
+            settings.study_name or call.name,
+            settings.directions,
+            what=what,
+            folder=place.path,
+            n_trials=n_trials,
+            heartbeat_s=settings.heartbeat_s,
+            grace_s=settings.grace_s,
+        )
+        pruner = instantiate(settings.pruner)
+        print(f"sweep: {place.path} ({n_trials} trials, {n_jobs} runs at a time)")
+        total = (n_trials - len(trials.finished())) * len(plan.seeds)
+        with Board(call.name, total, n_jobs) as board:
+            Search(
+                plan,
+                trials,
+                lambda: trials.ask(distributions, sampler, pruner),
+                place.path,
+                call.program(n_jobs),
+                board,
+                n_jobs=n_jobs,
+                timeout_s=settings.timeout_s,
+                heartbeat_s=settings.heartbeat_s,
+            ).run()
+        conclude(trials, place.path, plan, OmegaConf.to_container(settings.params))
+
+
+def _told(
+    call: Call, settings: Settings
+) -> "tuple[dict[str, BaseDistribution], list[str]]":
+    """What is searched, and what every run is told; what was typed wins."""
+    items = {
+        item.get_key_element(): item
+        for item in call.parsed([f"{key!s}={v}" for key, v in settings.params.items()])
+    }
+    items |= {item.get_key_element(): item for item in call.typed()}
+    if "seed" in items and items["seed"].is_sweep_override():
+        raise SweepError(
+            "seed: a search has tuning seeds; right is hydra.sweeper.seeds"
+        )
+    items.pop("seed", None)  # the root of the tuning seeds
+    searched = [item for item in items.values() if item.is_sweep_override()]
+    if not searched:
+        raise SweepError("hydra.sweeper.params: nothing to search")
+    lines = [i.input_line for i in items.values() if not i.is_sweep_override()]
+    return space(searched), [line for line in lines if line is not None]
+
+
+def _check(
+    call: Call, plan: Plan, distributions: "Mapping[str, BaseDistribution]"
+) -> None:
+    """Compose a run at both ends of the space: better now than by every trial."""
+    for end in (0, -1):
+        values = {key: _ends(one)[end] for key, one in distributions.items()}
+        cfg = call.compose([*plan.fixed, *words(values), f"seed={plan.seeds[0]}"])
+        if cfg.evaluation.role != "tune":
+            raise SweepError(
+                f"evaluation.role={cfg.evaluation.role}: right is tune; settings "
+                "chosen by the episodes of a report make that report worthless"
+            )
+
+
+def _ends(distribution: "BaseDistribution") -> list[Any]:
+    """The first and the last value of a distribution."""
+    if hasattr(distribution, "choices"):
+        return list(distribution.choices)
+    return [distribution.low, distribution.high]  # type: ignore[attr-defined]
+
+
+def _sampler(
+    settings: Settings, distributions: "Mapping[str, BaseDistribution]"
+) -> "tuple[Callable[[int], BaseSampler], int]":
+    """What makes the sampler of the n-th trial, and how many there can be.
+
+    It is made anew each time, with a seed of that trial: a sampler that lives on would
+    begin again with its first values when a sweep goes on.
+    """
+    more: dict[str, Any] = {}
+    size = settings.n_trials
+    if settings.sampler._target_ == GRID:
+        more["search_space"] = grid(distributions)
+        size = math.prod(len(values) for values in more["search_space"].values())
+
+    def sampler(n: int) -> "BaseSampler":
+        seed = (settings.seed * MIXER + n) % 2**32
+        made: BaseSampler = instantiate(settings.sampler, seed=seed, **more)
+        return made
+
+    return sampler, size
+
+
+def _what(
+    plan: Plan, distributions: "Mapping[str, BaseDistribution]", settings: Settings
+) -> dict[str, Any]:
+    """All that makes trials comparable, by name."""
+    searched = {f"search {key}": str(one) for key, one in distributions.items()}
+    return {
+        **searched,
+        "told": sorted(word for word in plan.fixed if not _is_free(word)),
+        "objective": [
+            f"{way} {name}"
+            for way, name in zip(settings.directions, plan.objectives, strict=True)
+        ],
+        "seeds": list(plan.seeds),
+        "total_timesteps": plan.total,
+    }
+
+
+def _is_free(word: str) -> bool:
+    """Whether a word changes nothing of what is learned."""
+    from so101rl.config import FREE
+
+    return word.partition("=")[0] in FREE
+
+
+def _several(value: Sequence[str] | str) -> list[str]:
+    """One value, or a list of them, as a list."""
+    return [value] if isinstance(value, str) else list(value)
