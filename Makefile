@@ -11,8 +11,12 @@ PEER_PYTHON ?= python3.12
 # Where the runs of make results go; a folder that is not there yet.
 STUDY  ?= multirun/first
 
+# What make dashboard opens: the newest search, unless another is named.
+NEWEST := $(firstword $(shell ls -t multirun/*/study.db 2>/dev/null))
+STORAGE ?= $(if $(NEWEST),sqlite:///$(NEWEST))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format ui bench race algorithms peer faults results clean
+.PHONY: help setup run test check format ui dashboard bench race algorithms peer faults results clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +51,11 @@ ui: setup  ## MLflow on http://127.0.0.1:5000 over the local store
 	-@$(BIN)/python -m so101rl.tracking.links mlflow.db http://127.0.0.1:5000
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri sqlite:///mlflow.db
 
+dashboard: setup  ## optuna-dashboard on http://127.0.0.1:8080 over the newest search, or STORAGE=URL
+	@test -x $(BIN)/optuna-dashboard || { echo "optuna-dashboard is missing; right is $(BIN)/python -m pip install -e '.[sweeps]' -c constraints.txt" >&2; exit 2; }
+	@test -n "$(STORAGE)" || { echo 'no multirun/*/study.db; right is STORAGE=URL, or a search: python main.py -m sweep=residual' >&2; exit 2; }
+	$(BIN)/optuna-dashboard --host 127.0.0.1 --port 8080 $(STORAGE)
+
 bench: setup  ## speed, measured on this machine
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
@@ -67,7 +76,7 @@ results: setup  ## repeat the reported study (about an hour and a half on two co
 	@test ! -e $(STUDY) || { echo '$(STUDY) is there already; right is a new folder: make results STUDY=multirun/again' >&2; exit 2; }
 	$(BIN)/python main.py -m experiment=first env=paper_push,paper_push_hard \
 	    base_policy=jacobian,zero seed=0,1,2,3,4 hydra.sweep.dir=$(STUDY) $(ARGS)
-	$(BIN)/python -m so101rl.report $(STUDY) --out experiments/first
+	$(BIN)/python main.py job=report 'runs=[$(STUDY)]' out=experiments/first
 	$(BIN)/python docs/update.py
 
 clean:  ## remove the environment and caches; runs stay

@@ -228,7 +228,7 @@ def base(runs: Sequence[Run]) -> list[float]:
 
 def _line(name: str, rates: Sequence[float], n: int, times: Sequence[str]) -> str:
     if len(set(rates)) > 1:
-        found = t_interval(rates)
+        found = t_interval(dict(enumerate(rates)))
         mean, low, high, mark = found.mean, found.low, found.high, ""
     else:
         mean, mark = rates[0], " W"

@@ -12,7 +12,7 @@ GLOBAL = "# @package _global_"
 # Not for the command line, or explained elsewhere: docs/tuning.md has the symptoms.
 SKIPPED = {
     *("loads_run", "unfinished", "trains", "takes_run", "takes_prune"),
-    *("symptoms", "_partial_", "defaults"),
+    *("symptoms", "_partial_", "_recursive_", "defaults"),
 }
 ABSENT = object()
 LINE = re.compile(r"(?P<indent> *)(?P<key>[\w/]+):(?P<value>[^#]*)(?P<comment>#.*)?")
@@ -40,7 +40,7 @@ def group_table(group: str) -> str:
     paths = sorted((CONF / group).glob("*.yaml"))
     lines = ["| option | what it is |", "|---|---|"]
     lines += [f"| `{group}={path.stem}` | {_headline(path)} |" for path in paths]
-    if group == "experiment":  # these set keys of other groups
+    if group in ("experiment", "sweep"):  # these set keys of other groups
         return "\n".join(lines)
     values = {path.stem: _values(path) for path in paths}
     said: dict[str, dict[str, str]] = {}

@@ -58,15 +58,15 @@ def filled(text: str) -> str:
 
 
 def shown_file(name: str) -> str:
-    """An example's file under its path in the repository; a long yaml folded up."""
-    place = EXAMPLE.fullmatch(name)
-    assert place is not None, f"{name} is no example"
+    """A file under its path in the repository, an example's as it would be there."""
+    example = EXAMPLE.fullmatch(name)
+    place = example["path"] if example else name
     path, suffix = ROOT / name, Path(name).suffix
     code = f"```{FENCES[suffix]}\n{path.read_text().strip()}\n```"
-    if suffix == ".yaml" and code.count("\n") > LONG:
-        label = f"<code>{place['path']}</code>"
+    if suffix == ".yaml" and code.count("\n") > LONG:  # folded up
+        label = f"<code>{place}</code>"
         return f"<details><summary>{label}</summary>\n\n{code}\n\n</details>"
-    return f"`{place['path']}`\n\n{code}"
+    return f"`{place}`\n\n{code}"
 
 
 def strip_of_frames(run: Path, path: Path) -> None:

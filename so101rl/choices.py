@@ -20,7 +20,13 @@ from so101rl.errors import (
     UnknownOptionError,
 )
 
-READERS = {"replay": "view"}  # keys that one job alone reads
+# Keys that only some jobs read.
+READERS = {
+    "replay": ("view",),
+    "runs": ("compare", "report"),
+    "out": ("report",),
+    "verify": ("report",),
+}
 
 
 def options(loader: ConfigLoaderImpl) -> dict[str, list[str]]:
@@ -78,12 +84,13 @@ def check_reader(typed: Iterable[Override], base: DictConfig) -> None:
     """
     job = base.hydra.runtime.choices.job
     for item in typed:
-        reader = READERS.get(item.key_or_group, job)
+        readers = READERS.get(item.key_or_group, (job,))
         if item.key_or_group == "checkpoint" and base.job.get("trains", False):
-            reader = "evaluate"
-        if reader != job and item.value() is not None:
+            readers = ("evaluate",)
+        if job not in readers and item.value() not in (None, False):
             got = item.get_value_element_as_str()
-            expected = f"null; it is for job={reader}, and this is job={job}"
+            names = " and ".join(f"job={name}" for name in readers)
+            expected = f"to be left out: it is for {names}, and this is job={job}"
             raise ConfigError(item.key_or_group, got=got, expected=expected)
 
 

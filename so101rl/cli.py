@@ -25,6 +25,8 @@ from so101rl.errors import ConfigError, OverrideSyntaxError
 EXIT_USER_ERROR = 2
 COMPLETION = {"-sc", "--shell-completion"}
 EXIT_INTERRUPTED = 130
+DRY_RUN = "--dry-run"  # our only flag, and what Hydra has for it
+MEANS = ("-m", "hydra.sweeper.dry_run=true")
 GC_THRESHOLD = 50_000  # new objects between two garbage collections
 
 
@@ -143,6 +145,8 @@ def _checked_words(argv: Sequence[str]) -> list[str]:
     Raises:
         OverrideSyntaxError: For `--seed 3`, `key = value` and the like.
     """
+    if DRY_RUN in argv:
+        argv = [*(word for word in argv if word != DRY_RUN), *MEANS]
     known, unknown = get_args_parser().parse_known_args(list(argv))
     for word in unknown:
         if word.startswith("-"):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +32,7 @@ from so101rl.errors import ConfigError, UnknownKeyError
 from so101rl.overrides import checked
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
+SAMPLED = 20  # values of one key that are checked before a sweep begins
 PLUGINS = Path(__file__).resolve().parent / "hydra_plugins"  # our sweepers
 
 
@@ -107,6 +109,7 @@ class CheckedLoader(ConfigLoaderImpl):
         Raises:
             So101Error: If what was typed cannot work.
         """
+        config.register()  # a launcher's process begins here
         try:
             if config_name is None or not validate_sweep_overrides:  # Hydra only probes
                 return super().load_configuration(
@@ -295,13 +298,16 @@ def _typed_run(values: list[Override], unfinished: bool) -> Any:
 def _sampled_jobs(typed: list[Override]) -> Iterator[list[str]]:
     """Yield jobs of a sweep in which every typed value occurs at least once.
 
-    Not their product: a sweep of 5 x 5 values is checked in 9 jobs. Intervals belong to
-    an optimiser and are left to it.
+    Not their product: a sweep of 5 x 5 values is checked in 9 jobs. Of a long range,
+    only the beginning. Intervals belong to an optimiser and are left to it.
     """
     if any(item.is_sweep_override() and not item.is_discrete_sweep() for item in typed):
         return
     values = [
-        [f"{item.get_key_element()}={text}" for text in item.sweep_string_iterator()]
+        [
+            f"{item.get_key_element()}={text}"
+            for text in islice(item.sweep_string_iterator(), SAMPLED)
+        ]
         if item.is_sweep_override()
         else [_line(item)]
         for item in typed

@@ -110,7 +110,7 @@ def make_env(*typed: str, n: int = 2, threads: int = 1):
 def conf(tmp_path: Path) -> Path:
     """The real config root, help and jobs over groups with next to nothing in them."""
     folder = tmp_path / "conf"
-    for name in ("job", "hydra"):
+    for name in ("job", "hydra", "sweep"):
         shutil.copytree(ROOT / "conf" / name, folder / name)
     shutil.copy(ROOT / "conf" / "config.yaml", folder)
     for name, text in TINY.items():

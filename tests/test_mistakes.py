@@ -40,7 +40,7 @@ TYPED = [
     ("randomization=off", "Did you mean randomization=none?"),
     ("tracking=false", "Did you mean tracking=none?"),
     ("tracking=[mlflow,wandb]", "tracking=wandb: there is no such option."),
-    ("job=report", "job=report: there is no such option."),
+    ("job=reports", "job=reports: there is no such option. Did you mean job=report?"),
     ("experiment=hrad", "Did you mean experiment=hard?"),
     ("env.observation=paper25", "Did you mean env/observation=paper25?"),
     ("observation=paper25", "Did you mean env/observation=paper25?"),

@@ -24,7 +24,8 @@ from so101rl.notes import note
 from so101rl.rundir import RunDir
 from so101rl.tracking import Mirror, Tracker, TrackerError, first_view, make_mirror
 from so101rl.tracking.links import links
-from so101rl.tracking.mlflow import KIND, NOTE, MlflowTracker
+from so101rl.tracking.mlflow import MlflowTracker
+from so101rl.tracking.mlflow_store import KIND, NOTE
 
 CONF = Path(__file__).parents[1] / "conf" / "tracking"
 GROUPS = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}

@@ -1,147 +1,231 @@
-"""What the arms of a study achieved: learning curves and final success."""
+"""What the arms of a study reached: learning curves, results, performance profile."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from so101rl.figures.style import (
     GROUP_COLOURS,
     GROUP_LINES,
     STYLE,
+    WIDTH,
     percent_axis,
     save,
     steps_axis,
 )
-from so101rl.statistics import Interval
+from so101rl.statistics import profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# With three of Paul Tol's muted ones: a study has nine arms at most.
+COLOURS = (*GROUP_COLOURS, "#332288", "#882255", "#999933")
+BASE_COLOUR, SEED_COLOUR = "#6b6b6b", "#8a8a8a"
+# Without it an SVG has other names in it every time.
+FIXED: dict[Any, Any] = {"svg.hashsalt": "so101rl"}
+NAME, REMARK, TITLE = 24, 32, 125  # characters of a line of these
+ROW = 0.47  # height of an arm's row [inch]
+EDGE = 0.04  # of the range of all results, left free beside them
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmPicture:
-    """What the figure of a study shows of one arm.
+    """What the figure of a study shows of one arm, or of one base.
 
     Attributes:
-        env: the task; every task has a panel of learning curves.
-        name: what tells the arm from others of its task; may have several lines.
-        seeds: how many seeds, in words.
+        name: what it is called.
+        remark: a verdict in a word or two, beside it.
+        is_claim: whether a test has made that verdict.
+        is_base: whether nothing was learned.
+        values: the result by seed, as shown.
+        mean: over the seeds; low and high: the ends of its interval, if it has one.
         curves: per seed the points (env steps, success rate).
-        finals: per policy the success rates, one per seed.
-        intervals: per policy the mean and its interval.
     """
 
-    env: str
     name: str
-    seeds: str
-    curves: Sequence[Sequence[tuple[int, float]]]
-    finals: Mapping[str, Sequence[float]]
-    intervals: Mapping[str, Interval]
+    remark: str = ""
+    is_claim: bool = False
+    is_base: bool = False
+    values: Mapping[int, float]
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    curves: Sequence[Sequence[tuple[int, float]]] = field(default_factory=list)
 
 
-def figure_study(path: Path, arms: Sequence[ArmPicture], title: str) -> Path:
-    """Draw a study: mean learning curves with seed spread, and final success.
+@dataclass(frozen=True, kw_only=True)
+class StudyPicture:
+    """The figure of a study.
 
-    Args:
-        path: PNG to write.
-        arms: those of one task next to each other.
-        title: what all arms have in common.
+    Attributes:
+        title: a quiet line above.
+        label: what is measured, with its unit.
+        limits: that no result can leave; None: there is no such limit.
+        arms: from top to bottom.
     """
+
+    title: str
+    label: str
+    limits: tuple[float, float] | None
+    arms: Sequence[ArmPicture]
+
+
+def figure_study(folder: Path, picture: StudyPicture) -> Path:
+    """Draw a study into `figure.png` and `figure.svg`; returns the PNG's path."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    envs = list(dict.fromkeys(arm.env for arm in arms))
-    names = list(dict.fromkeys(arm.name for arm in arms))
-    looks = [_group_look(names.index(arm.name)) for arm in arms]
-    lines = sum(max(2, arm.name.count("\n") + 2) for arm in arms)
-    widths = [1.0] * len(envs) + [1.15]
-    with rc_context(STYLE):
-        size = (max(10, 3.3 * len(widths)), max(3.4, 1.5 + 0.24 * lines))
-        figure = Figure(figsize=size, layout="constrained")
-        panels = list(figure.subplots(1, len(widths), width_ratios=widths))
-        for env, axes in zip(envs, panels, strict=False):
-            for arm, look in zip(arms, looks, strict=True):
-                if arm.env == env:
-                    _draw_spread(axes, arm.curves, look)
-            percent_axis(axes, "success, select episodes [%]")
-            steps_axis(axes)
-            axes.set_title(f"Learning: {env}")
-        for axes in panels[1:-1]:
-            axes.set_ylabel("")
-        _draw_finals(panels[-1], arms, looks)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=9, color="#555555")
-        figure.legend(
-            *panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=6
+    looks = _looks(picture.arms)
+    with rc_context({**STYLE, **FIXED}):
+        height = max(4.4, 1.5 + ROW * len(picture.arms))
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        panels = figure.subplot_mosaic(
+            [["results", "learning"], ["results", "profile"]], width_ratios=[1.25, 1]
         )
-        return save(figure, path)
+        limits = _limits(picture)
+        _draw_results(panels["results"], picture, looks, limits)
+        _draw_learning(panels["learning"], picture.arms, looks)
+        _draw_profile(panels["profile"], picture, looks, limits)
+        title = "\n".join(wrap(picture.title, TITLE))
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9, color="#555555")
+        _save_svg(figure, folder / "figure.svg")
+        return save(figure, folder / "figure.png")
 
 
-def _draw_spread(
-    axes: "Axes", seeds: Sequence[Sequence[tuple[int, float]]], look: dict[str, Any]
+def _looks(arms: Sequence[ArmPicture]) -> list[dict[str, Any]]:
+    """Colour and line of each arm; bases are grey."""
+    looks, learned = [], 0
+    for number, arm in enumerate(arms):
+        if arm.is_base:
+            looks.append({"color": BASE_COLOUR, "ls": (0, (1, 1 + number))})
+            continue
+        turn, colour = divmod(learned, len(COLOURS))
+        line = GROUP_LINES[turn % len(GROUP_LINES)]
+        looks.append({"color": COLOURS[colour], "ls": line})
+        learned += 1
+    return looks
+
+
+def _limits(picture: StudyPicture) -> tuple[float, float]:
+    """The range of all results and intervals, with a little space around."""
+    ends = [value for arm in picture.arms for value in arm.values.values()]
+    ends += [arm.low for arm in picture.arms if arm.low is not None]
+    ends += [arm.high for arm in picture.arms if arm.high is not None]
+    low, high = min(ends), max(ends)
+    if picture.limits is not None:
+        least, most = picture.limits
+        low, high = max(low, least), min(high, most)
+    edge = EDGE * (high - low) or 1.0
+    return low - edge, high + edge
+
+
+def _draw_results(
+    axes: "Axes",
+    picture: StudyPicture,
+    looks: Sequence[dict[str, Any]],
+    limits: tuple[float, float],
 ) -> None:
-    import numpy as np
+    """A row per arm; its name, in its colour, is the legend of all panels."""
+    arms = picture.arms
+    for y, (arm, look) in enumerate(zip(arms, looks, strict=True)):
+        dots = list(arm.values.values())
+        axes.plot(dots, [y + 0.2] * len(dots), ".", ms=5, color=SEED_COLOUR, alpha=0.7)
+        inside = "white" if arm.is_base else look["color"]
+        axes.plot(arm.mean, y - 0.08, "D", ms=6, color=look["color"], mfc=inside)
+        if arm.low is not None and arm.high is not None:
+            _draw_interval(axes, (arm.low, arm.high), y - 0.08, look["color"], limits)
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_xlim(limits)
+    axes.set_xlabel(f"{picture.label}   ◆ mean, 95 % interval   • one seed")
+    axes.grid(axis="y", visible=False)
+    names = ["\n".join(wrap(arm.name, NAME)) for arm in arms]
+    axes.set_yticks(range(len(arms)), names)
+    for label, look in zip(axes.get_yticklabels(), looks, strict=True):
+        label.set(color=look["color"], fontweight="bold")
+    axes.set_title("Held-out episodes")
+    for y, (arm, name) in enumerate(zip(arms, names, strict=True)):
+        lines = name.count("\n") + 1
+        axes.annotate(
+            "\n".join(wrap(arm.remark, REMARK)),
+            (0, y),
+            (-9, -2 - 6.5 * lines),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=8,
+            fontweight="bold" if arm.is_claim else "normal",
+            color="#333333",
+        )
 
-    seeds = [points for points in seeds if points]
-    if not seeds:
-        return
-    end = min(points[-1][0] for points in seeds)
-    grid = sorted({step for points in seeds for step, _ in points if step <= end})
-    rates = 100 * np.array(
-        [np.interp(grid, *np.array(points, float).T) for points in seeds]
-    )
-    axes.plot(grid, rates.mean(0), **look)
-    axes.fill_between(
-        grid, rates.min(0), rates.max(0), color=look["color"], alpha=0.15, lw=0
-    )
+
+def _draw_interval(
+    axes: "Axes",
+    ends: tuple[float, float],
+    place: float,
+    colour: str,
+    limits: tuple[float, float],
+) -> None:
+    """A t interval is not clipped; an arrow stands for an end beyond the scale."""
+    shown = [min(max(end, limits[0]), limits[1]) for end in ends]
+    axes.plot(shown, [place] * 2, "-", color=colour, lw=1.6)
+    for end, true, arrow in zip(shown, ends, "<>", strict=True):
+        marker = "|" if end == true else arrow
+        size = 8 if marker == "|" else 5
+        axes.plot(end, place, marker, color=colour, ms=size, clip_on=False)
 
 
-def _draw_finals(
+def _draw_learning(
     axes: "Axes", arms: Sequence[ArmPicture], looks: Sequence[dict[str, Any]]
 ) -> None:
-    """The tick labels, in the arms' colours, are the legend of all panels."""
-    for y, (arm, look) in enumerate(zip(arms, looks, strict=True)):
-        colour = look["color"]
-        for policy, rates in arm.finals.items():
-            place = y + (0.17 if policy == "residual" else -0.21)
-            inside = colour if policy == "residual" else "white"
-            _draw_interval(axes, arm.intervals[policy], place, colour)
-            mean = 100 * arm.intervals[policy].mean
-            axes.plot(mean, place, "D", ms=6, color=colour, mfc=inside)
-            dots = [100 * rate for rate in rates]
-            axes.plot(dots, [place + 0.16] * len(dots), ".", ms=4, color="#777777")
-        if y and arm.env != arms[y - 1].env:
-            axes.axhline(y - 0.5, color="#999999", lw=0.8)
-    grey: dict[str, Any] = {"ls": "", "ms": 6, "color": "#555555"}
-    axes.plot([], [], marker="D", mfc="white", label="base", **grey)
-    axes.plot([], [], marker="D", label="residual", **grey)
-    axes.plot([], [], marker="|", ls="-", ms=7, color="#555555", label="95 % interval")
-    axes.plot([], [], marker=">", **grey, label="goes on beyond the scale")
-    axes.plot([], [], ".", ms=4, color="#777777", label="one seed")
-    axes.fill_between([], [], color="#555555", alpha=0.25, label="range of the seeds")
-    several = len({arm.env for arm in arms}) > 1
-    labels = [[arm.env if several else "", arm.name, arm.seeds] for arm in arms]
-    axes.set_yticks(range(len(arms)), ["\n".join(filter(None, own)) for own in labels])
-    for label, look in zip(axes.get_yticklabels(), looks, strict=True):
-        label.set(color=look["color"], fontweight="bold", fontsize=8.5)
-    axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlim(-6, 106)
-    axes.set_xticks(range(0, 101, 20))
-    axes.set_xlabel("success, mean over seeds [%]")
-    axes.grid(axis="y", visible=False)
-    axes.set_title("Held-out episodes")
+    """Mean over the seeds, and the middle half of them."""
+    import numpy as np
+
+    for arm, look in zip(arms, looks, strict=True):
+        seeds = [points for points in arm.curves if points]
+        if not seeds:
+            continue
+        end = min(points[-1][0] for points in seeds)
+        grid = sorted({step for points in seeds for step, _ in points if step <= end})
+        rates = 100 * np.array(
+            [np.interp(grid, *np.array(points, float).T) for points in seeds]
+        )
+        low, high = np.quantile(rates, (0.25, 0.75), axis=0)
+        axes.plot(grid, rates.mean(0), **look)
+        axes.fill_between(grid, low, high, color=look["color"], alpha=0.13, lw=0)
+    percent_axis(axes, "success [%]")
+    steps_axis(axes)
+    axes.set_title("Learning")
+    axes.set_title(
+        "select episodes; band: middle half",
+        loc="right",
+        fontsize=8.5,
+        fontweight="normal",
+        color="#555555",
+    )
 
 
-def _draw_interval(axes: "Axes", found: Interval, place: float, colour: str) -> None:
-    """A t interval is not clipped; an arrow stands for an end beyond the scale."""
-    low, high = max(100 * found.low, -5.0), min(100 * found.high, 105.0)
-    axes.plot([low, high], [place] * 2, "-", color=colour, lw=1.6)
-    for end, true, arrow in ((low, found.low, "<"), (high, found.high, ">")):
-        marker = "|" if math.isclose(end, 100 * true, abs_tol=1e-9) else arrow
-        axes.plot(end, place, marker, color=colour, ms=7 if marker == "|" else 5)
+def _draw_profile(
+    axes: "Axes",
+    picture: StudyPicture,
+    looks: Sequence[dict[str, Any]],
+    limits: tuple[float, float],
+) -> None:
+    """Which share of the seeds is above each result."""
+    for arm, look in zip(picture.arms, looks, strict=True):
+        steps = [limits[0], *sorted(set(arm.values.values())), limits[1]]
+        shares = [100 * share.mean for share in profile(arm.values, steps)]
+        axes.plot(steps, shares, drawstyle="steps-post", **look)
+    percent_axis(axes, "share of seeds [%]")
+    axes.set_xlim(limits)
+    axes.set_xlabel(f"above this {picture.label}")
+    axes.set_title("Performance profile")
 
 
-def _group_look(index: int) -> dict[str, Any]:
-    turn, colour = divmod(index, len(GROUP_COLOURS))
-    return {"color": GROUP_COLOURS[colour], "ls": GROUP_LINES[turn % len(GROUP_LINES)]}
+def _save_svg(figure: "Figure", path: Path) -> None:
+    """Write an SVG, the same bytes for the same figure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None, "Creator": None})

@@ -24,8 +24,11 @@ class JobsSweeper(Sweeper):
         task_function: TaskFunction,
         config: DictConfig,
     ) -> None:
+        from so101rl.sweeps.launched import launcher
+
         self.hydra_context, self.config = hydra_context, config
         self._task = task_function
+        self.launcher = launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
         from so101rl.sweeps.call import Call
@@ -34,4 +37,10 @@ class JobsSweeper(Sweeper):
         assert self.config is not None and self.hydra_context is not None
         loader = self.hydra_context.config_loader
         call = Call.of(self.config, loader, self._task, arguments)
-        start(call, self._n_jobs, self._timeout_s, dry_run=self._dry_run)
+        start(
+            call,
+            self._n_jobs,
+            self._timeout_s,
+            dry_run=self._dry_run,
+            through=self.launcher,
+        )

@@ -24,8 +24,11 @@ class OptunaSweeper(Sweeper):
         task_function: TaskFunction,
         config: DictConfig,
     ) -> None:
+        from so101rl.sweeps.launched import launcher
+
         self.hydra_context, self.config = hydra_context, config
         self._task = task_function
+        self.launcher = launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
         from so101rl.sweeps.call import Call
@@ -34,4 +37,4 @@ class OptunaSweeper(Sweeper):
         assert self.config is not None and self.hydra_context is not None
         loader = self.hydra_context.config_loader
         call = Call.of(self.config, loader, self._task, arguments)
-        tune(call, Settings(**self._settings))
+        tune(call, Settings(**self._settings), through=self.launcher)

@@ -16,6 +16,8 @@ from so101rl.sweeps.job import for_jobs
 from so101rl.sweeps.processes import Program
 from so101rl.threads import n_threads
 
+ALL = "all"  # the option of `sweep` that searches for nothing
+
 
 @dataclass(frozen=True)
 class Call:
@@ -55,8 +57,9 @@ class Call:
     def name(self) -> str:
         """The sweep's name: that of its yaml, or else of its folder."""
         chosen = self.config.hydra.runtime.choices
-        known = chosen.get("sweep") or (self.config.study and chosen.get("experiment"))
-        return str(known or self.folder.name)
+        if self.config.study is not None:
+            return str(chosen.experiment)
+        return self.folder.name if chosen.sweep == ALL else str(chosen.sweep)
 
     @property
     def line(self) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
 from so101rl.errors import So101Error
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ class Job:
 def for_jobs(typed: Iterable["Override"]) -> list["Override"]:
     """What the jobs of a sweep are to be told of what was typed for the sweep."""
     return [item for item in typed if not item.key_or_group.startswith(OURS)]
+
+
+def quoted(text: str) -> str:
+    """Text as Hydra's grammar takes it, whatever is in it."""
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def every_combination(typed: Sequence["Override"], sweep: str) -> list[Job]:
@@ -86,7 +93,7 @@ def _texts(item: "Override") -> list[str]:
 def _mapping(values: Mapping[str, Any]) -> str:
     """A mapping as Hydra's grammar has it; text in quotes, or 1e5 would be a number."""
     inner = ",".join(
-        f"{key}:{value}" if isinstance(value, int) else f"{key}:'{value}'"
+        f"{key}:{value if isinstance(value, int) else quoted(str(value))}"
         for key, value in values.items()
     )
     return f"{{{inner}}}"

@@ -42,6 +42,7 @@ class Place:
         try:
             yield
         finally:
+            self._leave()
             self._lock.free()
 
     def settle(self, what: Mapping[str, Any], command: str) -> None:
@@ -72,6 +73,13 @@ class Place:
                 + "\n  ".join(changes[:3])
                 + "\nTake the change back, or choose another hydra.sweep.dir."
             )
+
+    def _leave(self) -> None:
+        """Remove what a sweep that was refused would leave behind."""
+        if not (self.path / SWEEP).exists():
+            (self.path / LOCK).unlink()
+            with contextlib.suppress(OSError):  # it was there before, and not empty
+                self.path.rmdir()
 
     def _refuse_strangers(self) -> None:
         """Refuse a folder with runs of something else."""

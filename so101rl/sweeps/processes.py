@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from so101rl import leash
-from so101rl.sweeps.outcome import Outcome, log_of, outcome
+from so101rl.sweeps.job import quoted
+from so101rl.sweeps.outcome import Before, Outcome, log_of, outcome
 
 POLL_S = 0.1  # between two looks at the processes [s]
-PATIENCE_S = 15.0  # for a job to save before it is shot [s]
+DELIVERY_S = 90.0  # for a pruned job, whose trackers have to catch up [s]
 
 
 @dataclass
@@ -23,16 +24,21 @@ class Running:
 
     Attributes:
         folder: where it works.
+        process: itself.
+        leash: the end of a pipe that is closed when nobody waits for it any more.
+        before: what was there when it began.
         started: monotonic time [s].
         is_late: whether it was stopped for having taken too long.
+        shot_at: when patience with it ends [monotonic s].
     """
 
     folder: Path
     process: "subprocess.Popen[bytes]"
     leash: int
+    before: Before
     started: float
     is_late: bool = False
-    shot_at: float | None = None  # when patience ends [monotonic s]
+    shot_at: float | None = None
 
 
 class Processes:
@@ -57,6 +63,7 @@ class Processes:
         """
         reading, writing = os.pipe()
         folder.parent.mkdir(parents=True, exist_ok=True)
+        before = Before.of(folder)
         try:
             with log_of(folder).open("ab") as log:
                 process = subprocess.Popen(
@@ -66,11 +73,15 @@ class Processes:
                     stderr=subprocess.STDOUT,
                     env=os.environ | {leash.VARIABLE: str(reading)},
                     pass_fds=[reading],
-                    start_new_session=True,  # Ctrl+C is the sweep's, which passes it on
+                    process_group=0,  # Ctrl+C is the sweep's, which passes it on
                 )
+        except BaseException:
+            os.close(writing)
+            raise
         finally:
             os.close(reading)
-        self.running[name] = Running(folder, process, writing, time.monotonic())
+        now = time.monotonic()
+        self.running[name] = Running(folder, process, writing, before, now)
 
     def ended(self, wait_s: float) -> list[tuple[str, Outcome]]:
         """The jobs that have ended; waits for the first a while.
@@ -92,7 +103,9 @@ class Processes:
 
     def prune(self, name: str) -> None:
         """Let a job know that nobody waits for its result any more."""
-        self._signal(self.running[name], signal.SIGUSR1)
+        one = self.running[name]
+        self._signal(one, signal.SIGUSR1)
+        one.shot_at = time.monotonic() + DELIVERY_S
 
     def close(self) -> list[tuple[str, Outcome]]:
         """Stop what runs: first by asking, which lets it save, then for good."""
@@ -100,7 +113,7 @@ class Processes:
             self._ask_to_stop(one)
         found = []
         while self.running:
-            found += self.ended(PATIENCE_S)
+            found += self.ended(leash.PATIENCE_S)
         return found
 
     def _hurry(self) -> None:
@@ -119,7 +132,7 @@ class Processes:
 
     def _ask_to_stop(self, one: Running) -> None:
         self._signal(one, signal.SIGTERM)
-        one.shot_at = time.monotonic() + PATIENCE_S
+        one.shot_at = time.monotonic() + leash.PATIENCE_S
 
     def _signal(self, one: Running, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -128,7 +141,7 @@ class Processes:
     def _collect(self, name: str) -> Outcome:
         one = self.running.pop(name)
         os.close(one.leash)
-        found = outcome(one.folder, one.process.returncode)
+        found = outcome(one.folder, one.process.returncode, one.before)
         if one.is_late and found.status != "finished":
             reason = f"stopped after {self._timeout_s:g} s"
             return Outcome("failed", "timeout", reason)
@@ -151,12 +164,13 @@ class Program:
 
     def new(self, words: Sequence[str], folder: Path) -> list[str]:
         """The command that runs a job in a folder."""
-        where = f"hydra.run.dir='{folder}'"
+        where = f"hydra.run.dir={quoted(str(folder))}"
         return [*self._call(), *self.common, *words, where]
 
     def resumed(self, folder: Path) -> list[str]:
         """The command that goes on with the run in a folder."""
-        return [*self._call(), *self.common, "job=resume", f"run='{folder}'"]
+        run = f"run={quoted(str(folder))}"
+        return [*self._call(), *self.common, "job=resume", run]
 
     def _call(self) -> list[str]:
         return [sys.executable, str(self.script), "-cp", str(self.conf)]

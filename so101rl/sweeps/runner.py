@@ -1,9 +1,11 @@
 """Runs the jobs of a sweep whose list is known: `-m key=a,b`, or a study."""
 
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from so101rl.stop import Stop
 from so101rl.sweeps.board import Board
 from so101rl.sweeps.job import Job, SweepError
 from so101rl.sweeps.outcome import Breaker, Outcome, log_of, standing
@@ -40,6 +42,7 @@ def run_all(
 
     Raises:
         BrokenSweep: three in a row failed for the same reason.
+        KeyboardInterrupt, Terminated: by Ctrl+C and SIGTERM, once the jobs have saved.
     """
     ends: dict[str, Outcome] = {}
     todo: deque[tuple[Job, bool]] = deque()
@@ -51,7 +54,7 @@ def run_all(
         else:
             todo.append((job, before is not None))
     pool, breaker = Processes(timeout_s), Breaker()
-    try:
+    with Stop().signals(), contextlib.closing(pool):
         while todo or pool.running:
             while todo and len(pool.running) < n_jobs:
                 job, resumed = todo.popleft()
@@ -64,8 +67,6 @@ def run_all(
                 ends[name] = found
                 board.ended(name, found)
                 breaker.check(found)
-    finally:
-        pool.close()
     return {job.name: ends[job.name] for job in jobs}
 
 

@@ -1,6 +1,7 @@
 """A search for better values: trials of a few runs each, bad ones stopped early."""
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from so101rl.files import read_jsonl
 from so101rl.logs import METRICS
-from so101rl.rundir import RunDir
+from so101rl.rundir import RUN, RunDir
+from so101rl.stop import Stop
 from so101rl.sweeps.board import Board
 from so101rl.sweeps.job import Job, SweepError
-from so101rl.sweeps.outcome import Breaker, Outcome
+from so101rl.sweeps.outcome import ANEW, Breaker, Outcome
 from so101rl.sweeps.processes import Processes, Program
 from so101rl.sweeps.space import words
 from so101rl.sweeps.trials import Trials
@@ -56,7 +58,8 @@ class Live:
         steps: env steps of finished runs.
         offset: bytes of the running one's metrics that were read.
         last: the running one's last report.
-        is_pruned: whether its run was told to stop.
+        at: step of the trial's last report.
+        is_pruned: whether it was told to stop.
     """
 
     trial: "Trial"
@@ -65,6 +68,7 @@ class Live:
     steps: int = 0
     offset: int = 0
     last: float = math.nan
+    at: int = 0
     is_pruned: bool = False
 
     @property
@@ -110,21 +114,27 @@ class Search:
         self._next_beat = 0.0
 
     def run(self) -> None:
-        """Run trials until enough have ended.
+        """Run trials until enough have ended; those of others are waited for.
 
         Raises:
             BrokenSweep: three in a row failed for the same reason.
+            SweepError: the study cannot be reached any more.
+            KeyboardInterrupt, Terminated: by Ctrl+C and SIGTERM, once the runs have
+                saved; their trials are queued again.
         """
-        try:
-            while self._fill():
-                for name, found in self._pool.ended(WAIT_S):
-                    self._ended(self._live.pop(name), found)
-                for name, live in self._live.items():
-                    self._look(name, live)
-                self._beat()
-        except BaseException:
-            self._abandon()
-            raise
+        with Stop().signals(), self._trials.reached():
+            try:
+                while self._fill() or not self._trials.is_done:
+                    for name, found in self._pool.ended(WAIT_S):
+                        self._ended(name, found)
+                    for name, live in self._live.items():
+                        self._look(name, live)
+                    self._beat()
+            finally:
+                try:
+                    self._pool.close()
+                finally:
+                    self._trials.abandon()
 
     def _fill(self) -> bool:
         """Start trials while there is room; returns whether any is running."""
@@ -142,6 +152,11 @@ class Search:
         member = {"sweep": self._plan.name, "trial": live.trial.number}
         job = Job(live.job, told, member)
         folder = self._place / job.name
+        if (folder / RUN).exists():
+            raise SweepError(
+                f"{folder} holds a run that the study does not know; choose another "
+                "hydra.sweep.dir"
+            )
         self._pool.start(job.name, self._program.new(job.words, folder), folder)
         self._board.started(job.name, folder)
         self._live[job.name] = live
@@ -149,81 +164,118 @@ class Search:
 
     def _look(self, name: str, live: Live) -> None:
         """Show the pruner what a run has reached, and stop it if that is too little."""
-        folder = self._place / name
-        lines, live.offset = read_jsonl(folder / METRICS, live.offset)
+        lines, live.offset = read_jsonl(self._place / name / METRICS, live.offset)
         for line in lines:
             if live.is_pruned or self._plan.report not in line or not line["step"]:
                 continue  # step 0 is the base policy, whatever the values
             live.last = line[self._plan.report]
-            if len(self._plan.objectives) > 1:  # Optuna prunes for one alone
-                continue
-            step = len(live.done) * self._plan.total + line["step"]
-            live.trial.report(fmean([*live.reports, live.last]), step)
-            if live.trial.should_prune():
-                live.is_pruned = True
-                self._pool.prune(name)
+            if self._is_hopeless(live, line["step"]):
+                self._stop(name, live)
 
-    def _ended(self, live: Live, found: Outcome) -> None:
+    def _is_hopeless(self, live: Live, step: int) -> bool:
+        """Whether the pruner has seen enough of a trial.
+
+        Steps count on from run to run; what goes beyond the budget, as whole rollouts
+        do, belongs to its end. There the last run has its result and is not judged.
+        """
+        plan = self._plan
+        at = len(live.done) * plan.total + min(step, plan.total)
+        is_over = at == len(plan.seeds) * plan.total
+        if len(plan.objectives) > 1 or is_over or at <= live.at:
+            return False  # Optuna prunes for one objective alone
+        live.at = at
+        return self._trials.judge(live.trial, fmean([*live.reports, live.last]), at)
+
+    def _stop(self, name: str, live: Live) -> None:
+        """End a trial early."""
+        live.is_pruned = True
+        if name in self._pool.running:  # or else it was faster
+            self._pool.prune(name)
+
+    def _ended(self, name: str, found: Outcome) -> None:
         """A run has ended: start the trial's next, or end the trial."""
-        name, number = live.job, live.trial.number
+        live = self._live[name]
         folder = self._place / name
+        values: list[float] = []
         if found.status == "finished":
             self._look(name, live)
-            try:
-                values = read_objectives(folder, self._plan.objectives)
-            except SweepError as error:
-                found = Outcome("failed", "diverged", str(error))
+            found, values = self._judged(folder, found, live)
         live.steps += env_steps(folder)
         self._board.ended(name, found)
-        self._breaker.check(found)
-        if found.status == "finished" and not live.is_pruned:
+        if found.status == "finished" and len(live.done) + 1 < len(self._plan.seeds):
             live.done.append(values)
             live.reports.append(live.last)
-            if len(live.done) < len(self._plan.seeds):
-                self._start(live)
-                return
-            means = [fmean(column) for column in zip(*live.done, strict=True)]
-            self._trials.note(number, env_steps=live.steps, runs=live.done)
-            self._trials.tell(number, values=means)
-        elif found.status == "pruned" or live.is_pruned:
-            self._trials.note(number, env_steps=live.steps)
-            self._trials.tell(number, state="PRUNED")
-        elif found.kind in ("infrastructure", "stopped"):
-            self._trials.note(number, env_steps=live.steps, reason=found.reason)
-            self._trials.lost(number)
+            self._start(live)
         else:
-            facts = {"kind": found.kind, "reason": found.reason}
-            self._trials.note(number, env_steps=live.steps, **facts)
-            self._trials.tell(number, state="FAIL")
+            self._settle(live, found, values)
+        del self._live[name]
         self._board.best(best(self._trials))
+        self._breaker.check(found)
+
+    def _judged(
+        self, folder: Path, found: Outcome, live: Live
+    ) -> tuple[Outcome, list[float]]:
+        """How a run that has finished counts, and its objectives."""
+        if live.is_pruned:
+            return Outcome("pruned"), []
+        try:
+            return found, read_objectives(folder, self._plan.objectives)
+        except NoNumber as error:
+            return Outcome("failed", "diverged", str(error)), []
+        except SweepError as error:
+            return Outcome("failed", "config", str(error)), []
+
+    def _settle(self, live: Live, found: Outcome, values: list[float]) -> None:
+        """Tell the study how a trial has ended."""
+        number, steps = live.trial.number, live.steps
+        facts: dict[str, Any] = {"env_steps": steps}
+        if live.is_pruned or found.status == "pruned":
+            self._trials.tell(number, state="PRUNED", **facts)
+        elif found.status == "finished":
+            runs = [*live.done, values]
+            means = [fmean(column) for column in zip(*runs, strict=True)]
+            self._trials.tell(number, values=means, runs=runs, **facts)
+        else:
+            facts |= {"kind": found.kind, "reason": found.reason}
+            if found.kind in ANEW:
+                self._trials.lost(number, **facts)
+            else:
+                self._trials.tell(number, state="FAIL", **facts)
 
     def _beat(self) -> None:
-        import time
+        """Give a sign of life, now and then."""
+        if time.monotonic() < self._next_beat:
+            return
+        taken = self._trials.beat()
+        for name, live in self._live.items():
+            if live.trial.number in taken:
+                self._stop(name, live)
+        self._next_beat = time.monotonic() + self._heartbeat_s
 
-        if time.monotonic() >= self._next_beat:
-            self._trials.beat()
-            self._next_beat = time.monotonic() + self._heartbeat_s
 
-    def _abandon(self) -> None:
-        """Whatever ended the search: its trials are dead, and queued again."""
-        self._pool.close()
-        for live in self._live.values():
-            self._trials.lost(live.trial.number)
+class NoNumber(SweepError):
+    """A run has a result without a value."""
 
 
 def read_objectives(folder: Path, names: Sequence[str]) -> list[float]:
     """A finished run's objectives.
 
     Raises:
-        SweepError: it has no such result, or one that is no number.
+        NoNumber: a result has no value here, such as the time to a success without one.
+        SweepError: there is no such result.
     """
-    found = results(RunDir.open(folder))
+    run = RunDir.open(folder)
+    found = results(run)
+    policies = (run.evaluation() or {}).get("policies", {})
     for name in names:
+        policy, _, key = name.partition("/")
+        if name not in found and key in policies.get(policy, {}):
+            raise NoNumber(f"objective={name}: this run has none")
         if name not in found:
             known = ", ".join(sorted(found)) or "none"
             raise SweepError(f"objective={name}: there is none; results are {known}")
         if not math.isfinite(found[name]):
-            raise SweepError(f"objective={name} is {found[name]}")
+            raise NoNumber(f"objective={name} is {found[name]}")
     return [found[name] for name in names]
 
 

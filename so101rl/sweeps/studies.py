@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from so101rl.config import OF_THE_CALL, settings
+from so101rl.config import settings
 from so101rl.errors import ConfigError
 from so101rl.study import SAME_ARM
 from so101rl.sweeps.job import Job
-from so101rl.sweeps.registration import register
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -21,14 +21,33 @@ TESTS, CORRECTIONS = ("paired_permutation",), ("holm",)
 METRIC = re.compile(r"(base|residual)/\w+")
 
 
-def study_jobs(call: "Call") -> tuple[list[Job], list[str]]:
-    """Register a study, and list its jobs: all arms with seed 0, then with seed 1, ...
+@dataclass(frozen=True)
+class Study:
+    """A study, checked.
 
-    Returns:
-        The jobs, and what has changed since the study was first registered.
+    Attributes:
+        promised: what it registers, its seeds spelt out.
+        settings: by arm, what makes it.
+        jobs: all arms with the first seed, then with the second, and so on.
+    """
+
+    promised: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    jobs: Sequence[Job]
+
+    def registered(self, digest: str) -> list[Job]:
+        """The jobs, whose runs will name what was registered."""
+        return [
+            replace(job, part_of={**job.part_of, "registration": digest})
+            for job in self.jobs
+        ]
+
+
+def study_of(call: "Call") -> Study:
+    """The study that was asked for.
 
     Raises:
-        So101Error: the study, or one of its arms, cannot work.
+        So101Error: it, or one of its arms, cannot work.
     """
     study = call.plain("study")
     _check(study)
@@ -36,19 +55,19 @@ def study_jobs(call: "Call") -> tuple[list[Job], list[str]]:
     seeds = _seeds(typed, study["seeds"])
     words = [item.input_line or "" for item in typed if item.key_or_group != "seed"]
     arms = {name: [*words, *own] for name, own in study["arms"].items()}
-    made = {name: _settings(call, own) for name, own in arms.items()}
-    promised = {**study, "seeds": list(range(study["seeds"]))}
-    digest, changes = register(call.folder, call.name, promised, made)
-    jobs = [
-        Job(
-            f"{arm}/seed-{seed}",
-            (*own, f"seed={seed}"),
-            {"sweep": call.name, "arm": arm, "registration": digest},
-        )
-        for seed in seeds
-        for arm, own in arms.items()
-    ]
-    return jobs, changes
+    return Study(
+        promised={**study, "seeds": list(range(study["seeds"]))},
+        settings={name: _settings(call, own) for name, own in arms.items()},
+        jobs=[
+            Job(
+                f"{arm}/seed-{seed}",
+                (*own, f"seed={seed}"),
+                {"sweep": call.name, "arm": arm},
+            )
+            for seed in seeds
+            for arm, own in arms.items()
+        ],
+    )
 
 
 def _check(study: Mapping[str, Any]) -> None:
@@ -90,7 +109,7 @@ def _seeds(typed: Sequence["Override"], registered: int) -> list[int]:
         if not set(wanted) <= set(range(registered)):
             expected = f"some of the seeds registered, 0 to {registered - 1}"
             raise ConfigError("seed", got=wanted, expected=expected)
-        return wanted
+        return list(dict.fromkeys(wanted))
     return list(range(registered))
 
 
@@ -100,4 +119,4 @@ def _settings(call: "Call", words: Sequence[str]) -> dict[str, Any]:
         if item.is_sweep_override():
             expected = "one value; an arm is one setting, several are several arms"
             raise ConfigError(item.key_or_group, got=item.input_line, expected=expected)
-    return settings(call.compose(words), without=(*SAME_ARM, *OF_THE_CALL))
+    return settings(call.compose(words), without=SAME_ARM)

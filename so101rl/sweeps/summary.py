@@ -1,105 +1,208 @@
-"""What a search has found: a table, figures, and the best values to go on with."""
+"""What a search has found: a table, a figure, and the best values to go on with."""
 
+import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from so101rl.figures.search import COMPLETE, FAILED, figure_search
 from so101rl.files import write_atomic
-from so101rl.sweeps.search import Plan, said
+from so101rl.sweeps.picture import ENDS, importances, picture, searched
+from so101rl.sweeps.preset import preset
+from so101rl.sweeps.search import Plan
 from so101rl.sweeps.space import words
 from so101rl.sweeps.trials import Trials
+from so101rl.tracking.sweepdir import write_summary
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-TRIALS, BEST, SUMMARY = "trials.csv", "best.yaml", "summary.md"
-SHOWN = 5  # trials in the summary
-STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+TRIALS, BEST, FIGURE = "trials.csv", "best.yaml", "figures/search.png"
+SHOWN = 5  # trials, and failures, in the summary
+CAUTION = (
+    "The best of many looks better than it is on the episodes that chose it. "
+    "Train it with other seeds, and let `job=report` compare."
+)
 
 
-def conclude(trials: Trials, folder: Path, plan: Plan, params: Any) -> None:
-    """Write and print what came out.
+def conclude(trials: Trials, folder: Path, plan: Plan) -> None:
+    """Write and print what came out so far.
 
     Args:
         trials: the study.
         folder: the sweep's.
         plan: what was looked for.
-        params: what was searched, as in the yaml.
     """
-    ended = trials.finished()
-    write_atomic(folder / TRIALS, _csv(ended))
-    top = _best(trials)
-    lines = [_counts(ended, plan, trials)]
-    for one in top[:SHOWN]:
-        values = ", ".join(f"{value:.4g}" for value in one.values)
-        lines.append(f"- trial {one.number}: {values} with {said(one.params)}")
-    write_atomic(
-        folder / SUMMARY, "\n".join([f"# Search `{plan.name}`", "", *lines, ""])
-    )
-    print("\n".join(lines))
-    if top:
-        write_atomic(folder / BEST, _yaml(top[0], plan))
-        print(
-            f"the best, to train with: python main.py {' '.join(words(top[0].params))}"
+    ended = sorted(trials.finished(), key=lambda one: one.number)
+    study = trials.study
+    shares, remark = importances(study, ended)
+    found = Found(plan, ended, _best(trials), shares, remark)
+    write_atomic(folder / TRIALS, found.csv())
+    if found.top:
+        one = found.top[0]
+        head = f"Trial {one.number} of search {plan.name}: {_values(one)}"
+        write_atomic(folder / BEST, preset(one.params, head))
+        title = f"search {plan.name}   {found.counts()}"
+        best = found.top if found.is_front else found.top[:1]
+        drawn = picture(title, plan.objectives, study, ended, best, shares, remark)
+        figure_search(folder / FIGURE, drawn)
+    text = found.text(folder, study.study_name)
+    write_summary(folder, text, found.metrics(), found.best())
+    print(text, end="")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found.
+
+    Attributes:
+        plan: what was looked for.
+        ended: trials, by number.
+        top: the complete ones, best first; of several objectives, those none beats.
+        shares: each parameter's importance.
+        remark: why there are none.
+    """
+
+    plan: Plan
+    ended: "Sequence[FrozenTrial]"
+    top: "Sequence[FrozenTrial]"
+    shares: Mapping[str, float]
+    remark: str
+
+    @property
+    def is_front(self) -> bool:
+        """Whether there are several objectives, and so no best trial."""
+        return len(self.plan.objectives) > 1
+
+    def text(self, folder: Path, study: str) -> str:
+        """All that is to be said, in Markdown.
+
+        Args:
+            folder: the sweep's.
+            study: its name in the storage.
+        """
+        parts = [self._headline(), self._facts(study)]
+        if self.top:
+            parts = [self._headline(), self._table(), self._again(folder)]
+            parts += [self._facts(study), CAUTION]
+        return "\n\n".join(parts) + "\n"
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers for a tracker."""
+        counts = Counter(ENDS[one.state.name] for one in self.ended)
+        found = {f"trials/{end}": float(counts[end]) for end in ENDS.values()}
+        found["env_steps"] = float(self._env_steps())
+        if self.top and not self.is_front:
+            found[f"best/{self.plan.objectives[0]}"] = self.top[0].values[0]
+        return found
+
+    def best(self) -> dict[str, Any]:
+        """The best values; of several objectives there are none."""
+        if not self.top or self.is_front:
+            return {}
+        return {"trial": self.top[0].number, **self.top[0].params}
+
+    def counts(self) -> str:
+        """How many trials ended how."""
+        counts = Counter(ENDS[one.state.name] for one in self.ended)
+        parts = [f"{counts[end]} {end}" for end in ENDS.values() if counts[end]]
+        return f"{len(self.ended)} trials" + (f": {', '.join(parts)}" if parts else "")
+
+    def csv(self) -> str:
+        """A line per trial."""
+        import pandas as pd
+
+        rows: list[Mapping[str, Any]] = [
+            {
+                "trial": one.number,
+                "state": ENDS[one.state.name],
+                **dict(zip(self.plan.objectives, one.values or (), strict=False)),
+                "env_steps": one.user_attrs.get("env_steps"),
+                "reason": one.user_attrs.get("reason", ""),
+                **one.params,
+            }
+            for one in self.ended
+        ]
+        return pd.DataFrame(rows).to_csv(index=False)
+
+    def _headline(self) -> str:
+        many, runs = len(self.ended), len(self.plan.seeds)
+        if not self.top:
+            return f"**No complete trial** among {many}"
+        mean = f", mean of {runs} runs" if runs > 1 else ""
+        if self.is_front:
+            names = " and ".join(self.plan.objectives)
+            return f"**{len(self.top)} of {many} trials** that none beats in {names}"
+        best = f"{self.plan.objectives[0]} {_values(self.top[0])}"
+        return f"**Best of {many} trials: {best}**{mean}"
+
+    def _table(self) -> str:
+        """The best trials, a line each."""
+        names = list(searched(self.ended))
+        head = ["trial", *self.plan.objectives, *names]
+        lines = [_row(head), _row(["--:"] * len(head))]
+        for one in self.top[:SHOWN]:
+            values = [f"{value:.4g}" for value in one.values]
+            tried = [_said(one.params.get(name, "")) for name in names]
+            lines.append(_row([str(one.number), *values, *tried]))
+        return "\n".join(lines)
+
+    def _again(self, folder: Path) -> str:
+        """What to type to go on with the first of them."""
+        one, name = self.top[0], self.plan.name
+        told = [word for word in self.plan.fixed if not word.startswith("sweep=")]
+        line = shlex.join(["python", "main.py", *told, *words(one.params)])
+        copy = shlex.join(["cp", str(folder / BEST)])
+        return (
+            f"- train with trial {one.number}: `{line}`\n"
+            f"- as a preset: `{copy} conf/experiment/{name}_best.yaml`"
         )
-        print(f"as a preset: cp {folder / BEST} conf/experiment/{plan.name}_best.yaml")
+
+    def _facts(self, study: str) -> str:
+        """What it cost, what mattered, what failed."""
+        full = len(self.ended) * len(self.plan.seeds) * self.plan.total
+        steps = self._env_steps()
+        share = f", {steps / full:.0%} of what as many without an early end take"
+        told = ", ".join(f"{name} {own:.0%}" for name, own in self.shares.items())
+        facts = {
+            "trials": self.counts(),
+            "env steps": f"{steps:,}" + (share if full else ""),
+            "importance": told or self.remark,
+        }
+        failed = [one for one in self.ended if ENDS[one.state.name] == FAILED]
+        for one in failed[:SHOWN]:
+            reason = one.user_attrs.get("reason", "no reason is known")
+            facts[f"trial {one.number} failed"] = reason
+        if len(failed) > SHOWN:
+            facts["other failures"] = f"{len(failed) - SHOWN}, see {TRIALS}"
+        facts["study"] = study
+        return "\n".join(f"- {name}: {text}" for name, text in facts.items())
+
+    def _env_steps(self) -> int:
+        return sum(one.user_attrs.get("env_steps", 0) for one in self.ended)
 
 
 def _best(trials: Trials) -> "list[FrozenTrial]":
     """The complete trials, best first; of several objectives, those none beats."""
     from optuna.study import StudyDirection
-    from optuna.trial import TrialState
 
     study = trials.study
     if len(study.directions) > 1:
         return list(study.best_trials)
-    done = [one for one in trials.finished() if one.state == TrialState.COMPLETE]
+    done = [one for one in trials.finished() if ENDS[one.state.name] == COMPLETE]
     down = study.direction == StudyDirection.MAXIMIZE
     return sorted(done, key=lambda one: one.values[0], reverse=down)
 
 
-def _counts(ended: "list[FrozenTrial]", plan: Plan, trials: Trials) -> str:
-    """How many trials ended how, and what they cost."""
-    counts = Counter(STATES[one.state.name] for one in ended)
-    steps = sum(one.user_attrs.get("env_steps", 0) for one in ended)
-    full = len(ended) * len(plan.seeds) * plan.total
-    parts = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return (
-        f"{len(ended)} trials ({parts}), {steps:,} env steps, {steps / full:.0%} of "
-        f"what as many without an early end take; study {trials.study.study_name}"
-    )
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
-def _csv(ended: "list[FrozenTrial]") -> str:
-    """A line per trial."""
-    import pandas as pd
-
-    rows: list[Mapping[str, Any]] = [
-        {
-            "trial": one.number,
-            "state": STATES[one.state.name],
-            **{f"value_{index}": value for index, value in enumerate(one.values or [])},
-            "env_steps": one.user_attrs.get("env_steps"),
-            "reason": one.user_attrs.get("reason", ""),
-            **one.params,
-        }
-        for one in ended
-    ]
-    return pd.DataFrame(rows).to_csv(index=False)
+def _said(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _yaml(one: "FrozenTrial", plan: Plan) -> str:
-    """A preset with a trial's values."""
-    import yaml
-    from omegaconf import OmegaConf
-
-    cfg = OmegaConf.create()
-    for key, value in one.params.items():
-        plain = yaml.safe_load(value) if isinstance(value, str) else value
-        OmegaConf.update(cfg, key, plain)
-    values = ", ".join(f"{value:.4g}" for value in one.values)
-    head = (
-        f"# @package _global_\n# Trial {one.number} of search {plan.name}: {values}\n"
-    )
-    return head + OmegaConf.to_yaml(cfg)
+def _values(one: "FrozenTrial") -> str:
+    return ", ".join(f"{value:.4g}" for value in one.values)

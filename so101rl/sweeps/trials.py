@@ -1,19 +1,20 @@
 """The trials of a search: an Optuna study that survives whoever works on it.
 
-A trial whose worker is gone has failed, and the same values are queued once more. A
-worker is known by machine and folder, so that it settles its own trials at once when it
-comes back; those of others count as dead when their heartbeat stops.
+A trial whose worker is gone has failed, and the same values are queued once more: it
+gets another attempt, a trial of its own for Optuna. A worker is known by machine and
+folder, so that it settles its own trials at once when it comes back; those of others
+count as dead when their heartbeat stops.
 """
 
 import contextlib
-import fcntl
 import socket
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so101rl.sweeps.job import SweepError
+from so101rl.sweeps.storage import alone, open_storage, reached
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-WHAT, OWNER, DEAD, EXCESS = "what", "owner", "dead", "excess"  # our attributes
-MOST_RETRIES = 3  # of one trial whose worker dies again and again
-SQLITE = "sqlite:///"
+WHAT, OWNER, DEAD = "what", "owner", "dead"  # our attributes
+GONE, STOPPED = "gone", "stopped"  # what a trial died of: the first may be its fault
+MOST_DEATHS = 4  # of one trial whose worker or process is gone again and again
 
 
 class Trials:
-    """A study in a storage that several workers may share.
+    """A study in a database that several workers may share.
 
     Args:
-        url: of the storage.
+        url: of the database.
         name: of the study.
         directions: `maximize` or `minimize`, one per objective.
         what: all that must be the same for everybody who works on it, by name.
@@ -39,6 +40,9 @@ class Trials:
         n_trials: that are to be finished, by all workers together.
         heartbeat_s: between two signs of life [s].
         grace_s: of silence after which a worker counts as dead [s].
+
+    Attributes:
+        study: Optuna's.
     """
 
     def __init__(
@@ -64,9 +68,10 @@ class Trials:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", "Heartbeat of storage")  # we send our own
         self._owner = f"{socket.gethostname()}:{folder}"
-        self._n_trials = n_trials
+        self._n_trials, self._url = n_trials, url
+        self._running: dict[int, int] = {}  # number -> id, those of this worker
         self._storage = open_storage(url, heartbeat_s, grace_s)
-        with _first(url):
+        with reached(url), alone(url):
             self.study: Study = optuna.create_study(
                 storage=self._storage,
                 study_name=name,
@@ -74,8 +79,7 @@ class Trials:
                 load_if_exists=True,
             )
             self._settle_what(what)
-        self._running: dict[int, int] = {}  # number -> id
-        self._bury([one for one in self._all("RUNNING") if self._is_own(one)])
+            self._bury([one for one in self._unsettled() if self._is_own(one)], GONE)
 
     def ask(
         self,
@@ -91,23 +95,33 @@ class Trials:
                 often a sweep was stopped before, gets the same values.
             pruner: judges its reports.
         """
-        import optuna
-
-        self._mend()
-        waiting, counting = self._all("WAITING"), self._counting()
-        if not waiting and len(counting) >= self._n_trials:
-            return None
-        self.study.sampler = sampler(len(counting))
-        self.study.pruner = pruner
-        trial = self.study.ask(dict(distributions))
-        trial.set_user_attr(OWNER, self._owner)
-        rank = [one.number for one in self._counting()].index(trial.number)
-        if rank >= self._n_trials:  # somebody else has taken the last one meanwhile
-            trial.set_user_attr(EXCESS, True)
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            return None
+        with alone(self._url):
+            self._mend()
+            attempts = self._attempts()
+            waiting = [
+                (one.number, place)
+                for place, one in enumerate(attempts)
+                if one.state.name == "WAITING"
+            ]
+            if not waiting and len(attempts) >= self._n_trials:
+                return None
+            self.study.sampler = sampler(min(waiting)[1] if waiting else len(attempts))
+            self.study.pruner = pruner
+            trial = self.study.ask(dict(distributions))
+            self._storage.record_heartbeat(trial._trial_id)
+            trial.set_user_attr(OWNER, self._owner)  # last: without it, it is nobody's
         self._running[trial.number] = trial._trial_id
         return trial
+
+    def judge(self, trial: "Trial", value: float, step: int) -> bool:
+        """Report what a trial has reached; returns whether to stop it."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        try:
+            trial.report(value, step)
+        except UpdateFinishedTrialError:  # somebody took this worker for dead
+            return True
+        return trial.should_prune()
 
     def tell(
         self,
@@ -115,6 +129,7 @@ class Trials:
         *,
         values: Sequence[float] | None = None,
         state: str | None = None,
+        **notes: Any,
     ) -> None:
         """A trial has ended.
 
@@ -122,36 +137,64 @@ class Trials:
             number: its number.
             values: of the objectives, if it came to its end.
             state: `PRUNED` or `FAIL` if it did not.
+            notes: what else is to be known of it.
         """
         from optuna.trial import TrialState
 
-        self._running.pop(number)
-        if values is not None:
-            self.study.tell(number, list(values))
-        else:
-            assert state is not None
-            self.study.tell(number, state=TrialState[state])
-
-    def note(self, number: int, **attributes: Any) -> None:
-        """Write something down about a running trial."""
-        for name, value in attributes.items():
-            self._storage.set_trial_user_attr(self._running[number], name, value)
-
-    def lost(self, number: int) -> None:
-        """A running trial's process was shot: it has failed, and is queued again."""
-        self._bury([self.study.trials[number]])
+        self._note(number, notes)
+        end = None if state is None else TrialState[state]
+        done = None if values is None else list(values)
+        self.study.tell(number, done, end, skip_if_finished=True)
         del self._running[number]
 
-    def beat(self) -> None:
-        """Give a sign of life for what runs, and bury what gives none."""
+    def lost(self, number: int, **notes: Any) -> None:
+        """A trial's process was shot: it has failed, and is queued again."""
+        self._note(number, notes)
+        with alone(self._url):
+            self._bury([self._storage.get_trial(self._running[number])], GONE)
+        del self._running[number]
+
+    def abandon(self) -> None:
+        """This worker stops: what it has begun has failed, and is queued again."""
+        with alone(self._url):
+            mine = [self._storage.get_trial(one) for one in self._running.values()]
+            self._bury(mine, STOPPED)
+        self._running.clear()
+
+    def beat(self) -> list[int]:
+        """Give a sign of life for what runs, and bury what gives none.
+
+        Returns:
+            The trials of this worker that somebody else has taken for dead meanwhile.
+        """
         for number in self._running.values():
             self._storage.record_heartbeat(number)
-        silent = set(self._storage._get_stale_trial_ids(self.study._study_id))
-        self._bury([one for one in self._all("RUNNING") if one._trial_id in silent])
+        if self._silent():
+            with alone(self._url):
+                silent = self._silent()
+                self._bury(
+                    [one for one in self._unsettled() if one._trial_id in silent], GONE
+                )
+        return [
+            number
+            for number, id in self._running.items()
+            if self._storage.get_trial(id).state.is_finished()
+        ]
 
     def finished(self) -> "list[FrozenTrial]":
-        """The trials that have ended and count."""
-        return [one for one in self._counting() if one.state.is_finished()]
+        """The trials that have ended, each by its last attempt."""
+        return [one for one in self._attempts() if one.state.is_finished()]
+
+    def reached(self) -> contextlib.AbstractContextManager[None]:
+        """A block that says in short what is wrong with the database."""
+        return reached(self._url)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether as many as are wanted have ended, whoever ran them."""
+        with alone(self._url):
+            self._mend()
+            return len(self.finished()) >= self._n_trials
 
     def _settle_what(self, what: Mapping[str, Any]) -> None:
         known = self.study.user_attrs.get(WHAT)
@@ -169,105 +212,77 @@ class Trials:
                 + "\nTake the change back, or choose another hydra.sweeper.study_name."
             )
 
-    def _all(self, state: str) -> "list[FrozenTrial]":
+    def _note(self, number: int, notes: Mapping[str, Any]) -> None:
+        """Write something down about a running trial."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        with contextlib.suppress(UpdateFinishedTrialError):
+            for name, value in notes.items():
+                self._storage.set_trial_user_attr(self._running[number], name, value)
+
+    def _unsettled(self) -> "list[FrozenTrial]":
+        """The trials that somebody runs, or has died of."""
         from optuna.trial import TrialState
 
-        return self.study.get_trials(deepcopy=False, states=(TrialState[state],))
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
-    def _counting(self) -> "list[FrozenTrial]":
-        """All trials but those that others stand for, by number."""
-        trials = self.study.get_trials(deepcopy=False)
-        replaced = {number for one in trials for number in _history(one)}
-        return [
-            one
-            for one in trials
-            if one.number not in replaced and EXCESS not in one.user_attrs
-        ]
+    def _attempts(self) -> "list[FrozenTrial]":
+        """The last attempt at every trial, in the order of the first ones."""
+        found: dict[int, FrozenTrial] = {}
+        for one in self.study.get_trials(deepcopy=False):
+            first, *_ = [*_history(one), one.number]
+            found[first] = one
+        return list(found.values())
+
+    def _silent(self) -> set[int]:
+        """Ids of running trials without a sign of life."""
+        return set(self._storage._get_stale_trial_ids(self.study._study_id))
 
     def _is_own(self, trial: "FrozenTrial") -> bool:
         """Whether it was this worker's, who has just come back without it."""
         return trial.user_attrs.get(OWNER) == self._owner
 
-    def _bury(self, trials: "Sequence[FrozenTrial]") -> None:
+    def _bury(self, trials: "Sequence[FrozenTrial]", cause: str) -> None:
         """Let dead trials fail, and queue their values once more."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
         for one in trials:
             with contextlib.suppress(UpdateFinishedTrialError):  # somebody was faster
-                self._storage.set_trial_user_attr(one._trial_id, DEAD, True)
+                self._storage.set_trial_user_attr(one._trial_id, DEAD, cause)
                 self._storage.set_trial_state_values(one._trial_id, TrialState.FAIL)
         self._mend()
 
     def _mend(self) -> None:
-        """Queue what died and nobody stands for."""
+        """Queue what died and has no other attempt yet."""
         import optuna
 
+        # Who asks does so alone, and signs: nobody's trials are those of the dead.
+        orphans = [one for one in self._unsettled() if OWNER not in one.user_attrs]
+        if orphans:
+            self._bury(orphans, STOPPED)
+            return
         trials = self.study.get_trials(deepcopy=False)
-        replaced = {number for one in trials for number in _history(one)}
-        for one in trials:
-            history = [*_history(one), one.number]
-            dead = one.state.is_finished() and DEAD in one.user_attrs
-            if not dead or one.number in replaced or len(history) > MOST_RETRIES:
+        for one in self._attempts():
+            if one.state.name != "FAIL" or DEAD not in one.user_attrs:
                 continue
-            self.study.add_trial(
-                optuna.create_trial(
-                    state=optuna.trial.TrialState.WAITING,
-                    params=one.params,
-                    distributions=one.distributions,
-                    system_attrs={"failed_trial": history[0], "retry_history": history},
+            history = [*_history(one), one.number]
+            deaths = [trials[number].user_attrs.get(DEAD) for number in history]
+            if deaths.count(GONE) < MOST_DEATHS:
+                self.study.add_trial(
+                    optuna.create_trial(
+                        state=optuna.trial.TrialState.WAITING,
+                        params=one.params,
+                        distributions=one.distributions,
+                        system_attrs={
+                            "failed_trial": history[0],
+                            "retry_history": history,
+                        },
+                    )
                 )
-            )
-
-
-def open_storage(url: str, heartbeat_s: int, grace_s: int) -> Any:
-    """A database for studies; its tables are made by one process alone.
-
-    Raises:
-        SweepError: it cannot be reached, or the address holds a password.
-    """
-    from optuna.storages import RDBStorage
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
-
-    try:
-        if make_url(url).password is not None:
-            raise SweepError(
-                "hydra.sweeper.storage: its password would stand in every run's files; "
-                "right is PGPASSFILE or PGPASSWORD, and an address without one"
-            )
-        wait: dict[str, Any] = {}
-        if url.startswith(SQLITE):
-            wait = {"connect_args": {"timeout": 60}}  # for another writer [s]
-        with _first(url):
-            return RDBStorage(
-                url,
-                engine_kwargs=wait,
-                heartbeat_interval=heartbeat_s,
-                grace_period=grace_s,
-            )
-    except (ArgumentError, DBAPIError, NoSuchModuleError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise SweepError(f"hydra.sweeper.storage={url}: {reason}") from error
-
-
-@contextlib.contextmanager
-def _first(url: str) -> Iterator[None]:
-    """Let processes that may be the first in a sqlite file in one by one.
-
-    Two that make its tables at once break it; a server looks after itself.
-    """
-    if not url.startswith(SQLITE):
-        yield
-        return
-    path = Path(url.removeprefix(SQLITE))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # freed when the file closes
-        yield
 
 
 def _history(trial: "FrozenTrial") -> list[int]:
-    """The dead trials that one stands for."""
+    """The earlier attempts at the same values."""
     found: list[int] = trial.system_attrs.get("retry_history", [])
     return found

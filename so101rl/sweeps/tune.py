@@ -1,22 +1,26 @@
 """Starts a search, or goes on with one."""
 
-import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
 from so101rl.seeds import tuning_roots
 from so101rl.sweeps.board import Board
 from so101rl.sweeps.call import Call
 from so101rl.sweeps.job import SweepError
+from so101rl.sweeps.mirrored import mirrored
 from so101rl.sweeps.place import Place
+from so101rl.sweeps.preview import costs, total
 from so101rl.sweeps.search import Plan, Search
 from so101rl.sweeps.space import grid, space, words
+from so101rl.sweeps.storage import check, in_file
 from so101rl.sweeps.summary import conclude
-from so101rl.sweeps.trials import SQLITE, Trials
+from so101rl.sweeps.trials import Trials
 from so101rl.threads import n_threads
 
 if TYPE_CHECKING:
@@ -80,12 +84,13 @@ class Settings:
         return _several(self.direction)
 
 
-def tune(call: Call, settings: Settings) -> None:
+def tune(call: Call, settings: Settings, *, through: Launcher | None = None) -> None:
     """Search until `n_trials` have ended, and say what was found.
 
     Args:
         call: what was typed.
         settings: of the sweeper.
+        through: what runs the jobs, some trials at a time; None: our own processes.
 
     Raises:
         So101Error: it cannot start, or the same failure came three times in a row.
@@ -96,19 +101,29 @@ def tune(call: Call, settings: Settings) -> None:
         objectives=settings.objectives,
         report=settings.report,
         fixed=fixed,
-        seeds=tuning_roots(settings.seed, settings.seeds),
+        seeds=_seeds(settings),
         total=int(call.config.total_timesteps),
     )
     _check(call, plan, distributions)
     sampler, size = _sampler(settings, distributions)
     n_trials = min(settings.n_trials, size)
     n_jobs = settings.n_jobs or n_threads(None)
+    if settings.dry_run:
+        told = [*plan.fixed, f"seed={plan.seeds[0]}"]
+        each = costs(told, call.compose, call.program(n_jobs))
+        for key, one in distributions.items():
+            print(f"{key:>24}  {one}")
+        print(f"{n_trials} trials of {len(plan.seeds)} runs; at most, before pruning:")
+        print(total([each] * (n_trials * len(plan.seeds)), n_jobs))
+        return
     what = _what(plan, distributions, settings)
+    url = settings.storage or in_file(call.folder.absolute() / "study.db")
+    check(url)  # before it is written down
     place = Place(call.folder)
     with place.held():
         place.settle(what, call.line)
         trials = Trials(
-            settings.storage or f"{SQLITE}{place.path / 'study.db'}",
+            url,
             settings.study_name or call.name,
             settings.directions,
             what=what,
@@ -119,8 +134,11 @@ def tune(call: Call, settings: Settings) -> None:
         )
         pruner = instantiate(settings.pruner)
         print(f"sweep: {place.path} ({n_trials} trials, {n_jobs} runs at a time)")
-        total = (n_trials - len(trials.finished())) * len(plan.seeds)
-        with Board(call.name, total, n_jobs) as board:
+        left = (n_trials - len(trials.finished())) * len(plan.seeds)
+        with (
+            mirrored(call, place.path, lambda: conclude(trials, place.path, plan)),
+            Board(call.name, left, n_jobs) as board,
+        ):
             Search(
                 plan,
                 trials,
@@ -132,7 +150,14 @@ def tune(call: Call, settings: Settings) -> None:
                 timeout_s=settings.timeout_s,
                 heartbeat_s=settings.heartbeat_s,
             ).run()
-        conclude(trials, place.path, plan, OmegaConf.to_container(settings.params))
+
+
+def _seeds(settings: Settings) -> list[int]:
+    """The tuning seeds."""
+    try:
+        return tuning_roots(settings.seed, settings.seeds)
+    except ValueError as error:
+        raise SweepError(f"hydra.sweeper.seeds: {error}") from error
 
 
 def _told(
@@ -185,18 +210,33 @@ def _sampler(
     It is made anew each time, with a seed of that trial: a sampler that lives on would
     begin again with its first values when a sweep goes on.
     """
-    more: dict[str, Any] = {}
-    size = settings.n_trials
     if settings.sampler._target_ == GRID:
-        more["search_space"] = grid(distributions)
-        size = math.prod(len(values) for values in more["search_space"].values())
+        return _grid(distributions, settings.seed)
 
     def sampler(n: int) -> "BaseSampler":
         seed = (settings.seed * MIXER + n) % 2**32
-        made: BaseSampler = instantiate(settings.sampler, seed=seed, **more)
+        made: BaseSampler = instantiate(settings.sampler, seed=seed)
         return made
 
-    return sampler, size
+    return sampler, settings.n_trials
+
+
+def _grid(
+    distributions: "Mapping[str, BaseDistribution]", seed: int
+) -> "tuple[Callable[[int], BaseSampler], int]":
+    """The same for a grid: the n-th trial is the n-th combination, in a mixed order.
+
+    Optuna's own sampler wants to end a search by itself, which only its own loop lets.
+    """
+    from optuna.samplers import PartialFixedSampler, RandomSampler
+
+    rows = grid(distributions)
+    random.Random(seed).shuffle(rows)
+
+    def sampler(n: int) -> "BaseSampler":
+        return PartialFixedSampler(rows[n % len(rows)], RandomSampler(seed))
+
+    return sampler, len(rows)
 
 
 def _what(

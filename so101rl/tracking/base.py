@@ -9,12 +9,13 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from so101rl.errors import So101Error
 from so101rl.files import read_jsonl
 from so101rl.logs import CLOCK, METRICS, TIMINGS
 from so101rl.rundir import RunDir
+from so101rl.tracking.sweepdir import SweepDir
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,14 +24,18 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # how long the end of a run waits for its trackers [s]
 IMPATIENCE_S = 1.0  # and the end of one that somebody has stopped [s]
+SWEEP_S = 10.0  # between two looks at a sweep [s]
+Mirrored = TypeVar("Mirrored", RunDir, SweepDir)
 
 
 class TrackerError(So101Error):
     """A tracker cannot be built or reached."""
 
 
-class Tracker(ABC):
+class Tracker(ABC, Generic[Mirrored]):
     """Mirrors one run elsewhere. May block and may raise: `Mirror` guards the run.
+
+    A tracker of sweeps does the same with the folder of a whole sweep.
 
     Attributes:
         place: where it mirrors runs to; another place is another mirror.
@@ -38,16 +43,20 @@ class Tracker(ABC):
 
     place: str = ""
 
+    def of_sweeps(self) -> "Tracker[SweepDir] | None":
+        """What mirrors whole sweeps where this one mirrors their runs, if anything."""
+        return None
+
     @abstractmethod
-    def start(self, run: RunDir) -> None:
+    def start(self, run: Mirrored) -> None:
         """Open the mirror; called once, before any push."""
 
     @abstractmethod
-    def push(self, run: RunDir) -> None:
+    def push(self, run: Mirrored) -> None:
         """Copy the log lines that are new since the last push."""
 
     @abstractmethod
-    def finish(self, run: RunDir) -> None:
+    def finish(self, run: Mirrored) -> None:
         """Copy the rest, results and final status of a run that has ended."""
 
 
@@ -63,13 +72,15 @@ class Mirror:
         every_s: pause between two pushes [s].
     """
 
-    def __init__(self, trackers: Mapping[str, Tracker], every_s: float = 1.0) -> None:
+    def __init__(
+        self, trackers: Mapping[str, Tracker[Any]], every_s: float = 1.0
+    ) -> None:
         self._workers = [
             _Worker(name, tracker, every_s) for name, tracker in trackers.items()
         ]
 
     @contextlib.contextmanager
-    def follow(self, run: RunDir) -> Iterator[None]:
+    def follow(self, run: RunDir | SweepDir) -> Iterator[None]:
         """Start the trackers, and finish them when the block ends, however it ends.
 
         Put it outside of `run.lifecycle()`, which settles the status that they read.
@@ -95,14 +106,40 @@ def make_mirror(cfg: "DictConfig") -> Mirror:
     return Mirror({str(n): instantiate(node) for n, node in cfg.trackers.items()})
 
 
+@contextlib.contextmanager
+def followed(
+    folder: "os.PathLike[str]",
+    cfg: "DictConfig",
+    *,
+    name: str,
+    groups: Mapping[str, Any],
+) -> Iterator[None]:
+    """Mirror a sweep while the block works on it, and write down how that ended.
+
+    Args:
+        folder: the sweep's, with its `sweep.json`.
+        cfg: the config group `tracking`.
+        name: of the sweep.
+        groups: chosen option per config group.
+    """
+    from hydra.utils import instantiate
+
+    trackers = {str(key): instantiate(node) for key, node in cfg.trackers.items()}
+    above = {key: tracker.of_sweeps() for key, tracker in trackers.items()}
+    mirror = Mirror({key: own for key, own in above.items() if own}, SWEEP_S)
+    sweep = SweepDir.begin(folder, name=name, groups=groups)
+    with mirror.follow(sweep), sweep.lifecycle():
+        yield
+
+
 class _Worker:
     """One tracker's process, seen from the run."""
 
-    def __init__(self, name: str, tracker: Tracker, every_s: float) -> None:
+    def __init__(self, name: str, tracker: Tracker[Any], every_s: float) -> None:
         self._name, self._tracker, self._every_s = name, tracker, every_s
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, run: RunDir) -> None:
+    def start(self, run: RunDir | SweepDir) -> None:
         try:
             task = pickle.dumps((self._name, self._tracker, run, self._every_s))
             self._process = subprocess.Popen(

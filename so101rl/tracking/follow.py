@@ -1,7 +1,7 @@
 """One tracker's process: `Mirror` starts it, and its standard input ends with the run.
 
 It ends so too if the run's process is shot, and reads everything else where it lies:
-in the run directory.
+in the run directory. A sweep is followed as a run is.
 """
 
 import logging
@@ -12,7 +12,7 @@ import sys
 import time
 
 from so101rl.rundir import RunDir
-from so101rl.tracking.base import Tracker
+from so101rl.tracking.base import Mirrored, Tracker
 from so101rl.tracking.receipts import signed
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,10 @@ def main() -> None:
     follow(name, tracker, run, every_s)
 
 
-def follow(name: str, tracker: Tracker, run: RunDir, every_s: float) -> None:
-    """Mirror a run until standard input ends.
+def follow(
+    name: str, tracker: Tracker[Mirrored], run: Mirrored, every_s: float
+) -> None:
+    """Mirror a run, or a sweep, until standard input ends.
 
     Args:
         name: of the tracker.
@@ -49,21 +51,22 @@ def follow(name: str, tracker: Tracker, run: RunDir, every_s: float) -> None:
             tracker.finish(run)
     except Exception as error:  # design: tracking never costs a run
         reason = f"{type(error).__name__}: {error}"
+        later = f"job=sync run={run.path}" if isinstance(run, RunDir) else "job=sync"
         log.warning(
             "%s stopped at %s (%s); the run goes on, %s has everything; "
-            "deliver it later: python main.py job=sync run=%s",
-            *(name, call, reason, run.path, run.path),
+            "deliver it later: python main.py %s",
+            *(name, call, reason, run.path, later),
         )
 
 
-def _settle(run: RunDir) -> None:
+def _settle(run: Mirrored) -> None:
     """Settle a run whose process is gone, or still going.
 
     What dies closes the pipe a moment before the kernel frees its lock.
     """
     end = time.monotonic() + PATIENCE_S
-    while RunDir.open(run.path).info["status"] == "running":
-        if RunDir.open(run.path).settle() or time.monotonic() > end:
+    while (now := type(run).open(run.path)).info["status"] == "running":
+        if now.settle() or time.monotonic() > end:
             return
         time.sleep(0.05)
 

@@ -1,34 +1,36 @@
 """An MLflow run that mirrors the run directory."""
 
-import contextlib
-import fcntl
-import logging
-import os
 from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from so101rl.config import FREE, settings
-from so101rl.figures.style import GROUP_COLOURS
 from so101rl.notes import note
 from so101rl.rundir import EPISODES, EVALUATION, RUN, RunDir
-from so101rl.tracking import first_view
 from so101rl.tracking.base import NewLines, Tracker, TrackerError, results
+from so101rl.tracking.mlflow_store import (
+    COLOUR,
+    METRICS_PER_BATCH,
+    NOTE,
+    PARAMS_PER_BATCH,
+    PARENT,
+    RESULT_STEP,
+    VALUE_CHARS,
+    MlflowStore,
+    free_colour,
+    milliseconds,
+    mirror_of,
+    of_the_code,
+)
+from so101rl.tracking.mlflow_sweep import SWEEP_UID, MlflowSweep
+from so101rl.tracking.sweepdir import SweepDir, sweep_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# MLflow's limits
-METRICS_PER_BATCH, PARAMS_PER_BATCH, VALUE_CHARS = 1000, 100, 6000
-# MLflow then shows runs and curves first, not the pages of its other trade.
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-NOTE, COLOUR = "mlflow.note.content", "mlflow.runColor"
 STATUS = {"pruned": "KILLED"}  # where MLflow has no such word; a tag says ours
-RESULT_STEP = 0  # MLflow draws bars of what has no other step, a dot of what has
 
 
-class MlflowTracker(Tracker):
+class MlflowTracker(Tracker[RunDir]):
     """One MLflow run per run directory, found again by the run's unique id."""
 
     def __init__(self, *, uri: str, experiment: str) -> None:
@@ -38,41 +40,35 @@ class MlflowTracker(Tracker):
             uri: `sqlite:///FILE` or the address of a server.
             experiment: its name; `{env}` stands for the run's choice of that group.
         """
-        # MLflow reads these at import: no usage reports, no git call, short retries.
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-        os.environ["DO_NOT_TRACK"] = "true"
-        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        self._store: Path | None = None
-        if uri.startswith("sqlite:///"):
-            self._store = Path(uri.removeprefix("sqlite:///")).absolute()
-            uri = f"sqlite:///{self._store}"
-        self._uri = uri
-        self.place = f"{uri} {experiment}"
-        self._experiment = experiment
+        self._store = MlflowStore(uri, experiment)
+        self.place = self._store.place
         self._lines = NewLines()
         self._client: MlflowClient  # set by start
         self._run_id: str
 
+    def of_sweeps(self) -> MlflowSweep:
+        """A run per sweep, above those of its jobs."""
+        return MlflowSweep(self._store)
+
     def start(self, run: RunDir) -> None:
         """Create the MLflow run, or find the one that mirrors this directory."""
-        self._client, experiment_id = self._open_store(self._experiment_name(run))
-        uid = run.info["uid"]
-        twins = self._client.search_runs(
-            [experiment_id], f"tags.uid = '{uid}'", max_results=1
-        )
-        if twins:
-            self._run_id = twins[0].info.run_id
+        self._client, experiment_id = self._store.open(run.info["groups"])
+        twin = mirror_of(self._client, experiment_id, run.info["uid"])
+        above = self._above(run)
+        if twin is not None:
+            self._run_id = twin.info.run_id
             self._client.update_run(self._run_id, status="RUNNING")
-            for tag in {"error", NOTE} & twins[0].data.tags.keys():
+            for tag in {"error", NOTE} & twin.data.tags.keys():
                 self._client.delete_tag(self._run_id, tag)  # of an end that was not one
+            for tag, value in above.items():
+                self._client.set_tag(self._run_id, tag, value)
         else:
+            colour = {COLOUR: free_colour(self._client, experiment_id)}
             created = self._client.create_run(
                 experiment_id,
-                start_time=_milliseconds(run.info["started"]),
+                start_time=milliseconds(run.info["started"]),
                 run_name=run.info["name"],
-                tags={**_tags(run), COLOUR: self._free_colour(experiment_id)},
+                tags={**_tags(run), **above, **colour},
             )
             self._run_id = created.info.run_id
         self._send_params(run)
@@ -96,7 +92,7 @@ class MlflowTracker(Tracker):
         info = RunDir.open(run.path).info
         if info["ended"] is None:
             raise TrackerError(f"{run.path}: its status is running, so it has no end")
-        ended = _milliseconds(info["ended"])
+        ended = milliseconds(info["ended"])
         # The clock of the last line: evaluated again, they are the same numbers.
         clock = int(1000 * self._lines.last_clock) or ended
         final = [
@@ -114,50 +110,24 @@ class MlflowTracker(Tracker):
         status = STATUS.get(info["status"], info["status"].upper())
         self._client.set_terminated(self._run_id, status, ended)
 
-    def _experiment_name(self, run: RunDir) -> str:
-        groups = run.info["groups"]
-        try:
-            return self._experiment.format(**groups)
-        except (KeyError, IndexError, ValueError) as error:
-            raise TrackerError(
-                f"tracking.experiment={self._experiment}: no group {error}; "
-                f"right are {', '.join(f'{{{group}}}' for group in groups)}"
-            ) from error
+    def _above(self, run: RunDir) -> dict[str, str]:
+        """Tags that put a sweep's run below the sweep's own, if that is there yet."""
+        sweep = sweep_of(run.path) if run.info.get("part_of") else None
+        if sweep is None:
+            return {}
+        tags = {SWEEP_UID: sweep.info["uid"]}
+        parent = self._parent(sweep)
+        return {**tags, PARENT: parent} if parent else tags
 
-    def _open_store(self, experiment: str) -> "tuple[MlflowClient, str]":
-        """Client and experiment id; a sqlite store is set up by one process at a time.
-
-        A new store migrates its tables at first use, which many processes at once
-        break for good.
-        """
-        from mlflow import MlflowClient
-
-        for noisy in ("mlflow", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
-        with _exclusive(self._store):
-            client = MlflowClient(self._uri)
-            found = client.get_experiment_by_name(experiment)
-            if found is not None:
-                number, tags = found.experiment_id, found.tags
-            else:
-                files = None
-                if self._store is not None:
-                    files = (self._store.parent / "mlruns").as_uri()
-                number, tags = client.create_experiment(experiment, files), {}
-            if first_view.TAG not in tags:  # new, or of somebody who made none
-                view = {NOTE: first_view.description(number), **KIND}
-                for key, value in {**view, **first_view.tags()}.items():
-                    if key not in tags:
-                        client.set_experiment_tag(number, key, value)
-            return client, number
-
-    def _free_colour(self, experiment_id: str) -> str:
-        """A colour that none of the last runs has; MLflow's own are often the same."""
-        last = self._client.search_runs(
-            [experiment_id], max_results=len(GROUP_COLOURS) - 1
-        )
-        taken = {run.data.tags.get(COLOUR) for run in last}
-        return next(colour for colour in GROUP_COLOURS if colour not in taken)
+    def _parent(self, sweep: SweepDir) -> str | None:
+        """The MLflow run of a sweep."""
+        name = self._store.name(sweep.info["groups"])
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            return None
+        uid = sweep.info["uid"]
+        found = mirror_of(self._client, experiment.experiment_id, uid)
+        return None if found is None else str(found.info.run_id)
 
     def _send_params(self, run: RunDir) -> None:
         from mlflow.entities import Param
@@ -174,18 +144,6 @@ class MlflowTracker(Tracker):
         for name in (".hydra", "figures", "videos"):
             if (run.path / name).is_dir():
                 self._client.log_artifacts(self._run_id, str(run.path / name), name)
-
-
-@contextlib.contextmanager
-def _exclusive(store: Path | None) -> Iterator[None]:
-    """Hold the lock file next to a sqlite store; a server needs none."""
-    if store is None:
-        yield
-        return
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with store.with_name(f"{store.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # freed when the file closes
-        yield
 
 
 def _params(run: RunDir) -> Iterator[tuple[str, str]]:
@@ -215,11 +173,4 @@ def _tags(run: RunDir) -> dict[str, str]:
     tags["seed"] = str(info["seed"])
     if "resume" in info:
         tags["resume"] = info["resume"]
-    if info["git"]:
-        tags["commit"] = tags["mlflow.source.git.commit"] = info["git"]["commit"]
-        tags["dirty"] = str(info["git"]["dirty"]).lower()
-    return tags
-
-
-def _milliseconds(stamp: str) -> int:
-    return int(1000 * datetime.fromisoformat(stamp).timestamp())
+    return {**tags, **of_the_code(info["git"])}

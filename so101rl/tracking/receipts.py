@@ -1,4 +1,4 @@
-"""What a tracker has been given: one small file in the run, per tracker and place."""
+"""What a tracker has been given: a small file in the run or sweep, by its place."""
 
 import contextlib
 import hashlib
@@ -10,33 +10,35 @@ from so101rl.files import read_json, to_json, write_atomic
 from so101rl.logs import METRICS
 from so101rl.rundir import EVALUATION, RUN, RunDir
 from so101rl.tracking.base import Tracker
+from so101rl.tracking.sweepdir import NUMBERS, SUMMARY, SWEEP, SweepDir
 
 FOLDER = ".delivered"
+OF_RUNS, OF_SWEEPS = (RUN, METRICS, EVALUATION), (SWEEP, SUMMARY, NUMBERS)
 
 
-def has_all(run: RunDir, name: str, tracker: Tracker) -> bool:
+def has_all(run: RunDir | SweepDir, name: str, tracker: Tracker[Any]) -> bool:
     """Whether the tracker called `name` has all of a run, as it is now."""
     path = _receipt(run, name, tracker)
     return path.exists() and read_json(path) == _contents(run)
 
 
 @contextlib.contextmanager
-def signed(run: RunDir, name: str, tracker: Tracker) -> Iterator[None]:
+def signed(run: RunDir | SweepDir, name: str, tracker: Tracker[Any]) -> Iterator[None]:
     """Sign for what there is before the block delivers it, once it has."""
     contents = _contents(run)
     yield
     write_atomic(_receipt(run, name, tracker), to_json(contents))
 
 
-def _receipt(run: RunDir, name: str, tracker: Tracker) -> Path:
+def _receipt(run: RunDir | SweepDir, name: str, tracker: Tracker[Any]) -> Path:
     digest = hashlib.sha256(tracker.place.encode()).hexdigest()[:12]
     return run.file(f"{FOLDER}/{name}-{digest}.json")
 
 
-def _contents(run: RunDir) -> dict[str, Any]:
-    """What changes when a run goes on."""
+def _contents(run: RunDir | SweepDir) -> dict[str, Any]:
+    """What changes when a run, or a sweep, goes on."""
     return {
         name: hashlib.sha256((run.path / name).read_bytes()).hexdigest()
-        for name in (RUN, METRICS, EVALUATION)
+        for name in (OF_RUNS if isinstance(run, RunDir) else OF_SWEEPS)
         if (run.path / name).exists()
     }

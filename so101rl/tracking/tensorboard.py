@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
-class TensorboardTracker(Tracker):
+class TensorboardTracker(Tracker[RunDir]):
     """Event files in the run's `tensorboard/`."""
 
     def __init__(self) -> None:

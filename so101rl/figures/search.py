@@ -1,0 +1,282 @@
+"""What a search tried: objective by trial, what mattered, objective by parameter."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from so101rl.figures.style import STYLE, WIDTH, FigureError, explain, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
+COLOURS = {COMPLETE: "#0072B2", PRUNED: "#8a8a8a", FAILED: "#D55E00"}
+BEST_COLOUR = "#E69F00"
+MARKS = {COMPLETE: "o", PRUNED: "|", FAILED: "x"}
+ENDS_WITHOUT = (PRUNED, FAILED)  # a value: they stand on the lower edge
+EDGE = 0.035  # height of that edge, as a share of the panel
+COLUMNS, MOST = 3, 9  # panels of parameters in a row, and in all
+TOP, ROW = 2.9, 2.3  # heights of the rows [inch]
+REMARK = 32  # characters of a line of the remark
+FAR = 200  # ratio of the ends of a logarithmic scale that shows powers of ten alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPicture:
+    """What the figure of a search shows of a trial.
+
+    Attributes:
+        number: of the trial.
+        end: complete, pruned or failed.
+        values: of the objectives, if it is complete.
+        params: what it tried: numbers, or one of several texts.
+    """
+
+    number: int
+    end: str
+    values: Sequence[float] = ()
+    params: Mapping[str, float | str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParamPicture:
+    """A parameter of a search.
+
+    Attributes:
+        name: its key.
+        low: the least value; high: the greatest.
+        is_log: whether the scale is logarithmic.
+        choices: the values of one that is no number.
+    """
+
+    name: str
+    low: float = 0.0
+    high: float = 0.0
+    is_log: bool = False
+    choices: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPicture:
+    """The figure of a search.
+
+    Attributes:
+        title: a quiet line above.
+        objectives: by name, whether more is better.
+        trials: those that have ended, by number.
+        best: number of the best trial; of several objectives, those that none beats.
+        params: what is searched.
+        importances: per parameter, its share of the first objective's variance.
+        remark: why there are none.
+    """
+
+    title: str
+    objectives: Mapping[str, bool]
+    trials: Sequence[TrialPicture]
+    best: Collection[int]
+    params: Sequence[ParamPicture]
+    importances: Mapping[str, float]
+    remark: str = ""
+
+    @property
+    def complete(self) -> list[TrialPicture]:
+        """The trials that have a value."""
+        return [one for one in self.trials if one.end == COMPLETE]
+
+    @property
+    def shown(self) -> list[ParamPicture]:
+        """The parameters that matter most, the first of them first."""
+        by_share = sorted(
+            self.params, key=lambda one: -self.importances.get(one.name, 0.0)
+        )
+        return by_share[:MOST]
+
+
+def figure_search(path: Path, picture: SearchPicture) -> Path:
+    """Draw what a search tried; returns the path of the PNG.
+
+    Raises:
+        FigureError: no trial is complete.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    if not picture.complete:
+        raise FigureError(f"{picture.title}: no trial is complete, so nothing to draw")
+    rows = math.ceil(len(picture.shown) / COLUMNS)
+    with rc_context(STYLE):
+        size = (WIDTH, TOP + ROW * rows)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.add_gridspec(
+            1 + rows, COLUMNS, height_ratios=[TOP, *[ROW] * rows]
+        )
+        first = figure.add_subplot(grid[0, : COLUMNS - 1])
+        if len(picture.objectives) == 1:
+            _draw_history(first, picture)
+        else:
+            _draw_front(first, picture)
+        _draw_importances(figure.add_subplot(grid[0, -1]), picture)
+        left: Axes | None = None
+        for place, param in enumerate(picture.shown):
+            axes = figure.add_subplot(grid[1 + place // COLUMNS, place % COLUMNS])
+            if left is not None:
+                axes.sharey(left)
+            left = left or axes
+            _draw_param(axes, picture, param)
+            if place % COLUMNS:
+                axes.tick_params(labelleft=False)
+            else:
+                axes.set_ylabel(next(iter(picture.objectives)))
+        figure.suptitle(picture.title, x=0.01, ha="left", fontsize=9, color="#555555")
+        _explain(figure, picture)
+        return save(figure, path)
+
+
+def _draw_history(axes: "Axes", picture: SearchPicture) -> None:
+    """The objective over trials, and the best of it so far."""
+    from matplotlib.ticker import MaxNLocator
+
+    ((name, more),) = picture.objectives.items()
+    numbers = [one.number for one in picture.complete]
+    values = [one.values[0] for one in picture.complete]
+    so_far: list[float] = []
+    better = max if more else min
+    for value in values:
+        so_far.append(better(so_far[-1], value) if so_far else value)
+    last = max((one.number for one in picture.trials), default=0)
+    if so_far:
+        steps = [*numbers, last], [*so_far, so_far[-1]]
+        axes.plot(*steps, drawstyle="steps-post", color=BEST_COLOUR)
+    _scatter(axes, picture, {one.number: one.number for one in picture.trials})
+    axes.set_title("Trials")
+    axes.set_xlabel("trial")
+    axes.set_ylabel(f"{name}\n({_wanted(more)})")
+    axes.set_xlim(-0.5, max(last, 1) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _draw_front(axes: "Axes", picture: SearchPicture) -> None:
+    """The first two objectives against each other, and the trials that none beats."""
+    (one, more), (two, other), *_ = picture.objectives.items()
+    look: dict[str, Any] = {"color": COLOURS[COMPLETE], "ms": 5, "ls": ""}
+    points = {trial.number: trial.values for trial in picture.complete}
+    axes.plot(*_columns(points.values()), "o", alpha=0.6, **look)
+    front = sorted(tuple(points[one]) for one in picture.best if one in points)
+    axes.plot(*_columns(front), "-o", color=BEST_COLOUR, mec="black", ms=6, lw=1.2)
+    axes.set_title("Trade-off")
+    axes.set_xlabel(f"{one} ({_wanted(more)})")
+    axes.set_ylabel(f"{two}\n({_wanted(other)})")
+
+
+def _draw_importances(axes: "Axes", picture: SearchPicture) -> None:
+    """A bar per parameter, with its name above."""
+    axes.set_title("Importance")
+    shown = [one.name for one in picture.shown if one.name in picture.importances]
+    if not shown:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        remark = "\n".join(wrap(picture.remark, REMARK))
+        axes.text(0, 0.95, remark, va="top", color="#555555")
+        return
+    shares = [100 * picture.importances[name] for name in shown]
+    bars = axes.barh(range(len(shown)), shares, 0.4, color=COLOURS[COMPLETE])
+    axes.bar_label(bars, fmt="%.0f", padding=3)
+    for y, name in enumerate(shown):
+        axes.annotate(name, (0, y - 0.24), (1, 1), textcoords="offset points")
+    axes.set_yticks([])
+    axes.set_ylim(len(shown) - 0.7, -0.7)
+    axes.set_xlim(0, 1.15 * max(shares))
+    axes.set_xlabel("share of the variance [%]")
+
+
+def _draw_param(axes: "Axes", picture: SearchPicture, param: ParamPicture) -> None:
+    """The first objective over one parameter."""
+    tried: dict[int, Any] = {
+        one.number: one.params[param.name]
+        for one in picture.trials
+        if param.name in one.params
+    }
+    if param.choices:
+        texts = list(param.choices)
+        axes.set_xticks(range(len(texts)), texts)
+        axes.set_xlim(-0.5, len(texts) - 0.5)
+        tried = {number: texts.index(value) for number, value in tried.items()}
+    elif param.is_log:
+        _log_axis(axes, param.high / param.low)
+    _scatter(axes, picture, tried)
+    if not param.choices and param.low < param.high:
+        axes.update_datalim([(param.low, 0), (param.high, 0)], updatey=False)
+        axes.autoscale_view(scaley=False)
+    axes.set_xlabel(param.name)
+
+
+def _log_axis(axes: "Axes", ratio: float) -> None:
+    """A logarithmic axis with a few plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    subs = (1.0,) if ratio > FAR else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _scatter(axes: "Axes", picture: SearchPicture, x: Mapping[int, float]) -> None:
+    """Dots where trials have a value, marks on the lower edge where they have none."""
+    edge = axes.get_xaxis_transform()
+    for end in ENDS_WITHOUT:
+        numbers = [one.number for one in picture.trials if one.end == end]
+        at = [x[number] for number in numbers if number in x]
+        if at:  # or else the layout takes their place to be anywhere
+            heights = [EDGE] * len(at)
+            axes.plot(at, heights, **_look(end), transform=edge, clip_on=False)
+    points = {
+        one.number: (x[one.number], one.values[0])
+        for one in picture.complete
+        if one.number in x
+    }
+    axes.plot(*_columns(points.values()), **_look(COMPLETE), alpha=0.75)
+    best = [points[number] for number in picture.best if number in points]
+    axes.plot(*_columns(best), "o", ms=9, mfc="none", mec=BEST_COLOUR, mew=2)
+    axes.margins(y=0.12)
+
+
+def _explain(figure: "Figure", picture: SearchPicture) -> None:
+    """One legend for all panels, of what there is."""
+    from matplotlib.lines import Line2D
+
+    ends = [end for end in MARKS if any(one.end == end for one in picture.trials)]
+    handles = [Line2D([], [], **_look(end), label=end) for end in ends]
+    if picture.best:
+        look: dict[str, Any] = {"color": BEST_COLOUR, "marker": "o", "ms": 8}
+        label = (
+            "best so far, best"
+            if len(picture.objectives) == 1
+            else "beaten by none in all objectives"
+        )
+        handles.append(Line2D([], [], **look, mfc="none", mew=2, label=label))
+    explain(figure, handles)
+
+
+def _look(end: str) -> dict[str, Any]:
+    size = {PRUNED: 8, FAILED: 6}.get(end, 5)
+    return {
+        "color": COLOURS[end],
+        "marker": MARKS[end],
+        "ms": size,
+        "ls": "",
+        "mew": 1.6,
+    }
+
+
+def _wanted(more: bool) -> str:
+    return "more is better" if more else "less is better"
+
+
+def _columns(points: Collection[Any]) -> tuple[list[Any], list[Any]]:
+    """X and y of points; the rest of their coordinates is not shown."""
+    return [point[0] for point in points], [point[1] for point in points]

@@ -1,0 +1,1 @@
+"""`job=report`: runs of a study as a table that can be traced and computed again."""

@@ -1,0 +1,145 @@
+"""A report as one HTML page that needs nothing but itself, and no script."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from so101rl.report.document import Report
+from so101rl.report.notes import Note
+from so101rl.report.words import CLAIMS, interval
+from so101rl.scores import measure_of
+
+STYLE = """
+:root { color-scheme: light }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff;
+  margin: 0 auto; max-width: 68rem; padding: 1rem }
+h1 { font-size: 1.5rem; line-height: 1.25 }
+h2 { font-size: 1.1rem; margin-top: 2rem }
+.wide { overflow-x: auto }
+img { width: 100%; min-width: 42rem; height: auto }
+table { border-collapse: collapse; font-size: .875rem }
+th, td { padding: .35rem .5rem; text-align: right; vertical-align: top;
+  border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums }
+td { white-space: nowrap }
+th { border-bottom: 2px solid #333; vertical-align: bottom }
+th:first-child, td:first-child, th:last-child, td:last-child { text-align: left;
+  white-space: normal; min-width: 5rem }
+.claim td:last-child { font-weight: 600 }
+.loud { border-left: 4px solid #d55e00; padding-left: .75rem }
+.quiet { color: #555; font-size: .875rem }
+code { font-size: .875em; overflow-wrap: anywhere }
+ul { padding-left: 1.25rem }
+"""
+
+
+def page(report: Report, picture: bytes | None, command: str) -> str:
+    """The page, as `report.html` has it.
+
+    Args:
+        report: what it shows.
+        picture: the figure as PNG, if there is one.
+        command: that computes the report again and compares.
+    """
+    study, words = report.study, report.words
+    title = escape(study.question or study.name)
+    body = [
+        f"<h1>{title}</h1>",
+        *_verdicts(report),
+        *([_image(picture)] if picture is not None else []),
+        "<h2>Results</h2>",
+        _table(words.head, words.lines, words.claims),
+        *(_note(note) for note in words.notes),
+        "<h2>Runs</h2>",
+        _runs(report),
+        "<h2>To check</h2>",
+        f"<p><code>{escape(command)}</code> computes every number again from the "
+        "episodes in <code>episodes.csv.gz</code>.</p>",
+    ]
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(study.name)}</title>",
+            f"<style>{STYLE}</style></head><body>",
+            *body,
+            "</body></html>",
+            "",
+        ]
+    )
+
+
+def _verdicts(report: Report) -> Iterator[str]:
+    """The answers first."""
+    if not report.comparisons:
+        return
+    _, measure = measure_of(report.study.metric)
+    yield f"<p>Against {escape(report.study.reference)}:</p><ul>"
+    for one in report.comparisons:
+        verdict = escape(one.verdict)
+        if one.decision in CLAIMS:
+            verdict = f"<strong>{verdict}</strong>"
+        size = interval(measure, one.difference, one.low, one.high, sign=True)
+        yield f"<li>{escape(one.arm)}: {verdict}; difference {escape(size)}</li>"
+    yield "</ul>"
+
+
+def _image(picture: bytes) -> str:
+    data = base64.b64encode(picture).decode()
+    alt = "Learning curves, results by arm and performance profile"
+    image = f'<img alt="{alt}" src="data:image/png;base64,{data}">'
+    return f'<div class="wide">{image}</div>'
+
+
+def _table(
+    head: Sequence[str], lines: Sequence[Sequence[str]], claims: Sequence[bool]
+) -> str:
+    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    rows = [f"<tr>{cells}</tr>"]
+    for line, claim in zip(lines, claims, strict=True):
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in line)
+        kind = "claim" if claim else "plain"
+        rows.append(f'<tr class="{kind}">{cells}</tr>')
+    return "\n".join(['<div class="wide"><table>', *rows, "</table></div>"])
+
+
+def _note(note: Note) -> str:
+    items = "".join(f"<li>{escape(item)}</li>" for item in note.items)
+    inner = f"<ul>{items}</ul>" if items else ""
+    kind = "loud" if note.loud else "quiet"
+    return f'<div class="{kind}"><p>{escape(note.text)}</p>{inner}</div>'
+
+
+def _runs(report: Report) -> str:
+    """Every run, and what it brought to which row."""
+    _, measure = measure_of(report.study.metric)
+    values = {
+        uid: row.values[seed]
+        for row in report.rows
+        if row.kind == "arm"
+        for seed, uid in row.runs.items()
+    }
+    lines = [
+        [
+            record.arm,
+            str(record.seed),
+            measure.shown(values[record.uid]) if record.counts else "",
+            record.status,
+            record.commit[:10] + (" *" if record.dirty else ""),
+            record.uid,
+            record.run,
+        ]
+        for record in report.study.records
+    ]
+    head = [
+        "arm",
+        "seed",
+        f"result{measure.in_unit}",
+        "status",
+        "commit",
+        "uid",
+        "name",
+    ]
+    table = _table(head, lines, [False] * len(lines))
+    count = f"{len(lines)} runs (*: with changes that were not committed)"
+    return f"<details><summary>{count}</summary>{table}</details>"

@@ -1,0 +1,61 @@
+"""Two policies that played the same episodes, compared episode by episode."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+BASE, RESIDUAL = "base", "residual"  # what an evaluation calls the two policies
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Base and residual on the same episodes.
+
+    Attributes:
+        won: episodes that the residual solves and the base does not.
+        lost: the other way round.
+        p: of the exact McNemar test, two-sided.
+    """
+
+    won: int
+    lost: int
+    p: float
+
+    def is_better(self, significance: float) -> bool:
+        """Whether the residual is better beyond chance."""
+        return self.won > self.lost and self.p < significance
+
+    def is_worse(self, significance: float) -> bool:
+        """Whether the residual is worse beyond chance."""
+        return self.won < self.lost and self.p < significance
+
+    def said(self, significance: float) -> tuple[str, str]:
+        """The finding, no bolder than chance allows, and the numbers behind it."""
+        found = "No difference from its base shown"
+        if self.is_better(significance):
+            found = "Better than its base beyond chance"
+        elif self.is_worse(significance):
+            found = "Worse than its base beyond chance"
+        p = f"exact McNemar p = {self.p:.2g}"
+        return found, f"won {self.won}, lost {self.lost}, {p}"
+
+
+def compared(episodes: Iterable[Mapping[str, Any]]) -> Pair | None:
+    """Compare base and residual episode by episode; None unless both played.
+
+    Args:
+        episodes: rows of `episodes.csv`, as `RunDir.episodes` reads them.
+    """
+    from scipy.stats import binomtest
+
+    solved: dict[str, dict[int, bool]] = {}
+    for row in episodes:
+        solved.setdefault(row["policy"], {})[row["seed"]] = row["is_success"]
+    if BASE not in solved or RESIDUAL not in solved:
+        return None
+    base, residual = solved[BASE], solved[RESIDUAL]
+    seeds = base.keys() & residual.keys()
+    won = sum(residual[seed] and not base[seed] for seed in seeds)
+    lost = sum(base[seed] and not residual[seed] for seed in seeds)
+    p = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    return Pair(won, lost, float(p))

@@ -1,0 +1,30 @@
+"""A sweep in the eyes of its trackers."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from so101rl.sweeps.call import Call
+from so101rl.tracking.base import followed
+
+
+@contextlib.contextmanager
+def mirrored(call: Call, folder: Path, conclude: Callable[[], None]) -> Iterator[None]:
+    """Let trackers follow a sweep while the block works on it.
+
+    Args:
+        call: what was typed.
+        folder: the sweep's, settled.
+        conclude: writes down what was found, however the block ends.
+    """
+    chosen = call.config.hydra.runtime.choices
+    groups = {
+        str(group): option
+        for group, option in chosen.items()
+        if option is not None and not str(group).startswith("hydra/")
+    }
+    with followed(folder, call.config.tracking, name=call.name, groups=groups):
+        try:
+            yield
+        finally:
+            conclude()

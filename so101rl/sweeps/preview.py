@@ -1,0 +1,149 @@
+"""What a sweep would run, how long that would take, and what it would leave behind."""
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from so101rl.files import read_jsonl
+from so101rl.logs import TIMINGS
+from so101rl.measures import size_bytes, spoken_age, spoken_size
+from so101rl.rundir import RunDir, find_runs
+from so101rl.saved_run import OUTPUT_ROOTS
+from so101rl.sweeps.job import Job, SweepError
+from so101rl.sweeps.processes import Program
+
+PROBE_STEPS, PROBE_LOG = 8192, 2048  # env steps of a short training, and between lines
+LISTED = 60  # jobs that are listed
+# What makes one training take as long as another.
+COSTS = (
+    *("algo", "env._target_", "base_policy._target_", "evaluation"),
+    *("total_timesteps", "n_envs"),
+)
+
+
+class Cost(NamedTuple):
+    """What one run takes: wall clock [s] and disk [bytes], and how that is known."""
+
+    seconds: float
+    size: float
+    source: str
+
+
+def preview(
+    jobs: Sequence[Job],
+    compose: Callable[[Sequence[str]], DictConfig],
+    program: Program,
+    n_jobs: int,
+) -> str:
+    """Say what a sweep would do, without doing it.
+
+    Args:
+        jobs: all of it.
+        compose: gives a job's config.
+        program: how to call one.
+        n_jobs: that run at a time.
+
+    Returns:
+        A line per job, and the sums.
+    """
+    found = [costs(job.overrides, compose, program) for job in _one_seed_each(jobs)]
+    by_words = dict(zip(map(_without_seed, _one_seed_each(jobs)), found, strict=True))
+    each = [by_words[_without_seed(job)] for job in jobs]
+    common = set.intersection(*(set(job.overrides) for job in jobs))
+    lines = [
+        f"all with: {' '.join(word for word in jobs[0].overrides if word in common)}"
+    ]
+    for job, one in zip(jobs[:LISTED], each, strict=False):
+        own = " ".join(word for word in job.overrides if word not in common)
+        lines.append(f"{job.name:>24}  {spoken_age(one.seconds):>6}  {own}")
+    if len(jobs) > LISTED:
+        lines.append(f"{'...':>24}  and {len(jobs) - LISTED} more")
+    return "\n".join([*lines, total(each, n_jobs)])
+
+
+def total(each: Sequence[Cost], n_jobs: int) -> str:
+    """What runs take in all, in words."""
+    seconds = sum(one.seconds for one in each) / min(n_jobs, len(each))
+    seconds = max(seconds, *(one.seconds for one in each), 0.0)
+    size = spoken_size(sum(one.size for one in each))
+    known = " and ".join(sorted({one.source for one in each}))
+    words = f"{len(each)} runs, {n_jobs} at a time: about {spoken_age(seconds)}, {size}"
+    return f"{words}; known from {known}. Nothing was run."
+
+
+def costs(
+    words: Sequence[str],
+    compose: Callable[[Sequence[str]], DictConfig],
+    program: Program,
+) -> Cost:
+    """What a run takes: as long as others like it did, or else as a short one tells.
+
+    Raises:
+        SweepError: it is no training, or does not run.
+    """
+    cfg = compose(words)
+    if not cfg.job.get("trains", False):
+        raise SweepError("dry_run: these jobs are no trainings, so nobody knows")
+    if _work(cfg) not in _KNOWN:
+        seen = [run for run in find_runs(OUTPUT_ROOTS) if _has_done(run, cfg)]
+        if seen:
+            seconds = median(run.info["wall_clock_s"] for run in seen)
+            size = median(size_bytes([run.path]) for run in seen)
+            _KNOWN[_work(cfg)] = Cost(seconds, size, "earlier runs")
+        else:
+            _KNOWN[_work(cfg)] = _probe(cfg, words, program)
+    return _KNOWN[_work(cfg)]
+
+
+_KNOWN: dict[str, Cost] = {}  # by the work: arms of a study often have the same
+
+
+def _work(cfg: DictConfig) -> str:
+    return str([OmegaConf.select(cfg, key) for key in COSTS])
+
+
+def _has_done(run: RunDir, cfg: DictConfig) -> bool:
+    """Whether a run had the same work to do, and did it."""
+    trained = run.info["groups"].get("job") == "train"
+    done = trained and run.info["status"] == "finished"
+    return done and _work(run.config()) == _work(cfg)
+
+
+def _probe(cfg: DictConfig, words: Sequence[str], program: Program) -> Cost:
+    """Train for a few seconds, and reckon from there."""
+    steps = min(PROBE_STEPS, cfg.total_timesteps)
+    short = (f"total_timesteps={steps}", f"log_every={PROBE_LOG}", "tracking=none")
+    given = [word for word in words if not word.startswith("tracking=")]
+    with tempfile.TemporaryDirectory() as name:
+        folder, began = Path(name) / "probe", time.monotonic()
+        command = program.new([*given, *short], folder)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wall = time.monotonic() - began
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines() or ["no reason"]
+            raise SweepError(f"dry_run: {said[-1]}")
+        lines, _ = read_jsonl(folder / TIMINGS)
+        size = size_bytes([folder])
+    speeds = [line["time/fps"] for line in lines if "time/fps" in line]
+    rest = max(0.0, wall - sum(PROBE_LOG / speed for speed in speeds))
+    n, m = cfg.evaluation.select_episodes, cfg.evaluation.n_episodes
+    score = rest * n / (2 * n + 2 * m)  # of the rest, what one score took, at most
+    scores = max(0, cfg.total_timesteps // cfg.evaluation.every - 1)
+    seconds = cfg.total_timesteps / speeds[-1] + rest + scores * score
+    buffer = cfg.algo.get("buffer_size")  # it is part of each checkpoint
+    growth = min(buffer, cfg.total_timesteps) / steps if buffer else 1.0
+    return Cost(seconds, size * growth, "short trainings")
+
+
+def _one_seed_each(jobs: Sequence[Job]) -> list[Job]:
+    return list({_without_seed(job): job for job in reversed(jobs)}.values())
+
+
+def _without_seed(job: Job) -> str:
+    return " ".join(word for word in job.overrides if not word.startswith("seed="))

@@ -1,0 +1,135 @@
+"""`main.py` without a simulation: trainings of a second, some of which misbehave.
+
+Everything but the training is real: configs, sweepers, processes, run directories.
+`init_from` says how to misbehave and who does: `bug`, `hang@residual.alpha>0.5`; with
+`first-` in front only the first that comes by.
+"""
+
+import errno
+import math
+import operator
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from so101rl import cli  # noqa: E402
+from so101rl.errors import DivergedError, So101Error  # noqa: E402
+from so101rl.rundir import RunDir  # noqa: E402
+
+PAUSE_S = 0.02  # per line of the log [s]
+WHO = re.compile(
+    r"(?P<first>first-)?(?P<how>\w+)(@(?P<key>[\w.]+)(?P<op>[<>=])(?P<x>.+))?"
+)
+OPERATORS = {"<": operator.lt, ">": operator.gt, "=": operator.eq}
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
+def main(cfg):
+    return cli.run_job(cfg)
+
+
+def train(cfg):
+    """Write what a training writes; resumed, only the rest of it."""
+    fall = who_falls(cfg)
+    if fall == "refuse":
+        raise So101Error("something cannot work")
+    run, begin = begun(cfg)
+    with run.lifecycle():
+        every, total = cfg.evaluation.every, cfg.total_timesteps
+        for step in range(every, total + 1, every):
+            if step <= begin:
+                continue
+            time.sleep(PAUSE_S)
+            run.log(step, {"eval/success_rate": success(cfg, step)})
+            run.stop.now()
+            if step >= total / 2 and fall is not None:
+                FALLS[fall]()
+        scores = {
+            "success_rate": success(cfg, total),
+            "mean_residual_l2": cfg.residual.alpha**2,
+            "mean_time_to_success_s": None,
+            "wilson_95": [0.0, 1.0],
+            "failures": {},
+        }
+        run.write_evaluation({"policies": {"residual": scores}})
+
+
+def begun(cfg):
+    """A new run and 0, or the one to go on with and its last step."""
+    if cfg.run is None:
+        path = Path(HydraConfig.get().runtime.output_dir)
+        return RunDir.create(path, cfg=cfg, command="fake"), 0
+    run = RunDir.open(cfg.run)
+    with run.held():
+        lines = run.metrics()
+        step = lines[-1]["step"] if lines else 0
+        run.reopen(step=step, metrics=run.log_size(), resume="exact")
+    return run, step
+
+
+def success(cfg, step):
+    """Best at alpha 0.6 and penalty 1e-3; a little different from seed to seed."""
+    peak = 0.9 - (cfg.residual.alpha - 0.6) ** 2
+    peak -= 0.05 * abs(math.log10(max(cfg.residual.penalty, 1e-9)) + 3)
+    noise = (cfg.seed * 2654435761 % 1000) / 1e5
+    return max(0.0, (peak + noise) * (1 - math.exp(-4 * step / cfg.total_timesteps)))
+
+
+def who_falls(cfg):
+    """How this run will misbehave; None if it does not."""
+    found = WHO.fullmatch(cfg.init_from or "")
+    if found is None:
+        return None
+    if found["key"]:
+        value = float(OmegaConf.select(cfg, found["key"]))
+        if not OPERATORS[found["op"]](value, float(found["x"])):
+            return None
+    if found["first"]:
+        try:
+            Path(f"fallen-{found['how']}").touch(exist_ok=False)
+        except FileExistsError:
+            return None
+    return found["how"]
+
+
+def bug():
+    raise ValueError("a bug")
+
+
+def nan():
+    raise DivergedError("the reward", "nan")
+
+
+def full():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def hang():
+    time.sleep(1000)
+
+
+def deaf():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
+    time.sleep(1000)
+
+
+FALLS = {
+    **{one.__name__: one for one in (bug, nan, full, hang, deaf)},
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda: sys.exit(3),
+    "gone": lambda: os._exit(4),
+}
+
+if __name__ == "__main__":
+    cli._locate = lambda target: train
+    sys.exit(cli.guarded(main))

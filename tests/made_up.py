@@ -1,0 +1,227 @@
+"""Run directories and studies with made-up numbers, as a sweep leaves them."""
+
+import functools
+import json
+import random
+import uuid
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from so101rl.config import settings
+from so101rl.episode_rows import to_csv
+from so101rl.files import to_json
+from so101rl.provenance import first_info, full_name
+from so101rl.rundir import RunDir
+from so101rl.seeds import episode_seeds
+from so101rl.statistics import wilson
+from so101rl.study import SAME_ARM
+from so101rl.sweeps.registration import sha256
+
+GROUPS = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
+FAILURES = ("timed_out", "wrong_yaw", "overshot", "jammed", "never_touched")
+STARTED = "2026-11-21T12:00:00.000+00:00"
+REGISTERED = "2026-11-21T11:00:00.000+00:00"
+N = 20  # held-out episodes of a run
+
+
+@functools.cache
+def _info():
+    """What does not differ from run to run; it takes a while to ask git."""
+    info = first_info("python main.py", GROUPS, 0, {}, STARTED)
+    return info | {"git": {"commit": "a" * 40, "dirty": False, "diff_sha256": None}}
+
+
+def write(path, text):
+    """Write a file, without waiting for the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def episodes(policy, solved, n=N, *, root=0, role="report", size=0.0):
+    """Rows of `episodes.csv` of which the first `solved` succeed."""
+    rng = random.Random(f"{policy}{root}{solved if policy != 'base' else ''}")
+    return [
+        {
+            "policy": policy,
+            "episode": number,
+            "seed": seed,
+            "is_success": number < solved,
+            "return": rng.uniform(-2, 2),
+            "length": 40 + number,
+            "final_distance_m": rng.uniform(0, 0.2),
+            "final_yaw_error_rad": rng.uniform(0, 1),
+            "time_to_success_s": (40 + number) / 30 if number < solved else None,
+            "mean_residual_l2": size and rng.uniform(0, size),
+            "failure": "none" if number < solved else FAILURES[number % 5],
+        }
+        for number, seed in enumerate(episode_seeds(root, role, n))
+    ]
+
+
+def scores(rows, root=0, role="report"):
+    """A policy's entry in `evaluation.json`."""
+    solved, n = sum(row["is_success"] for row in rows), len(rows)
+    failures = [row["failure"] for row in rows if not row["is_success"]]
+    return {
+        "success_rate": solved / n,
+        "wilson_95": list(wilson(solved, n)),
+        "n_episodes": n,
+        "mean_return": mean(rows, "return"),
+        "mean_final_distance_m": mean(rows, "final_distance_m"),
+        "mean_time_to_success_s": mean(rows, "time_to_success_s"),
+        "mean_residual_l2": mean(rows, "mean_residual_l2"),
+        "failures": {name: failures.count(name) for name in sorted(set(failures))},
+        "seeds": {"role": role, "root": root, "first": rows[0]["seed"], "n": n},
+    }
+
+
+def mean(rows, column):
+    """As `so101rl.episodes` computes it."""
+    import numpy as np
+
+    values = [row[column] for row in rows if row[column] is not None]
+    return float(np.mean(values)) if values else None
+
+
+def make_run(
+    path,
+    *,
+    seed=0,
+    base=8,
+    residual=18,
+    n=N,
+    status="finished",
+    error=None,
+    keys=None,
+    alpha=1.0,
+    role="report",
+    played="report",
+    part_of=None,
+    started=STARTED,
+    info=None,
+    **groups,
+):
+    """A run directory as training leaves it; `base` and `residual` of `n` succeed."""
+    path = Path(path)
+    cfg = OmegaConf.create(
+        {
+            "seed": seed,
+            "residual": {"alpha": alpha},
+            "evaluation": {"role": role, "n_episodes": n},
+            "part_of": part_of,
+        }
+    )
+    for key, value in (keys or {}).items():
+        OmegaConf.update(cfg, key, value)
+    uid = uuid.UUID(
+        int=random.Random(f"{path.name}{path.parent.name}{seed}").getrandbits(128)
+    ).hex
+    groups = {**GROUPS, **groups}
+    facts = {
+        **_info(),
+        "uid": uid,
+        "name": full_name(groups, seed, uid),
+        "groups": groups,
+        "seed": seed,
+        "seeds": {"root": seed},
+        "part_of": part_of,
+        "started": started,
+        "ended": STARTED,
+        "wall_clock_s": 60.5 + seed,
+        "status": status,
+        "error": error
+        and {"class": "DivergedError", "message": error, "kind": "diverged"},
+    }
+    write(path / "run.json", to_json(facts | (info or {})))
+    write(path / ".hydra/config.yaml", OmegaConf.to_yaml(cfg))
+    end = residual / n
+    lines = []
+    for step in range(25_000, 200_001, 25_000):
+        rate = end + (base / n - end) * 0.5 ** (step / 40_000)
+        noisy = rate + random.Random(f"{uid}{step}").gauss(0, 0.03)
+        lines.append({"step": step, "eval/success_rate": min(max(noisy, 0.0), 1.0)})
+    write(path / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in lines))
+    if status == "finished":
+        policies = {
+            "base": episodes("base", base, n, root=seed, role=played),
+            "residual": episodes(
+                "residual", residual, n, root=seed, role=played, size=1
+            ),
+        }
+        write_episodes(path, policies, seed)
+    return RunDir.open(path)
+
+
+def write_episodes(path, policies, root=0):
+    """`episodes.csv` and the `evaluation.json` that belongs to it."""
+    table = {name: scores(rows, root) for name, rows in policies.items()}
+    write(path / "evaluation.json", to_json({"policies": table, "policy_step": 1}))
+    rows = [row for own in policies.values() for row in own]
+    write(path / "episodes.csv", to_csv(rows))
+
+
+def study_of(arms, seeds, reference, **changes):
+    """The root node `study` of an experiment, seeds spelt out."""
+    return {
+        "question": "What does alpha do?",
+        "arms": {name: [f"residual.alpha={alpha}"] for name, alpha in arms.items()},
+        "reference": reference,
+        "seeds": list(range(seeds)),
+        "metric": "residual/success_rate",
+        "test": "paired_permutation",
+        "correction": "holm",
+        "significance": 0.05,
+    } | changes
+
+
+def register(sweep, study, alphas, n=N):
+    """`registration.json` of a study; returns its hash."""
+    made = {
+        arm: settings(
+            OmegaConf.create(
+                {"residual": {"alpha": alpha}, "evaluation": {"n_episodes": n}}
+            ),
+            without=SAME_ARM,
+        )
+        for arm, alpha in alphas.items()
+    }
+    promised = {"study": study, "settings": made}
+    head = {"name": sweep.name, "sha256": sha256(promised), "registered": REGISTERED}
+    git = {"commit": "b" * 40, "dirty": False, "diff_sha256": None}
+    content = {**head, "git": git, **promised, "deviations": []}
+    write(sweep / "registration.json", to_json(content))
+    return head["sha256"]
+
+
+def make_study(sweep, solved, *, alphas=None, reference=None, n=N, base=8, **changes):
+    """A registered study and all of its runs.
+
+    Args:
+        sweep: its folder.
+        solved: by arm, per seed how many episodes the residual solves; None: no run.
+        alphas: by arm.
+        reference: the first arm, if nothing else is said.
+        n: episodes of a run.
+        base: per seed how many episodes the base solves, or one number for all.
+        changes: of the node `study`.
+    """
+    alphas = alphas or {arm: place / 10 for place, arm in enumerate(solved)}
+    seeds = max(map(len, solved.values()))
+    study = study_of(alphas, seeds, reference or next(iter(solved)), **changes)
+    digest = register(sweep, study, alphas, n)
+    bases = base if isinstance(base, list) else [base] * seeds
+    for arm, counts in solved.items():
+        for seed, count in enumerate(counts):
+            if count is None:
+                continue
+            make_run(
+                sweep / arm / f"seed-{seed}",
+                seed=seed,
+                base=bases[seed],
+                residual=count,
+                n=n,
+                alpha=alphas[arm],
+                part_of={"sweep": sweep.name, "arm": arm, "registration": digest},
+            )
+    return study

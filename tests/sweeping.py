@@ -1,0 +1,118 @@
+"""Sweeps of `fake_main.py`: in this process, or as a process that can be shot."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fake_main
+from conftest import CONF, Answer
+
+from so101rl.cli import guarded
+from so101rl.rundir import RunDir
+
+FAST = ["tracking=none", "total_timesteps=100", "evaluation.every=10"]
+PATIENCE_S = 60.0  # for what must happen at some time [s]
+
+
+class Lab:
+    """A folder in which one sweep after another is run; `sweep` is where they go.
+
+    Attributes:
+        home: the working directory.
+        folder: of the sweep.
+    """
+
+    def __init__(self, home, monkeypatch, capsys):
+        self.home, self.folder = home, home / "sweep"
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        monkeypatch.chdir(home)
+
+    def words(self, *typed, conf=CONF):
+        """All that is typed after the program."""
+        name = str(self.folder).replace("\\", "\\\\").replace("'", "\\'")
+        return ["-cp", str(conf), "-m", *FAST, f"hydra.sweep.dir='{name}'", *typed]
+
+    def run(self, *typed, conf=CONF):
+        """Run a sweep; returns what it left behind."""
+        argv = ["fake_main.py", *self.words(*typed, conf=conf)]
+        self._monkeypatch.setattr(sys, "argv", argv)
+        try:
+            code = guarded(fake_main.main)
+        except SystemExit as stop:
+            code = stop.code
+        out, err = self._capsys.readouterr()
+        return Answer(code, out, err, [])
+
+    def start(self, *typed, script=fake_main.__file__, words=None):
+        """Start a sweep as a process; what it says goes to `said`."""
+        with (self.home / "said").open("ab") as said:
+            return subprocess.Popen(
+                [sys.executable, script, *(words or self.words(*typed))],
+                stdout=said,
+                stderr=said,
+                cwd=self.home,
+                start_new_session=True,
+            )
+
+    def run_of(self, name):
+        """A job's run."""
+        return RunDir.open(self.folder / name)
+
+    def status(self, name):
+        """How a job's run stands; None if there is none."""
+        path = self.folder / name
+        return (
+            RunDir.open(path).info["status"] if (path / "run.json").exists() else None
+        )
+
+    def runs(self):
+        """Folders of all runs, by name."""
+        return sorted(
+            str(path.parent.relative_to(self.folder))
+            for path in self.folder.rglob("run.json")
+        )
+
+
+def wait_until(fact):
+    """Wait for something that must happen."""
+    end = time.monotonic() + PATIENCE_S
+    while not fact():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+
+
+def children(pid):
+    """Process ids of a process's children."""
+    return [
+        int(path.name)
+        for path in Path("/proc").iterdir()
+        if path.name.isdigit() and _parent(path) == pid
+    ]
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return _state(Path("/proc") / str(pid)) not in ("Z", None)
+
+
+def _stat(path):
+    try:
+        return (path / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _parent(path):
+    found = _stat(path)
+    return found and int(found[1])
+
+
+def _state(path):
+    found = _stat(path)
+    return found and found[0]
