@@ -1,5 +1,6 @@
 """Searches: what is tried, what becomes of trials, and who may work on a study."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -17,9 +18,13 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from sweeping import wait_until
+from sweeping import Lab, children, is_alive, wait_until
 
+from so101rl.seeds import TUNING_FROM
+from so101rl.sweeps.board import Board
 from so101rl.sweeps.job import SweepError
+from so101rl.sweeps.outcome import BrokenSweep
+from so101rl.sweeps.search import Plan, Search
 from so101rl.sweeps.space import grid, space, words
 from so101rl.sweeps.storage import check, in_file, open_storage
 from so101rl.sweeps.trials import MOST_DEATHS, Trials
@@ -54,12 +59,10 @@ def of(*lines):
         ("range(3)", IntDistribution(0, 2)),
         ("range(0,0.3,0.1)", CategoricalDistribution(["0.0", "0.1", "0.2"])),
         ("a,b", CategoricalDistribution(["a", "b"])),
-        (
-            "choice(1,0.5,true,null)",
-            CategoricalDistribution(["1", "0.5", "true", "null"]),
-        ),
+        ("choice(1,0.5,true)", CategoricalDistribution(["1", "0.5", "True"])),
+        ("null,latest", CategoricalDistribution(["null", "latest"])),
         ("choice([8],[8,8])", CategoricalDistribution(["[8]", "[8,8]"])),
-        ("choice('a b',\"c\")", CategoricalDistribution(["'a b'", '"c"'])),
+        ("choice('a b',\"c\")", CategoricalDistribution(["a\\ b", "c"])),
     ],
 )
 def test_the_grammar_of_a_search_is_hydras(text, wanted):
@@ -356,7 +359,7 @@ def test_an_address_is_looked_at_before_anybody_goes_there(url, said):
 
 def test_a_database_that_is_not_there_is_named(tmp_path):
     url = "postgresql+psycopg://127.0.0.1:1/nobody"
-    with pytest.raises(SweepError, match="127.0.0.1:1") as error:
+    with pytest.raises(SweepError, match=r"127\.0\.0\.1:1") as error:
         open_storage(url, 60, 120)
     assert str(error.value).count("\n") == 0
     (tmp_path / "study.db").write_text("no database at all, but long enough to be one")
@@ -364,15 +367,17 @@ def test_a_database_that_is_not_there_is_named(tmp_path):
         open_storage(in_file(tmp_path / "study.db"), 60, 120)
 
 
-@pytest.mark.parametrize("name", ["a b", "ünï →", "it's", "{x}", "a#b", "100%25"])
+@pytest.mark.parametrize("name", ["a b", "ünï →", "it's", "{x}", "a#b"])
 def test_a_database_may_lie_in_any_folder(tmp_path, name):
-    work(make(tmp_path / name, 1) if (tmp_path / name).mkdir() is None else None)
+    (tmp_path / name).mkdir()
+    work(make(tmp_path / name, 1))
     assert (tmp_path / name / "a" / "study.db").is_file()
 
 
-def test_a_question_mark_is_refused(tmp_path):
-    with pytest.raises(SweepError, match=r"with \? in its name"):
-        in_file(tmp_path / "what?" / "study.db")
+@pytest.mark.parametrize("name", ["what?", "100%25"])
+def test_a_folder_that_no_address_can_name_is_refused(tmp_path, name):
+    with pytest.raises(SweepError, match="choose another"):
+        in_file(tmp_path / name / "study.db")
 
 
 WORKER = """
@@ -395,16 +400,16 @@ def test_workers_on_one_file_end_with_what_one_would_have_found(tmp_path):
     alone = make(tmp_path, 12, db="b", worker="alone")
     work(alone)
     program = WORKER.format(tests=str(ROOT / "tests"))
-    for turn in range(5):
-        home = tmp_path / str(turn)
+    for is_shot in (False, True):
+        home = tmp_path / str(is_shot)
         home.mkdir()
         workers = [
             subprocess.Popen([sys.executable, "-c", program, home, name])
             for name in "abc"
         ]
-        if turn % 2:  # one of them is shot
-            wait_until(lambda home=home: (home / "a/study.db").exists())
-            time.sleep(0.3 * turn)
+        if is_shot:
+            wait_until(lambda home=home: (home / "b").exists())
+            time.sleep(0.3)
             workers[1].kill()
         codes = [worker.wait() for worker in workers]
         assert codes[::2] == [0, 0]
@@ -413,3 +418,403 @@ def test_workers_on_one_file_end_with_what_one_would_have_found(tmp_path):
         assert "RUNNING" not in states(trials)
         params = sorted(str(one.params) for one in trials.finished())
         assert params == sorted(str(one.params) for one in alone.finished())
+
+
+# ---- trials of processes ----
+
+TOTAL, EVERY = 100, 10
+LIGHT = """
+import json, os, sys, time
+folder, how = sys.argv[1], dict(word.split("=", 1) for word in sys.argv[2:])
+x, kind = float(how.get("x", 0)), how.get("kind", "ok")
+os.makedirs(folder)
+def write(name, content, mode="w"):
+    with open(f"{folder}/{name}", mode) as file:
+        file.write(json.dumps(content) + chr(10))
+def end(status, error=None):
+    write("run.json", {"status": status, "error": error, "started": "now"})
+if kind == "bug": 1 / 0
+if kind == "refuse": sys.exit("error: no") if 0 else (print("error: no"), sys.exit(2))
+end("running")
+if kind == "hang": time.sleep(999)
+if kind == "gone": os._exit(0)
+if kind == "lost":
+    end("failed", {"kind": "diverged", "class": "DivergedError", "message": "nan"})
+    sys.exit(2)
+for step in range(0, TOTAL + EVERY, EVERY):
+    write("metrics.jsonl", {"step": step, "eval/success_rate": x * step / TOTAL}, "a")
+    time.sleep(float(how.get("pause", 0)))
+scores = {"success_rate": x + int(how["seed"]) / 10, "mean_time_to_success_s": None}
+scores |= {"wilson_95": [0, 1], "failures": {}}
+write("evaluation.json", {"policies": {"residual": scores}})
+end("finished")
+""".replace("TOTAL", str(TOTAL)).replace("EVERY", str(EVERY))
+SCORE = "residual/success_rate"
+
+
+class Light:
+    """A program whose runs are over at once."""
+
+    def new(self, told, folder):
+        return [sys.executable, "-c", LIGHT, str(folder), *told]
+
+
+class Threshold(optuna.pruners.BasePruner):
+    """Stops what is below 0.1 after 20 steps."""
+
+    def prune(self, study, trial):
+        return trial.last_step >= 20 and trial.intermediate_values[20] < 0.1
+
+
+def searched(
+    tmp_path,
+    trials,
+    distributions,
+    *,
+    sampler="grid",
+    pruner=None,
+    objectives=(SCORE,),
+    seeds=(0,),
+    fixed=(),
+    n_jobs=1,
+    timeout_s=None,
+):
+    """Run a search; returns its trials by their only value, or by number."""
+    make_sampler = sampler_of(sampler, distributions)[0]
+    judge = pruner or optuna.pruners.NopPruner()
+    with Board("s", 1, n_jobs) as board:
+        Search(
+            Plan(
+                name="s",
+                objectives=objectives,
+                report="eval/success_rate",
+                fixed=fixed,
+                seeds=seeds,
+                total=TOTAL,
+            ),
+            trials,
+            lambda: trials.ask(distributions, make_sampler, judge),
+            tmp_path / "a",
+            Light(),
+            board,
+            n_jobs=n_jobs,
+            timeout_s=timeout_s,
+            heartbeat_s=0.1,
+        ).run()
+    return {str(*one.params.values()): one for one in trials.finished()}
+
+
+def listed(*values, key="kind"):
+    return {key: CategoricalDistribution(list(values))}
+
+
+def test_a_failed_trial_is_recorded_and_the_search_goes_on(tmp_path):
+    kinds = {"ok": "", "bug": "bug", "refuse": "config", "lost": "diverged"}
+    found = searched(tmp_path, make(tmp_path, 4), listed(*kinds), n_jobs=2)
+    for name, kind in kinds.items():
+        assert found[name].user_attrs.get("kind", "") == kind
+        assert found[name].state.name == ("COMPLETE" if name == "ok" else "FAIL")
+    assert found["bug"].user_attrs["reason"] == "ZeroDivisionError: division by zero"
+    assert found["ok"].user_attrs["env_steps"] == TOTAL
+
+
+def test_a_trial_that_takes_too_long_has_failed(tmp_path):
+    found = searched(tmp_path, make(tmp_path, 1), listed("hang"), timeout_s=0.5)
+    assert found["hang"].state.name == "FAIL"
+    assert found["hang"].user_attrs["kind"] == "timeout"
+
+
+def test_a_trial_whose_processes_are_gone_is_tried_again_elsewhere(tmp_path):
+    trials = make(tmp_path, 2)
+    found = searched(tmp_path, trials, listed("gone", "ok"))
+    assert {name: one.state.name for name, one in found.items()} == {
+        "gone": "FAIL",
+        "ok": "COMPLETE",
+    }
+    assert len(list((tmp_path / "a").glob("trial-*/0/run.json"))) == MOST_DEATHS + 1
+
+
+def test_a_trial_is_the_mean_of_its_runs(tmp_path):
+    found = searched(
+        tmp_path, make(tmp_path, 2), listed("0.25", "0.5", key="x"), seeds=(1, 3)
+    )
+    assert found["0.25"].values == [pytest.approx(0.45)]
+    assert found["0.5"].values == [pytest.approx(0.7)]
+    assert found["0.5"].user_attrs["runs"] == [[0.6], [0.8]]
+    assert found["0.5"].user_attrs["env_steps"] == 2 * TOTAL
+
+
+def test_the_same_failure_again_and_again_stops_a_search(tmp_path):
+    trials = make(tmp_path, 9)
+    x = {"x": FloatDistribution(0, 1)}
+    with pytest.raises(BrokenSweep, match="division by zero"):
+        searched(tmp_path, trials, x, sampler="random", fixed=["kind=bug"], n_jobs=2)
+    assert len(trials.finished()) == 3
+    assert set(states(trials)) <= {"FAIL", "WAITING"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("residual/succes_rate", "there is none; results are residual/"),
+        ("base/success_rate", "there is none; results are residual/"),
+    ],
+)
+def test_an_objective_that_does_not_exist_stops_a_search(tmp_path, name, said):
+    trials = make(tmp_path, 9)
+    with pytest.raises(BrokenSweep, match=said):
+        x = {"x": FloatDistribution(0, 1)}
+        searched(tmp_path, trials, x, sampler="random", objectives=[name])
+
+
+def test_a_result_without_a_value_is_the_trials_own_failure(tmp_path):
+    found = searched(
+        tmp_path,
+        make(tmp_path, 4),
+        listed(*"0123", key="x"),
+        objectives=["residual/mean_time_to_success_s"],
+    )
+    assert {one.state.name for one in found.values()} == {"FAIL"}
+    assert {one.user_attrs["kind"] for one in found.values()} == {"diverged"}
+
+
+@pytest.mark.parametrize("pause", [0, 0.2])
+def test_a_hopeless_trial_is_pruned_whether_it_is_over_or_not(tmp_path, pause):
+    trials = make(tmp_path, 2)
+    found = searched(
+        tmp_path,
+        trials,
+        listed("0.2", "0.9", key="x"),
+        pruner=Threshold(),
+        seeds=(0, 1),
+        fixed=[f"pause={pause}"],
+        n_jobs=2,
+    )
+    bad, good = found["0.2"], found["0.9"]
+    assert (bad.state.name, good.state.name) == ("PRUNED", "COMPLETE")
+    assert bad.values == [pytest.approx(0.04)]
+    assert max(bad.intermediate_values) == 20
+    # Steps count on; the second run's mean is with the first's; the end is no report.
+    assert list(good.intermediate_values) == [*range(10, 2 * TOTAL, 10)]
+    assert good.intermediate_values[110] == pytest.approx((0.9 + 0.09) / 2)
+    assert not (tmp_path / "a" / f"trial-{bad.number}" / "1").exists()
+    if pause:
+        assert bad.user_attrs["env_steps"] < TOTAL
+
+
+def test_of_several_objectives_none_prunes(tmp_path):
+    trials = make(tmp_path, 2, directions=["maximize", "minimize"])
+    found = searched(
+        tmp_path,
+        trials,
+        listed("0.2", "0.9", key="x"),
+        pruner=Threshold(),
+        objectives=[SCORE, "residual/success_high"],
+    )
+    assert {one.state.name for one in found.values()} == {"COMPLETE"}
+
+
+def test_a_search_waits_for_the_trials_of_others_and_takes_over(tmp_path):
+    x = {"x": FloatDistribution(0, 1)}
+    other = make(tmp_path, 2, worker="b", heartbeat_s=1, grace_s=2)
+    trial = ask(other, "random", x)
+    other.beat()
+    trials = make(tmp_path, 2, heartbeat_s=1, grace_s=2)
+    searched(tmp_path, trials, x, sampler="random")
+    assert states(trials) == {"COMPLETE": 2, "FAIL": 1}
+    assert trials.finished()[0].params == trial.params
+
+
+def test_a_trial_that_others_took_for_dead_is_stopped(tmp_path, monkeypatch):
+    trials = make(tmp_path, 1)
+    beat, begun = trials.beat, time.monotonic()
+
+    def taken():
+        if states(trials)["RUNNING"] and time.monotonic() > begun + 0.5:
+            make(tmp_path, 1)  # the same folder: it says that this worker is gone
+            monkeypatch.setattr(trials, "beat", beat)
+        return beat()
+
+    monkeypatch.setattr(trials, "beat", taken)
+    searched(tmp_path, trials, listed("ok"), fixed=["pause=0.2"])
+    assert states(trials) == {"FAIL": 1, "COMPLETE": 1}
+
+
+def test_a_directory_is_never_used_twice(tmp_path):
+    folder = tmp_path / "a" / "trial-0" / "0"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    trials = make(tmp_path, 1)
+    with pytest.raises(SweepError, match="a run that the study does not know"):
+        searched(tmp_path, trials, listed("ok"))
+    assert "RUNNING" not in states(trials)
+
+
+def test_a_database_that_is_lost_is_named_and_nothing_goes_on(tmp_path, monkeypatch):
+    trials = make(tmp_path, 1)
+
+    def lost(*_, **__):
+        raise optuna.exceptions.StorageInternalError("gone")
+
+    monkeypatch.setattr(trials.study, "tell", lost)
+    with pytest.raises(SweepError, match="storage=sqlite"):
+        searched(tmp_path, trials, listed("ok"))
+    assert "RUNNING" not in states(trials)
+
+
+# ---- from the command line ----
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch, capsys):
+    return Lab(tmp_path, monkeypatch, capsys)
+
+
+def typed(*more, n_trials=4, seeds=1, n_jobs=1, sampler="random"):
+    return [
+        "sweep=residual",
+        f"hydra/sweeper/sampler={sampler}",
+        "hydra/sweeper/pruner=none",
+        f"hydra.sweeper.n_trials={n_trials}",
+        f"hydra.sweeper.seeds={seeds}",
+        f"hydra.sweeper.n_jobs={n_jobs}",
+        *more,
+    ]
+
+
+def study_of(lab, folder="sweep"):
+    """A sweep's trials, as Optuna has them."""
+    url = in_file(lab.home / folder / "study.db")
+    return optuna.load_study(study_name="residual", storage=url)
+
+
+def ends(study):
+    return Counter(one.state.name for one in study.trials)
+
+
+def test_a_search_from_the_command_line(lab):
+    words = typed("init_from=first-kill", n_trials=3, seeds=2, n_jobs=2)
+    answer = lab.run(*words)
+    assert answer.code == 0, answer.err
+    study = study_of(lab)
+    assert ends(study) == {"COMPLETE": 3, "FAIL": 1}
+    seeds = [TUNING_FROM, TUNING_FROM + 1]
+    for trial in study.trials:
+        if trial.state.name == "FAIL":
+            continue
+        runs = [lab.run_of(f"trial-{trial.number}/{n}") for n in range(2)]
+        cfgs = [run.config() for run in runs]
+        assert [cfg.seed for cfg in cfgs] == seeds
+        assert {cfg.evaluation.role for cfg in cfgs} == {"tune"}
+        assert [cfg.residual.alpha for cfg in cfgs] == [
+            trial.params["residual.alpha"]
+        ] * 2
+        part = {"sweep": "residual", "trial": trial.number}
+        assert all(run.info["part_of"] == part for run in runs)
+        rates = [run.evaluation()["policies"]["residual"] for run in runs]
+        mean = sum(rate["success_rate"] for rate in rates) / 2
+        assert trial.value == pytest.approx(mean)
+
+    before = len(lab.runs())
+    assert lab.run(*words).code == 0
+    assert len(lab.runs()) == before
+    words = typed("init_from=first-kill", n_trials=4, seeds=2, n_jobs=2)
+    assert lab.run(*words).code == 0
+    assert len(lab.runs()) == before + 2
+    changed = lab.run(*words, "residual.penalty=interval(0,1)")
+    assert changed.code == 2
+    assert "residual.penalty" in changed.err
+    assert changed.err.count("\n") <= 6
+
+
+def test_three_equal_bugs_stop_a_search_and_nothing_is_left_running(lab):
+    answer = lab.run(*typed("init_from=bug", n_trials=9))
+    assert answer.code == 2
+    assert "3 jobs in a row failed alike: ValueError: a bug" in answer.err
+    assert ends(study_of(lab)) == {"FAIL": 3}
+
+
+def test_pruning_ends_a_run_early(lab):
+    words = [
+        *("sweep=residual", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_jobs=1"),
+        *("hydra.sweeper.seeds=1", "total_timesteps=3000", "env.act_scale=0.05"),
+        *("residual.alpha=0.6,0", "residual.penalty=0.001"),
+        "hydra.sweeper.pruner.n_startup_trials=1",
+        "hydra.sweeper.pruner.n_warmup_steps=100",
+    ]
+    answer = lab.run(*words)
+    assert answer.code == 0, answer.err
+    good, bad = study_of(lab).trials
+    assert good.params["residual.alpha"] == "0.6"
+    assert [good.state.name, bad.state.name] == ["COMPLETE", "PRUNED"]
+    assert lab.status("trial-1/0") == "pruned"
+    assert lab.run_of("trial-1/0").metrics()[-1]["step"] < 1500
+
+
+def test_a_search_that_was_stopped_ends_as_if_it_was_not(lab):
+    words = typed(sampler="tpe")
+    assert lab.run(*words).code == 0
+    whole = study_of(lab).trials
+    for number in (signal.SIGKILL, signal.SIGINT):
+        lab.folder = lab.home / number.name
+        sweep = lab.start(*words)
+        wait_until(lambda: len(lab.runs()) == 3)
+        jobs = children(sweep.pid)
+        sweep.send_signal(number)
+        sweep.wait()
+        answer = lab.run(*words)
+        assert answer.code == 0, answer.err
+        assert not any(is_alive(job) for job in jobs)
+        study = study_of(lab, number.name)
+        assert set(ends(study)) <= {"COMPLETE", "FAIL"}
+        kept = [one for one in study.trials if one.state.name == "COMPLETE"]
+        assert [one.params for one in kept] == [one.params for one in whole]
+        assert [one.values for one in kept] == [one.values for one in whole]
+
+
+def test_two_sweepers_share_a_study(lab):
+    storage = f"hydra.sweeper.storage={in_file(lab.home / 'shared.db')}"
+    sweeps = []
+    for name in ("one", "two"):
+        lab.folder = lab.home / name
+        sweeps.append(lab.start(*typed(storage, n_trials=5)))
+    assert [sweep.wait() for sweep in sweeps] == [0, 0]
+    study = optuna.load_study(
+        study_name="residual", storage=in_file(lab.home / "shared.db")
+    )
+    assert ends(study) == {"COMPLETE": 5}
+    found = [*lab.home.glob("*/trial-*/0/run.json")]
+    assert sorted(int(path.parts[-3][6:]) for path in found) == [0, 1, 2, 3, 4]
+    assert {path.parts[-4] for path in found} == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["evaluation.role=report"], "right is tune"),
+        (["seed=0,1"], "hydra.sweeper.seeds"),
+        (["hydra.sweeper.seeds=101"], "at most 100"),
+        (["hydra.sweeper.seeds=0"], "hydra.sweeper.seeds"),
+        (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials"),
+        (["hydra.sweeper.direction=up"], "maximize and minimize"),
+        (["hydra.sweeper.direction=[maximize,minimize]"], "hydra.sweeper.direction"),
+        (["hydra.sweeper.grace_s=10"], "hydra.sweeper.grace_s"),
+        (["hydra.sweeper.n_trails=3"], "n_trails"),
+        (["hydra/sweeper/sampler=tpo"], "tpo"),
+        (["hydra/sweeper/sampler=grid"], "a grid needs a list"),
+        (["residual.alpha=interval(0.5,2)"], "residual.alpha=2"),
+        (["residual.alpha=interval(1,0)"], "the smaller first"),
+        (["residual.alhpa=interval(0,1)"], "residual.alpha"),
+        (
+            ["hydra.sweeper.storage=postgresql+psycopg://me:secret@host/db"],
+            "PGPASSFILE",
+        ),
+    ],
+)
+def test_a_search_that_cannot_work_leaves_nothing_behind(lab, words, said):
+    answer = lab.run("sweep=residual", *words)
+    assert answer.code == 2
+    assert said in answer.err
+    assert answer.err.count("\n") <= 6
+    assert "secret" not in answer.err
+    assert not lab.folder.exists()

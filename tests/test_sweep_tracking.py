@@ -1,8 +1,11 @@
 """A sweep has one run of its own in MLflow, above those of its jobs."""
 
+import base64
 import json
 import os
 import shutil
+import zlib
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -12,7 +15,9 @@ from so101rl.files import read_json, to_json
 from so101rl.lock import Lock
 from so101rl.rundir import RunDir
 from so101rl.stop import Terminated
+from so101rl.tracking import first_view
 from so101rl.tracking.base import followed
+from so101rl.tracking.links import links
 from so101rl.tracking.mlflow import MlflowTracker
 from so101rl.tracking.sweepdir import SweepDir, find_sweeps, sweep_of, write_summary
 from so101rl.tracking.sync import deliver
@@ -31,7 +36,7 @@ def settled(path, what=WHAT):
 
 
 def begun(path, what=WHAT):
-    return SweepDir.begin(settled(path, what), name="tiny", groups=GROUPS)
+    return SweepDir.begin(settled(path, what), name="tiny", groups=GROUPS, group="arm")
 
 
 def found(sweep, best=0.87, alpha=0.5):
@@ -135,6 +140,7 @@ def test_one_can_filter_by_what_a_job_was_part_of(sweep, store):
     mirror(job(sweep, "alpha-1"), store)
     mirror(ended(sweep), store)
     (one,) = recorded(store, "tags.arm = 'alpha-0.5'")
+    assert one.info.run_name == "alpha-0.5"  # its folder below the sweep's
     assert one.data.tags["seed"] == "3"
     assert len(recorded(store, "tags.sweep = 'tiny'")) == 3  # and the sweep's own
 
@@ -166,7 +172,7 @@ def test_going_on_changes_the_run_and_adds_none(sweep, store):
     assert stopped.info.status == "KILLED"
     assert "The same command goes on" in stopped.data.tags["mlflow.note.content"]
     assert stopped.data.tags["error"].startswith("KeyboardInterrupt")
-    again = SweepDir.begin(sweep.path, name="tiny", groups=GROUPS)
+    again = SweepDir.begin(sweep.path, name="tiny", groups=GROUPS, group="arm")
     assert again.info["uid"] == sweep.info["uid"]
     write_summary(sweep.path, TEXT, {"best/residual/success_rate": 0.9}, {"trial": 2})
     mirror(ended(again), store)
@@ -224,6 +230,32 @@ def test_a_run_beside_the_jobs_is_none_of_them(sweep, store):
     mirror(run, store)
     (alone,) = recorded(store, f"tags.uid = '{run.info['uid']}'")
     assert "sweep_uid" not in alone.data.tags
+
+
+@pytest.mark.parametrize("group", ["arm", None])
+def test_a_sweep_has_a_view_of_its_own(tmp_path, store, group):
+    from mlflow import MlflowClient
+
+    folder = settled(tmp_path / "sweep")
+    sweep = SweepDir.begin(folder, name="tiny", groups=GROUPS, group=group)
+    mirror(ended(sweep), store)
+    number = parent_of(store, sweep).info.experiment_id
+    key = f"{first_view.TAG}-{sweep.info['uid']}"
+    saved = json.loads(MlflowClient(store).get_experiment(number).tags[key])
+    assert saved["name"] == "tiny"
+    packed = saved["state"].removeprefix("deflate;")
+    state = json.loads(zlib.decompress(base64.b64decode(packed)))
+    assert sweep.info["uid"] in state["searchFilter"]
+    by = state["groupBy"] and state["groupBy"]["groupByKeys"][0]["groupByData"]
+    assert by == group
+    sections = {section["uuid"] for section in state["compareRunSections"]}
+    assert sections == {one["metricSectionId"] for one in state["compareRunCharts"]}
+    page, view = links(Path(store.removeprefix("sqlite:///")), "http://server")
+    assert page.startswith("so101rl/paper_push: ")
+    assert (
+        view
+        == f"sweep tiny: http://server{first_view.link(number, key.removeprefix(first_view.VIEW))}"
+    )
 
 
 def test_names_that_mlflow_does_not_take_are_changed(tmp_path, store):
@@ -321,14 +353,14 @@ def test_a_tracker_without_sweeps_gets_none(sweep):
     node = {"_target_": "so101rl.tracking.tensorboard.TensorboardTracker"}
     chosen = OmegaConf.create({"trackers": {"tensorboard": node}})
     assert deliver(sweep, chosen.trackers) == "tensorboard keeps no sweeps"
-    with followed(sweep.path, chosen, name="tiny", groups=GROUPS):
+    with followed(sweep.path, chosen, name="tiny", groups=GROUPS, group="arm"):
         pass
     assert SweepDir.open(sweep.path).info["status"] == "finished"
 
 
 def test_trackers_follow_a_sweep_in_a_process_of_their_own(tmp_path, store):
     folder, chosen = settled(tmp_path / "sweep"), tracking(store)
-    with followed(folder, chosen, name="tiny", groups=GROUPS):
+    with followed(folder, chosen, name="tiny", groups=GROUPS, group="arm"):
         sweep = SweepDir.open(folder)
         found(sweep)
     parent = parent_of(store, sweep)
@@ -340,7 +372,7 @@ def test_trackers_follow_a_sweep_in_a_process_of_their_own(tmp_path, store):
 def test_mlflow_being_down_never_costs_a_sweep(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     folder, chosen = settled(tmp_path / "sweep"), tracking("http://127.0.0.1:9")
-    with followed(folder, chosen, name="tiny", groups=GROUPS):
+    with followed(folder, chosen, name="tiny", groups=GROUPS, group="arm"):
         pass
     assert SweepDir.open(folder).info["status"] == "finished"
     (warning,) = [line for line in capfd.readouterr().err.splitlines() if line]

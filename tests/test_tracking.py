@@ -23,11 +23,14 @@ from so101rl.figures.style import GROUP_COLOURS
 from so101rl.notes import note
 from so101rl.rundir import RunDir
 from so101rl.tracking import Mirror, Tracker, TrackerError, first_view, make_mirror
+from so101rl.tracking.base import followed
 from so101rl.tracking.links import links
 from so101rl.tracking.mlflow import MlflowTracker
 from so101rl.tracking.mlflow_store import KIND, NOTE
+from so101rl.tracking.sweepdir import SweepDir
 
 CONF = Path(__file__).parents[1] / "conf" / "tracking"
+STARTED = "2026-11-21T12:00:00.000+00:00"
 GROUPS = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
 SCORES = {
     "success_rate": 0.4,
@@ -38,8 +41,9 @@ SCORES = {
 }
 
 
-def create(path, **more):
+def create(path, part_of=None, **more):
     cfg = {
+        "part_of": part_of,
         "seed": 3,
         "residual": {"alpha": [0.5] * 6},
         "base_policy": {"_target_": "so101rl.base_policies.zero.Zero", "gain": 2},
@@ -300,30 +304,37 @@ def test_unknown_group_in_the_experiment_name_is_explained(run, store):
 
 def _start_at_once(store, path, gate):
     gate.wait()
-    one = create(path)
+    one = create(path, part_of={"sweep": "tiny"})
     with Mirror({"mlflow": tracker(store)}).follow(one), one.lifecycle():
         fill(one)
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
-def test_many_processes_open_a_fresh_store(tmp_path, count):
+def test_a_sweep_and_its_jobs_open_a_fresh_store_at_once(tmp_path, count):
     context = multiprocessing.get_context("spawn")
-    gate = context.Event()
+    gate, store = context.Event(), tmp_path / "m.db"
     paths = [tmp_path / f"run{i}" for i in range(count)]
     workers = [
-        context.Process(target=_start_at_once, args=(tmp_path / "m.db", path, gate))
+        context.Process(target=_start_at_once, args=(store, path, gate))
         for path in paths
     ]
+    settled = {"what": {}, "command": "main.py -m", "git": None, "started": STARTED}
+    (tmp_path / "sweep.json").write_text(json.dumps(settled))
     for worker in workers:
         worker.start()
     gate.set()
-    for worker in workers:
-        worker.join(120)
-    statuses = [
-        recorded(tmp_path / "m.db", RunDir.open(path)).info.status for path in paths
-    ]
-    assert statuses == ["FINISHED"] * count
-    with sqlite3.connect(tmp_path / "m.db") as database:
+    chosen = OmegaConf.load(CONF / "mlflow.yaml")
+    chosen.uri = f"sqlite:///{store}"
+    root = OmegaConf.create({"tracking": chosen})
+    with followed(tmp_path, root.tracking, name="tiny", groups=GROUPS, group="arm"):
+        for worker in workers:
+            worker.join(120)
+    runs = [recorded(store, RunDir.open(path)) for path in paths]
+    parent = recorded(store, SweepDir.open(tmp_path))
+    assert {run.info.status for run in (parent, *runs)} == {"FINISHED"}
+    above = {run.data.tags["mlflow.parentRunId"] for run in runs}
+    assert above == {parent.info.run_id}
+    with sqlite3.connect(store) as database:
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
 
 

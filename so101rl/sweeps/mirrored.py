@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from so101rl.sweeps.call import Call
+from so101rl.sweeps.call import ALL, Call
 from so101rl.tracking.base import followed
 
 
@@ -23,7 +23,10 @@ def mirrored(call: Call, folder: Path, conclude: Callable[[], None]) -> Iterator
         for group, option in chosen.items()
         if option is not None and not str(group).startswith("hydra/")
     }
-    with followed(folder, call.config.tracking, name=call.name, groups=groups):
+    plain = None if chosen.sweep == ALL else "trial"
+    group = plain if call.config.study is None else "arm"
+    tracking = call.config.tracking
+    with followed(folder, tracking, name=call.name, groups=groups, group=group):
         try:
             yield
         finally:

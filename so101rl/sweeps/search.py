@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from so101rl.errors import So101Error
 from so101rl.files import read_jsonl
 from so101rl.logs import METRICS
 from so101rl.rundir import RUN, RunDir
@@ -46,6 +47,17 @@ class Plan:
     seeds: Sequence[int]
     total: int
 
+    def job(self, trial: "Trial", done: int) -> Job:
+        """A trial's next run.
+
+        Args:
+            trial: Optuna's.
+            done: runs of it that have finished.
+        """
+        told = (*self.fixed, *words(trial.params), f"seed={self.seeds[done]}")
+        member = {"sweep": self.name, "trial": trial.number}
+        return Job(f"trial-{trial.number}/{done}", told, member)
+
 
 @dataclass
 class Live:
@@ -70,11 +82,6 @@ class Live:
     last: float = math.nan
     at: int = 0
     is_pruned: bool = False
-
-    @property
-    def job(self) -> str:
-        """The name of its running job."""
-        return f"trial-{self.trial.number}/{len(self.done)}"
 
 
 class Search:
@@ -147,10 +154,7 @@ class Search:
 
     def _start(self, live: Live) -> None:
         """Start the next run of a trial."""
-        seed = self._plan.seeds[len(live.done)]
-        told = (*self._plan.fixed, *words(live.trial.params), f"seed={seed}")
-        member = {"sweep": self._plan.name, "trial": live.trial.number}
-        job = Job(live.job, told, member)
+        job = self._plan.job(live.trial, len(live.done))
         folder = self._place / job.name
         if (folder / RUN).exists():
             raise SweepError(
@@ -222,7 +226,7 @@ class Search:
             return found, read_objectives(folder, self._plan.objectives)
         except NoNumber as error:
             return Outcome("failed", "diverged", str(error)), []
-        except SweepError as error:
+        except So101Error as error:
             return Outcome("failed", "config", str(error)), []
 
     def _settle(self, live: Live, found: Outcome, values: list[float]) -> None:
@@ -241,6 +245,10 @@ class Search:
                 self._trials.lost(number, **facts)
             else:
                 self._trials.tell(number, state="FAIL", **facts)
+        if found.status != "finished":
+            runs_to_come = len(self._plan.seeds) if found.kind in ANEW else 0
+            unused = len(self._plan.seeds) - len(live.done) - 1
+            self._board.dropped(unused - runs_to_come)
 
     def _beat(self) -> None:
         """Give a sign of life, now and then."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ def in_file(path: Path) -> str:
     url = f"sqlite:///{path}"
     if make_url(url).database != str(path):
         raise SweepError(
-            f"{path}: a database cannot be in a folder with ? in its name; choose "
+            f"{path}: a database cannot be in a folder with ? or % in its name; choose "
             "another hydra.sweep.dir"
         )
     return url
@@ -70,12 +71,15 @@ def open_storage(url: str, heartbeat_s: int, grace_s: int) -> "RDBStorage":
     Raises:
         SweepError: it cannot be used.
     """
+    from optuna.exceptions import ExperimentalWarning
     from optuna.storages import RDBStorage
 
     wait: dict[str, Any] = {}
     if check(url).get_backend_name() == "sqlite":
         wait = {"connect_args": {"timeout": WRITER_S}}
-    with reached(url), alone(url):  # two that make its tables at once break it
+    # Alone, for two that make its tables at once break it.
+    with reached(url), alone(url), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # its heartbeat is one
         return RDBStorage(
             url.replace("{", "{{").replace("}", "}}"),  # it formats what it gets
             engine_kwargs=wait,

@@ -35,10 +35,11 @@ def conclude(trials: Trials, folder: Path, plan: Plan) -> None:
         folder: the sweep's.
         plan: what was looked for.
     """
-    ended = sorted(trials.finished(), key=lambda one: one.number)
     study = trials.study
-    shares, remark = importances(study, ended)
-    found = Found(plan, ended, _best(trials), shares, remark)
+    with trials.reached():
+        ended = sorted(trials.finished(), key=lambda one: one.number)
+        shares, remark = importances(study, ended)
+        found = Found(plan, ended, _best(trials), shares, remark)
     write_atomic(folder / TRIALS, found.csv())
     if found.top:
         one = found.top[0]
@@ -162,13 +163,15 @@ class Found:
 
     def _facts(self, study: str) -> str:
         """What it cost, what mattered, what failed."""
-        full = len(self.ended) * len(self.plan.seeds) * self.plan.total
         steps = self._env_steps()
-        share = f", {steps / full:.0%} of what as many without an early end take"
+        cost = f"{steps:,}"
+        if self.ended:
+            full = len(self.ended) * len(self.plan.seeds) * self.plan.total
+            cost += f", {steps / full:.0%} of what as many without an early end take"
         told = ", ".join(f"{name} {own:.0%}" for name, own in self.shares.items())
         facts = {
             "trials": self.counts(),
-            "env steps": f"{steps:,}" + (share if full else ""),
+            "env steps": cost,
             "importance": told or self.remark,
         }
         failed = [one for one in self.ended if ENDS[one.state.name] == FAILED]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WHAT, OWNER, DEAD = "what", "owner", "dead"  # our attributes
 GONE, STOPPED = "gone", "stopped"  # what a trial died of: the first may be its fault
+RUNG = "completed_rung_"  # Optuna's, where successive halving has seen a trial
 MOST_DEATHS = 4  # of one trial whose worker or process is gone again and again
 
 
@@ -65,7 +66,7 @@ class Trials:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # TPE's
         warnings.filterwarnings("ignore", "Heartbeat of storage")  # we send our own
         self._owner = f"{socket.gethostname()}:{folder}"
         self._n_trials, self._url = n_trials, url
@@ -274,12 +275,15 @@ class Trials:
                         state=optuna.trial.TrialState.WAITING,
                         params=one.params,
                         distributions=one.distributions,
-                        system_attrs={
-                            "failed_trial": history[0],
-                            "retry_history": history,
-                        },
+                        system_attrs=_kept(one)
+                        | {"failed_trial": history[0], "retry_history": history},
                     )
                 )
+
+
+def _kept(trial: "FrozenTrial") -> dict[str, Any]:
+    """What samplers know of a trial, such as its generation; pruners begin anew."""
+    return {key: value for key, value in trial.system_attrs.items() if RUNG not in key}
 
 
 def _history(trial: "FrozenTrial") -> list[int]:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hydra.plugins.launcher import Launcher
@@ -10,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
 
 from so101rl.seeds import tuning_roots
+from so101rl.sweeps.batches import in_batches
 from so101rl.sweeps.board import Board
 from so101rl.sweeps.call import Call
 from so101rl.sweeps.job import SweepError
@@ -95,6 +97,11 @@ def tune(call: Call, settings: Settings, *, through: Launcher | None = None) -> 
     Raises:
         So101Error: it cannot start, or the same failure came three times in a row.
     """
+    if through is not None and settings.storage is not None:
+        raise SweepError(
+            "hydra.sweeper.storage: a launcher of Hydra's gives no sign of life to "
+            "others; right is a storage of its own (null)"
+        )
     distributions, fixed = _told(call, settings)
     plan = Plan(
         name=call.name,
@@ -132,6 +139,7 @@ def tune(call: Call, settings: Settings, *, through: Launcher | None = None) -> 
             heartbeat_s=settings.heartbeat_s,
             grace_s=settings.grace_s,
         )
+        trials.study.set_metric_names(settings.objectives)  # for the dashboard
         pruner = instantiate(settings.pruner)
         print(f"sweep: {place.path} ({n_trials} trials, {n_jobs} runs at a time)")
         left = (n_trials - len(trials.finished())) * len(plan.seeds)
@@ -139,17 +147,22 @@ def tune(call: Call, settings: Settings, *, through: Launcher | None = None) -> 
             mirrored(call, place.path, lambda: conclude(trials, place.path, plan)),
             Board(call.name, left, n_jobs) as board,
         ):
-            Search(
-                plan,
-                trials,
-                lambda: trials.ask(distributions, sampler, pruner),
-                place.path,
-                call.program(n_jobs),
-                board,
-                n_jobs=n_jobs,
-                timeout_s=settings.timeout_s,
-                heartbeat_s=settings.heartbeat_s,
-            ).run()
+            ask = partial(trials.ask, distributions, sampler, pruner)
+            program = call.program(n_jobs)
+            if through is not None:
+                in_batches(plan, trials, ask, place.path, program, through, n_jobs)
+            else:
+                Search(
+                    plan,
+                    trials,
+                    ask,
+                    place.path,
+                    program,
+                    board,
+                    n_jobs=n_jobs,
+                    timeout_s=settings.timeout_s,
+                    heartbeat_s=settings.heartbeat_s,
+                ).run()
 
 
 def _seeds(settings: Settings) -> list[int]:

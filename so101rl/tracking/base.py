@@ -113,6 +113,7 @@ def followed(
     *,
     name: str,
     groups: Mapping[str, Any],
+    group: str | None,
 ) -> Iterator[None]:
     """Mirror a sweep while the block works on it, and write down how that ended.
 
@@ -121,13 +122,14 @@ def followed(
         cfg: the config group `tracking`.
         name: of the sweep.
         groups: chosen option per config group.
+        group: what runs that only differ by seed share: their `arm` or `trial`.
     """
     from hydra.utils import instantiate
 
     trackers = {str(key): instantiate(node) for key, node in cfg.trackers.items()}
     above = {key: tracker.of_sweeps() for key, tracker in trackers.items()}
     mirror = Mirror({key: own for key, own in above.items() if own}, SWEEP_S)
-    sweep = SweepDir.begin(folder, name=name, groups=groups)
+    sweep = SweepDir.begin(folder, name=name, groups=groups, group=group)
     with mirror.follow(sweep), sweep.lifecycle():
         yield
 

@@ -10,7 +10,8 @@ import zlib
 from typing import Any
 
 KEY, NAME = "so101rl", "compare"
-TAG = f"mlflow.sharedViewState.{KEY}"
+VIEW = "mlflow.sharedViewState."  # begins the tags of an experiment that are views
+TAG = f"{VIEW}{KEY}"
 METRICS = ("base/success_rate", "residual/success_rate")
 PARAMS = ("base_policy", "algo", "seed", "residual.alpha", "total_timesteps")
 BARS = ("residual/success_rate", "base/success_rate")
@@ -24,9 +25,34 @@ HEIGHT = 330  # of the table of differences [pixels]
 
 def tags() -> dict[str, str]:
     """The tag of an experiment that holds the view."""
-    state = base64.b64encode(zlib.compress(json.dumps(_state()).encode())).decode()
-    saved = {"name": NAME, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{state}"}
-    return {TAG: json.dumps(saved)}
+    return {TAG: _saved(NAME, 0, _state([_difference(), *_charts()]))}
+
+
+def of_sweep(
+    uid: str, name: str, began: int, words: str, group: str | None
+) -> dict[str, str]:
+    """The tag of an experiment that holds the view of a sweep.
+
+    Args:
+        uid: of the sweep.
+        name: of the view.
+        began: unix time [ms].
+        words: that filter its runs.
+        group: a tag; runs with the same are drawn as one, mean and range.
+    """
+    state = _state(_charts() if group else [_difference(), *_charts()])
+    state["searchFilter"] = words
+    if group is not None:
+        by = {"mode": "tag", "groupByData": group}
+        state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": [by]}
+    return {f"{TAG}-{uid}": _saved(name, began, state)}
+
+
+def _saved(name: str, began: int, state: dict[str, Any]) -> str:
+    """A view as MLflow keeps it."""
+    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    times = {"createdAt": began, "updatedAt": began}
+    return json.dumps({"name": name, **times, "state": f"deflate;{packed}"})
 
 
 def description(experiment_id: str) -> str:
@@ -34,13 +60,13 @@ def description(experiment_id: str) -> str:
     return f"Success, parameters that differ, curves: [compare]({link(experiment_id)})"
 
 
-def link(experiment_id: str) -> str:
-    """Where the view is, behind the server's address."""
+def link(experiment_id: str, key: str = KEY) -> str:
+    """Where a view is, behind the server's address."""
     page = f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    return f"{page}&compareRunsMode=CHART&viewStateShareKey={KEY}"
+    return f"{page}&compareRunsMode=CHART&viewStateShareKey={key}"
 
 
-def _state() -> dict[str, Any]:
+def _state(charts: list[dict[str, Any]]) -> dict[str, Any]:
     """The state of the page, as MLflow writes it."""
     columns = [f"metrics.`{name}`" for name in METRICS]
     columns += [f"params.`{name}`" for name in PARAMS]
@@ -56,10 +82,14 @@ def _state() -> dict[str, Any]:
         "columnOrder": [],
         "columnWidths": {},
         "runsHiddenMode": "FIRST_10_RUNS",
-        "compareRunCharts": [_difference(), *map(_bar, BARS), *map(_curve, CURVES)],
+        "compareRunCharts": charts,
         "compareRunSections": [
-            _section(DIFFERENCES, columns=1, cardHeight=HEIGHT),
-            _section(SUCCESS),
+            section
+            for section in (
+                _section(DIFFERENCES, columns=1, cardHeight=HEIGHT),
+                _section(SUCCESS),
+            )
+            if any(chart["metricSectionId"] == section["uuid"] for chart in charts)
         ],
         "isAccordionReordered": True,
         "hideEmptyCharts": True,
@@ -85,6 +115,11 @@ def _chart(kind: str, section: str, name: str, **values: Any) -> dict[str, Any]:
     card = {"uuid": f"{kind} {name}", "type": kind, "metricSectionId": section}
     flags = {"runsCountToCompare": 10, "deleted": False, "isGenerated": False}
     return {**card, **flags, "displayName": name, **values}
+
+
+def _charts() -> list[dict[str, Any]]:
+    """Results and curves."""
+    return [*map(_bar, BARS), *map(_curve, CURVES)]
 
 
 def _difference() -> dict[str, Any]:

@@ -3,29 +3,42 @@
 MLflow opens on the pages of its other trade; these addresses lead past them.
 """
 
+import json
 import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
 
-from so101rl.tracking.first_view import TAG, link
+from so101rl.tracking.first_view import TAG, VIEW, link
 
 ALL = "/#/experiments?workflowType=machine_learning"
-HAVE_VIEW = """
-SELECT experiment_id, name FROM experiments JOIN experiment_tags USING (experiment_id)
-WHERE lifecycle_stage = 'active' AND key = ?
+VIEWS = """
+SELECT experiment_id, name, key, value
+FROM experiments JOIN experiment_tags USING (experiment_id)
+WHERE lifecycle_stage = 'active' AND key LIKE ?
 """
+SWEEPS = 5  # the newest of them
 
 
 def links(store: Path, server: str) -> list[str]:
-    """A line per experiment of a sqlite store; none if no run has been there yet."""
+    """A line per experiment of a sqlite store, and of the newest sweeps in it.
+
+    There are none if no run has been there yet.
+    """
     if not store.exists():
         return []
     with closing(
         sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True)
     ) as db:
-        found = db.execute(HAVE_VIEW, (TAG,)).fetchall()
-    return [f"{name}: {server}{link(number)}" for number, name in found]
+        found = db.execute(VIEWS, (f"{TAG}%",)).fetchall()
+    pages = [f"{name}: {server}{link(id)}" for id, name, key, _ in found if key == TAG]
+    views = [
+        (view["createdAt"], view["name"], server + link(id, key.removeprefix(VIEW)))
+        for id, _, key, view in ((*row[:3], json.loads(row[3])) for row in found)
+        if key != TAG
+    ]
+    newest = sorted(views, reverse=True)[:SWEEPS]
+    return [*pages, *(f"sweep {name}: {address}" for _, name, address in newest)]
 
 
 def main() -> None:

@@ -54,7 +54,8 @@ class MlflowTracker(Tracker[RunDir]):
         """Create the MLflow run, or find the one that mirrors this directory."""
         self._client, experiment_id = self._store.open(run.info["groups"])
         twin = mirror_of(self._client, experiment_id, run.info["uid"])
-        above = self._above(run)
+        sweep = sweep_of(run.path) if run.info.get("part_of") else None
+        above = {} if sweep is None else self._above(sweep)
         if twin is not None:
             self._run_id = twin.info.run_id
             self._client.update_run(self._run_id, status="RUNNING")
@@ -67,7 +68,7 @@ class MlflowTracker(Tracker[RunDir]):
             created = self._client.create_run(
                 experiment_id,
                 start_time=milliseconds(run.info["started"]),
-                run_name=run.info["name"],
+                run_name=_name(run, sweep),
                 tags={**_tags(run), **above, **colour},
             )
             self._run_id = created.info.run_id
@@ -110,11 +111,8 @@ class MlflowTracker(Tracker[RunDir]):
         status = STATUS.get(info["status"], info["status"].upper())
         self._client.set_terminated(self._run_id, status, ended)
 
-    def _above(self, run: RunDir) -> dict[str, str]:
-        """Tags that put a sweep's run below the sweep's own, if that is there yet."""
-        sweep = sweep_of(run.path) if run.info.get("part_of") else None
-        if sweep is None:
-            return {}
+    def _above(self, sweep: SweepDir) -> dict[str, str]:
+        """Tags that put a run below its sweep's own, if that is there yet."""
         tags = {SWEEP_UID: sweep.info["uid"]}
         parent = self._parent(sweep)
         return {**tags, PARENT: parent} if parent else tags
@@ -164,9 +162,15 @@ def _params(run: RunDir) -> Iterator[tuple[str, str]]:
             yield key, str(value)
 
 
+def _name(run: RunDir, sweep: SweepDir | None) -> str:
+    """Below its sweep a run is called as its job is: all have the same choices."""
+    return run.info["name"] if sweep is None else str(run.path.relative_to(sweep.path))
+
+
 def _tags(run: RunDir) -> dict[str, str]:
     info = run.info
     tags = {"uid": info["uid"], "command": info["command"], "run_dir": str(run.path)}
+    tags["name"] = info["name"]
     tags |= {"job": str(info["groups"].get("job")), "mlflow.source.name": "main.py"}
     member = info.get("part_of") or {}  # flat, so that the page can filter by them
     tags |= {key: str(value) for key, value in member.items()}

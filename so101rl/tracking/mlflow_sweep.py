@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from so101rl.tracking import first_view
 from so101rl.tracking.base import Tracker, TrackerError
 from so101rl.tracking.mlflow_store import (
     COLOUR,
@@ -71,6 +72,7 @@ class MlflowSweep(Tracker[SweepDir]):
             )
             self._run_id = created.info.run_id
         self._send_params(run)
+        self._send_view(run)
         self._adopt(info["uid"])
 
     def push(self, run: SweepDir) -> None:
@@ -119,6 +121,17 @@ class MlflowSweep(Tracker[SweepDir]):
                 Param(named(key), str(value)[:VALUE_CHARS]) for key, value in what
             ]
             self._client.log_batch(self._run_id, params=params)
+
+    def _send_view(self, sweep: SweepDir) -> None:
+        """A page that shows the sweep's runs, those of an arm or a trial as one."""
+        info = sweep.info
+        words = f'tags.{SWEEP_UID} = "{info["uid"]}"'
+        began = milliseconds(info["started"])
+        view = first_view.of_sweep(
+            info["uid"], info["name"], began, words, info["group"]
+        )
+        for tag, value in view.items():
+            self._client.set_experiment_tag(self._experiment_id, tag, value)
 
     def _send_numbers(self, sweep: SweepDir, ended: int) -> None:
         from mlflow.entities import Metric

@@ -34,7 +34,12 @@ class SweepDir:
 
     @classmethod
     def begin(
-        cls, path: str | os.PathLike[str], *, name: str, groups: Mapping[str, Any]
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        name: str,
+        groups: Mapping[str, Any],
+        group: str | None,
     ) -> "SweepDir":
         """Begin a sweep whose `sweep.json` says what it is, or go on with it.
 
@@ -42,9 +47,11 @@ class SweepDir:
             path: the folder.
             name: of the sweep.
             groups: chosen option per config group.
+            group: what runs that only differ by seed share: their `arm` or `trial`.
         """
         sweep = cls.open(path)
-        first = {"uid": uuid.uuid4().hex, "name": name, "groups": dict(groups)}
+        first: dict[str, Any] = {"uid": uuid.uuid4().hex, "name": name}
+        first |= {"groups": dict(groups), "group": group}
         sweep._save(**{**first, **sweep.info, **RUNNING})
         return sweep
 

@@ -1,0 +1,282 @@
+"""Shoots sweeps at random moments, and looks at what they end with.
+
+    python benchmarks/sweep_faults.py                 all cases, some minutes
+    python benchmarks/sweep_faults.py --only run --trials 3
+
+A search by TPE, one run at a time, is shot once (or again and again) with kill -9, and
+its command is given again until it ends by itself. It survives if it then has exactly
+`n_trials` finished trials, none is left running, no process is left, no directory was
+used twice, and all values are those of a search that nobody touched. The trainings are
+those of tests/fake_main.py, a second each; --real has real ones, tiny, some seconds.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
+
+from benchmarks.faults import ALGOS, RESULTS, SMALL, Outcome, in_words  # noqa: E402
+from benchmarks.measure import machine  # noqa: E402
+from so101rl.files import read_json  # noqa: E402
+from so101rl.rundir import find_runs  # noqa: E402
+from so101rl.sweeps.storage import in_file  # noqa: E402
+
+PATIENCE_S = 600.0
+MOST_CALLS = 10  # of a command that is to end by itself
+N_TRIALS = 6
+FAKE = ["tracking=none", "total_timesteps=100", "evaluation.every=10"]
+REAL = [*SMALL, *ALGOS["ppo"], "total_timesteps=512", "evaluation.every=128"]
+SEARCH = ["-m", "sweep=residual", f"hydra.sweeper.n_trials={N_TRIALS}"]
+SEARCH += ["hydra.sweeper.n_jobs=1", "hydra.sweeper.seeds=1"]
+SEARCH += ["hydra.sweeper.sampler.n_startup_trials=3", "hydra/sweeper/pruner=none"]
+
+
+class Range:
+    """Where sweeps are shot: a folder, a source of chance, and one left alone."""
+
+    def __init__(self, folder: Path, seed: int, *, real: bool):
+        self.folder, self.rng = folder, random.Random(seed)
+        script = ROOT / ("main.py" if real else "tests/fake_main.py")
+        self._command = [
+            sys.executable,
+            str(script),
+            *SEARCH,
+            *(REAL if real else FAKE),
+        ]
+        self._number = 0
+        self.slowest_s = 0.0
+        begin = time.monotonic()
+        whole = self.path()
+        assert self.finish(whole) == 1
+        self.length_s = time.monotonic() - begin
+        self.wanted = trials(whole)
+
+    def path(self) -> Path:
+        """A folder for a sweep that is not there yet."""
+        self._number += 1
+        return self.folder / f"sweep-{self._number}"
+
+    def start(self, path: Path) -> "subprocess.Popen[bytes]":
+        """A sweep as a process."""
+        with path.with_suffix(".said").open("ab") as said:
+            return subprocess.Popen(
+                [*self._command, f"hydra.sweep.dir={path}"],
+                stdout=said,
+                stderr=said,
+                cwd=self.folder,
+            )
+
+    def finish(self, path: Path) -> int:
+        """Give a sweep's command until it ends by itself; returns how often."""
+        for call in range(1, MOST_CALLS + 1):
+            if self.start(path).wait(PATIENCE_S) == 0:
+                return call
+        raise RuntimeError(path.with_suffix(".said").read_text()[-2000:])
+
+    def shoot(self, sweep: "subprocess.Popen[bytes]", path: Path, who: str) -> bool:
+        """Kill -9 a sweep or its run; returns whether there was one."""
+        jobs = processes(path) - {sweep.pid}
+        if sweep.poll() is not None or (who == "run" and not jobs):
+            return False
+        if who == "run":
+            os.kill(jobs.pop(), signal.SIGKILL)
+            return True
+        begin = time.monotonic()
+        sweep.kill()
+        sweep.wait()
+        while processes(path):  # its run notices, saves and goes
+            time.sleep(0.02)
+        self.slowest_s = max(self.slowest_s, time.monotonic() - begin)
+        return True
+
+    def survived(self, path: Path) -> bool:
+        """Whether a sweep has ended as the one that was left alone."""
+        found = trials(path)
+        runs = find_runs([path])
+        numbers = [run.info["part_of"]["trial"] for run in runs]
+        folders = [int(run.path.parent.name.removeprefix("trial-")) for run in runs]
+        once = numbers == folders and not any("resumed" in run.info for run in runs)
+        said = "".join(log.read_text() for log in path.glob("*/*.log"))
+        fresh = once and "already holds a run" not in said
+        return found == self.wanted and fresh and not processes(path)
+
+
+def trials(path: Path) -> list[tuple[dict[str, Any], list[float]]]:
+    """Parameters and values of the trials that count; none may be left running."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = in_file(path / "study.db")
+    study = optuna.load_study(study_name="residual", storage=url)
+    found = study.get_trials(deepcopy=False)
+    done = [(one.params, one.values) for one in found if one.state.name == "COMPLETE"]
+    left = [one for one in found if not one.state.is_finished()]
+    replaced = {n for one in found for n in one.system_attrs.get("retry_history", [])}
+    failed = [one for one in found if one.state.name == "FAIL"]
+    assert not left, f"{path}: {len(left)} trials are not finished"
+    assert {one.number for one in failed} == replaced, f"{path}: a trial was given up"
+    assert len(done) == N_TRIALS, f"{path}: {len(done)} trials"
+    return done
+
+
+def processes(path: Path) -> set[int]:
+    """Ids of the processes that work in a sweep's folder."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            continue  # none, or gone meanwhile
+        # The last word of a sweep's own call, and of those of its jobs.
+        text = b"\0".join(words).decode(errors="replace")
+        if entry.name.isdigit() and state != "Z" and has_folder(text, path):
+            found.add(int(entry.name))
+    return found
+
+
+def has_folder(text: str, path: Path) -> bool:
+    """Whether a command line names a folder, not only one that begins alike."""
+    return any(f"{path}{end}" in f"{text}\0" for end in ("\0", "/", "'"))
+
+
+# ---- the cases ----
+
+
+def once(shots: Range, n: int, who: str) -> Outcome:
+    """Sweeps that are shot once each, at a random moment."""
+    survived = tried = calls = 0
+    shots.slowest_s = 0.0
+    while tried < n:
+        path = shots.path()
+        sweep = shots.start(path)
+        time.sleep(shots.rng.uniform(0, shots.length_s))
+        if not shots.shoot(sweep, path, who):
+            sweep.wait(PATIENCE_S)
+            shutil.rmtree(path, ignore_errors=True)
+            continue  # it was through, or between two runs
+        tried += 1
+        code = sweep.wait(PATIENCE_S)
+        calls += 1 if code == 0 else 1 + shots.finish(path)
+        survived += shots.survived(path)
+    note = f"{calls / n:.1f} calls each"
+    if who == "sweeper":
+        note += f"; its run was gone after at most {shots.slowest_s:.1f} s"
+    return Outcome(f"kill -9 of the {who}, once", tried, survived, note)
+
+
+def sweepers(shots: Range, n: int) -> Outcome:
+    """The sweeper is shot."""
+    return once(shots, n, "sweeper")
+
+
+def runs(shots: Range, n: int) -> Outcome:
+    """One of its runs is shot."""
+    return once(shots, n, "run")
+
+
+def again(shots: Range, n: int) -> Outcome:
+    """One sweep that is shot again and again, the sweeper and its runs in turn."""
+    path, shot, calls, survived = shots.path(), 0, 0, 0
+    for number in range(n):
+        sweep, calls = shots.start(path), calls + 1
+        time.sleep(shots.rng.uniform(0.3, 1.0) * shots.length_s / 2)
+        shot += shots.shoot(sweep, path, ("sweeper", "run")[number % 2])
+        sweep.kill()
+        sweep.wait()
+    while processes(path):
+        time.sleep(0.02)
+    calls += shots.finish(path)
+    survived = int(shots.survived(path))
+    note = f"{shot} shots, {calls} calls"
+    return Outcome("kill -9 of one sweep, again and again", 1, survived, note)
+
+
+CASES: dict[str, tuple[Callable[[Range, int], Outcome], int]] = {
+    "sweeper": (sweepers, 10),
+    "run": (runs, 10),
+    "again": (again, 6),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cases, print and write the table; 1 if something did not survive."""
+    options = _parser().parse_args(arguments)
+    path, found, where = options.out / "sweep_faults.json", [], machine()
+    with tempfile.TemporaryDirectory() as name:
+        shots = Range(Path(name), options.seed, real=options.real)
+        print(f"a sweep that is left alone takes {shots.length_s:.0f} s", flush=True)
+        for case in options.only:
+            try_it, times = CASES[case]
+            begin = time.monotonic()
+            result = try_it(shots, options.trials or times)
+            row = {"name": case, **asdict(result), "commit": where["commit"]}
+            found.append(row | {"seconds": round(time.monotonic() - begin)})
+            print(in_words(found[-1]), flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "machine": where,
+        "seed": options.seed,
+        "trainings": "real, tiny" if options.real else "fake, of a second",
+        "n_trials": N_TRIALS,
+        "seconds_alone": round(shots.length_s, 1),
+        "cases": found,
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    (options.out / "sweep_faults.md").write_text(table(read_json(path)))
+    print(f"written: {path}")
+    return int(any(row["survived"] < row["trials"] for row in found))
+
+
+def table(content: dict[str, Any]) -> str:
+    """The cases as Markdown."""
+    where = content["machine"]
+    lines = ["<!-- written by benchmarks/sweep_faults.py; do not edit -->", ""]
+    lines += ["| case | sweeps | survived | |", "|---|--:|--:|---|"]
+    lines += [
+        f"| {row['case']} | {row['trials']} | {row['survived']} | {row['note']} |"
+        for row in content["cases"]
+    ]
+    commit = (where["commit"] or "unknown")[:8] + (
+        " + changes" if where["dirty"] else ""
+    )
+    n = content["n_trials"]
+    lines += [
+        "",
+        f"Searches by TPE of {n} trials, one run at a time; trainings: "
+        f"{content['trainings']}. Survived: exactly {n} finished, none left running, "
+        "no process left, no directory used twice, every value as in a search that "
+        f"nobody touched. {where['usable_cpus']} cores, commit {commit}, "
+        f"seed {content['seed']}.",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _parser() -> argparse.ArgumentParser:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--trials", type=int, help="instead of each case's own number")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--real", action="store_true", help="tiny trainings, real ones")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
