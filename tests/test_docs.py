@@ -43,11 +43,11 @@ def documented() -> list[str]:
 
 @pytest.mark.parametrize("command", documented())
 def test_documented_commands_compose(command):
-    words = [word for word in shlex.split(command) if word != "-m"]
+    words = [word for word in shlex.split(command) if word not in ("-m", "--dry-run")]
     if "--cfg" in words:
         words = words[: words.index("--cfg")]
     if "-m" in command.split():
-        words = [re.sub(r"=([^,\[]*),.*", r"=\1", word) for word in words]
+        words = [re.sub(r"=(choice\()?([^,\[]*),.*", r"=\2", word) for word in words]
     words = [word for word in words if not word.startswith("hydra.")]
     for word in words:
         assert "=" in word, f"{word}: text runs into the command"

@@ -180,7 +180,7 @@ def test_every_sampler_finds(tmp_path, name):
     lists = {"k": IntDistribution(0, 3), "c": CategoricalDistribution(["a", "b"])}
     numbers = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(0, 1)}
     distributions = {"grid": lists, "cmaes": numbers}.get(name, SPACE)
-    n = sampler_of(name, distributions)[1] if name == "grid" else 30
+    n = sampler_of(name, distributions)[1] if name == "grid" else 20
     trials = make(tmp_path, n)
     work(trials, name, distributions)
     assert len(trials.finished()) == n
@@ -190,17 +190,17 @@ def test_every_sampler_finds(tmp_path, name):
         assert n == 8
         assert len({str(one.params) for one in trials.finished()}) == 8
         assert best.params == {"k": 2, "c": "b"}
-    assert best.value > {"grid": 0.74, "cmaes": 0.55}.get(name, 0.9)
+    assert best.value > (0.55 if name == "cmaes" else 0.7)
 
 
 def test_two_objectives_are_searched_together(tmp_path):
-    trials = make(tmp_path, 40, directions=["maximize", "minimize"])
+    trials = make(tmp_path, 25, directions=["maximize", "minimize"])
     while (trial := ask(trials, "nsgaii")) is not None:
         x = trial.params["x"]
         trials.tell(trial.number, values=[value_of(trial.params), abs(x)])
     front = trials.study.best_trials
-    assert 1 < len(front) < 40
-    assert max(one.values[0] for one in front) > 0.8
+    assert 1 < len(front) < 25
+    assert max(one.values[0] for one in front) > 0.7
     assert min(one.values[1] for one in front) < 0.3
 
 
@@ -329,6 +329,19 @@ def test_who_gives_signs_of_life_is_not_dead(tmp_path):
     assert states(two) == {"COMPLETE": 1}
 
 
+def test_a_worker_is_known_by_its_folder_alone(tmp_path, monkeypatch):
+    one = make(tmp_path, 2)
+    ask(one)
+    monkeypatch.setattr("socket.gethostname", lambda: "renamed")
+    (tmp_path / "a").rename(tmp_path / "moved")
+    moved = make(tmp_path, 2, worker="moved", db="moved")
+    assert states(moved) == {"FAIL": 1, "WAITING": 1}
+    ask(moved)
+    # Another with the same name at the same place, as in two containers.
+    (tmp_path / "moved" / ".worker").unlink()
+    assert states(make(tmp_path, 2, worker="moved", db="moved"))["RUNNING"] == 1
+
+
 def test_a_study_does_not_change_what_it_tries(tmp_path):
     make(tmp_path, what={"search x": "0..1", "told": ["a"]})
     with pytest.raises(SweepError, match=r"search x: 0\.\.1 -> 0\.\.2"):
@@ -405,14 +418,14 @@ def test_workers_on_one_file_end_with_what_one_would_have_found(tmp_path):
         home.mkdir()
         workers = [
             subprocess.Popen([sys.executable, "-c", program, home, name])
-            for name in "abc"
+            for name in "ab"
         ]
         if is_shot:
             wait_until(lambda home=home: (home / "b").exists())
             time.sleep(0.3)
             workers[1].kill()
         codes = [worker.wait() for worker in workers]
-        assert codes[::2] == [0, 0]
+        assert codes == [0, -9 if is_shot else 0]
         trials = make(home, 12)
         assert len(trials.finished()) == 12
         assert "RUNNING" not in states(trials)
@@ -478,6 +491,8 @@ def searched(
     fixed=(),
     n_jobs=1,
     timeout_s=None,
+    report="eval/success_rate",
+    worker="a",
 ):
     """Run a search; returns its trials by their only value, or by number."""
     make_sampler = sampler_of(sampler, distributions)[0]
@@ -487,14 +502,14 @@ def searched(
             Plan(
                 name="s",
                 objectives=objectives,
-                report="eval/success_rate",
+                report=report,
                 fixed=fixed,
                 seeds=seeds,
                 total=TOTAL,
             ),
             trials,
             lambda: trials.ask(distributions, make_sampler, judge),
-            tmp_path / "a",
+            tmp_path / worker,
             Light(),
             board,
             n_jobs=n_jobs,
@@ -565,6 +580,16 @@ def test_an_objective_that_does_not_exist_stops_a_search(tmp_path, name, said):
     with pytest.raises(BrokenSweep, match=said):
         x = {"x": FloatDistribution(0, 1)}
         searched(tmp_path, trials, x, sampler="random", objectives=[name])
+
+
+def test_a_report_that_does_not_exist_stops_a_search_that_prunes(tmp_path):
+    x, no_report = {"x": FloatDistribution(0, 1)}, {"report": "eval/succes_rate"}
+    words = {"sampler": "random", **no_report}
+    with pytest.raises(BrokenSweep, match=r"report=eval/succes_rate: metrics\.jsonl"):
+        searched(tmp_path, make(tmp_path, 9), x, pruner=Threshold(), **words)
+    trials = make(tmp_path, 2, name="other", worker="b")
+    searched(tmp_path, trials, x, worker="b", **words)
+    assert states(trials) == {"COMPLETE": 2}
 
 
 def test_a_result_without_a_value_is_the_trials_own_failure(tmp_path):
@@ -751,25 +776,36 @@ def test_pruning_ends_a_run_early(lab):
     assert lab.run_of("trial-1/0").metrics()[-1]["step"] < 1500
 
 
-def test_a_search_that_was_stopped_ends_as_if_it_was_not(lab):
-    words = typed(sampler="tpe")
+def test_a_search_that_was_shot_goes_on_as_if_it_was_not(lab):
+    words = typed(sampler="tpe", n_trials=3)
     assert lab.run(*words).code == 0
     whole = study_of(lab).trials
-    for number in (signal.SIGKILL, signal.SIGINT):
-        lab.folder = lab.home / number.name
-        sweep = lab.start(*words)
-        wait_until(lambda: len(lab.runs()) == 3)
-        jobs = children(sweep.pid)
-        sweep.send_signal(number)
-        sweep.wait()
-        answer = lab.run(*words)
-        assert answer.code == 0, answer.err
-        assert not any(is_alive(job) for job in jobs)
-        study = study_of(lab, number.name)
-        assert set(ends(study)) <= {"COMPLETE", "FAIL"}
-        kept = [one for one in study.trials if one.state.name == "COMPLETE"]
-        assert [one.params for one in kept] == [one.params for one in whole]
-        assert [one.values for one in kept] == [one.values for one in whole]
+    lab.folder = lab.home / "shot"
+    sweep = lab.start(*words)
+    wait_until(lambda: len(lab.runs()) == 2)
+    jobs = children(sweep.pid)
+    sweep.kill()
+    sweep.wait()
+    answer = lab.run(*words)
+    assert answer.code == 0, answer.err
+    assert not any(is_alive(job) for job in jobs)
+    study = study_of(lab, "shot")
+    assert set(ends(study)) <= {"COMPLETE", "FAIL"}
+    kept = [one for one in study.trials if one.state.name == "COMPLETE"]
+    assert [one.params for one in kept] == [one.params for one in whole]
+    assert [one.values for one in kept] == [one.values for one in whole]
+
+
+def test_a_search_that_is_stopped_has_queued_what_it_was_at(lab):
+    words = typed("init_from=first-hang", n_trials=2)
+    sweep = lab.start(*words)
+    wait_until(lambda: lab.runs() and len(lab.run_of("trial-0/0").metrics()) == 5)
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.wait() == 130
+    assert lab.status("trial-0/0") == "killed"
+    study = study_of(lab)
+    assert ends(study) == {"FAIL": 1, "WAITING": 1}
+    assert study.trials[0].params == study.trials[1].params
 
 
 def test_two_sweepers_share_a_study(lab):

@@ -306,7 +306,7 @@ def lab(tmp_path, monkeypatch, capsys):
 
 
 def test_a_sweep_says_at_its_end_what_it_is_and_how_it_ended(lab):
-    words = ["seed=1,2", "init_from=bug@seed=2", "hydra.sweeper.n_jobs=2"]
+    words = ["seed=1,2", 'init_from="bug@seed=2"', "hydra.sweeper.n_jobs=2"]
     for _ in range(2):  # the second call has nothing to run
         answer = lab.run(*words)
         assert answer.code == 2

@@ -252,10 +252,8 @@ def test_a_sweep_has_a_view_of_its_own(tmp_path, store, group):
     assert sections == {one["metricSectionId"] for one in state["compareRunCharts"]}
     page, view = links(Path(store.removeprefix("sqlite:///")), "http://server")
     assert page.startswith("so101rl/paper_push: ")
-    assert (
-        view
-        == f"sweep tiny: http://server{first_view.link(number, key.removeprefix(first_view.VIEW))}"
-    )
+    address = first_view.link(number, key.removeprefix(first_view.VIEW))
+    assert view == f"sweep tiny: http://server{address}"
 
 
 def test_names_that_mlflow_does_not_take_are_changed(tmp_path, store):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 WAIT_S = 0.5  # between two looks at running trials [s]
+ASK_S = 2.0  # between two questions for more trials, once there was none [s]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,7 @@ class Search:
         self._n_jobs, self._heartbeat_s = n_jobs, heartbeat_s
         self._pool, self._breaker = Processes(timeout_s), Breaker()
         self._live: dict[str, Live] = {}  # by the name of the running job
-        self._next_beat = 0.0
+        self._next_beat = self._next_ask = 0.0
 
     def run(self) -> None:
         """Run trials until enough have ended; those of others are waited for.
@@ -132,6 +133,8 @@ class Search:
         with Stop().signals(), self._trials.reached():
             try:
                 while self._fill() or not self._trials.is_done:
+                    if not self._live:  # others are not done yet
+                        time.sleep(ASK_S)
                     for name, found in self._pool.ended(WAIT_S):
                         self._ended(name, found)
                     for name, live in self._live.items():
@@ -146,8 +149,11 @@ class Search:
     def _fill(self) -> bool:
         """Start trials while there is room; returns whether any is running."""
         while len(self._live) < self._n_jobs:
+            if self._live and time.monotonic() < self._next_ask:
+                break
             trial = self._ask()
             if trial is None:
+                self._next_ask = time.monotonic() + ASK_S
                 break
             self._start(Live(trial))
         return bool(self._live)
@@ -222,6 +228,9 @@ class Search:
         """How a run that has finished counts, and its objectives."""
         if live.is_pruned:
             return Outcome("pruned"), []
+        if math.isnan(live.last) and self._trials.prunes:
+            reason = f"report={self._plan.report}: {METRICS} has no such number"
+            return Outcome("failed", "config", reason), []
         try:
             return found, read_objectives(folder, self._plan.objectives)
         except NoNumber as error:

@@ -74,15 +74,15 @@ def open_storage(url: str, heartbeat_s: int, grace_s: int) -> "RDBStorage":
     from optuna.exceptions import ExperimentalWarning
     from optuna.storages import RDBStorage
 
-    wait: dict[str, Any] = {}
+    engine: dict[str, Any] = {"pool_pre_ping": True}  # a server drops idle connections
     if check(url).get_backend_name() == "sqlite":
-        wait = {"connect_args": {"timeout": WRITER_S}}
+        engine = {"connect_args": {"timeout": WRITER_S}}
     # Alone, for two that make its tables at once break it.
     with reached(url), alone(url), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # its heartbeat is one
         return RDBStorage(
             url.replace("{", "{{").replace("}", "}}"),  # it formats what it gets
-            engine_kwargs=wait,
+            engine_kwargs=engine,
             heartbeat_interval=heartbeat_s,
             grace_period=grace_s,
         )

@@ -1,18 +1,20 @@
 """The trials of a search: an Optuna study that survives whoever works on it.
 
 A trial whose worker is gone has failed, and the same values are queued once more: it
-gets another attempt, a trial of its own for Optuna. A worker is known by machine and
-folder, so that it settles its own trials at once when it comes back; those of others
-count as dead when their heartbeat stops.
+gets another attempt, a trial of its own for Optuna. A worker is known by its folder, so
+that it settles its own trials at once when it comes back; those of others count as dead
+when their heartbeat stops.
 """
 
 import contextlib
 import socket
+import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from so101rl.files import write_atomic
 from so101rl.sweeps.job import SweepError
 from so101rl.sweeps.storage import alone, open_storage, reached
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
+SIGNATURE = ".worker"  # a file in the folder of a worker
 WHAT, OWNER, DEAD = "what", "owner", "dead"  # our attributes
 GONE, STOPPED = "gone", "stopped"  # what a trial died of: the first may be its fault
 RUNG = "completed_rung_"  # Optuna's, where successive halving has seen a trial
@@ -68,7 +71,7 @@ class Trials:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # TPE's
         warnings.filterwarnings("ignore", "Heartbeat of storage")  # we send our own
-        self._owner = f"{socket.gethostname()}:{folder}"
+        self._owner = owner(folder)
         self._n_trials, self._url = n_trials, url
         self._running: dict[int, int] = {}  # number -> id, those of this worker
         self._storage = open_storage(url, heartbeat_s, grace_s)
@@ -123,6 +126,14 @@ class Trials:
         except UpdateFinishedTrialError:  # somebody took this worker for dead
             return True
         return trial.should_prune()
+
+    @property
+    def prunes(self) -> bool:
+        """Whether reports can end a trial; of several objectives they cannot."""
+        from optuna.pruners import NopPruner
+
+        no_pruner = isinstance(self.study.pruner, NopPruner)
+        return not no_pruner and len(self.study.directions) == 1
 
     def tell(
         self,
@@ -241,7 +252,8 @@ class Trials:
 
     def _is_own(self, trial: "FrozenTrial") -> bool:
         """Whether it was this worker's, who has just come back without it."""
-        return trial.user_attrs.get(OWNER) == self._owner
+        signed = str(trial.user_attrs.get(OWNER, ""))
+        return signed.split()[:1] == self._owner.split()[:1]
 
     def _bury(self, trials: "Sequence[FrozenTrial]", cause: str) -> None:
         """Let dead trials fail, and queue their values once more."""
@@ -279,6 +291,17 @@ class Trials:
                         | {"failed_trial": history[0], "retry_history": history},
                     )
                 )
+
+
+def owner(folder: Path) -> str:
+    """How the worker of a folder signs: with a number that the folder keeps.
+
+    Machine and path are for people: containers often share them.
+    """
+    path = folder / SIGNATURE
+    if not path.is_file():
+        write_atomic(path, uuid.uuid4().hex)
+    return f"{path.read_text()} {socket.gethostname()}:{folder}"
 
 
 def _kept(trial: "FrozenTrial") -> dict[str, Any]:

@@ -31,14 +31,15 @@ def links(store: Path, server: str) -> list[str]:
         sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True)
     ) as db:
         found = db.execute(VIEWS, (f"{TAG}%",)).fetchall()
-    pages = [f"{name}: {server}{link(id)}" for id, name, key, _ in found if key == TAG]
-    views = [
-        (view["createdAt"], view["name"], server + link(id, key.removeprefix(VIEW)))
-        for id, _, key, view in ((*row[:3], json.loads(row[3])) for row in found)
-        if key != TAG
-    ]
-    newest = sorted(views, reverse=True)[:SWEEPS]
-    return [*pages, *(f"sweep {name}: {address}" for _, name, address in newest)]
+    pages, sweeps = [], []
+    for number, name, key, value in found:
+        if key == TAG:
+            pages.append(f"{name}: {server}{link(number)}")
+        else:
+            view = json.loads(value)
+            address = server + link(number, key.removeprefix(VIEW))
+            sweeps.append((view["createdAt"], f"sweep {view['name']}: {address}"))
+    return pages + [line for _, line in sorted(sweeps, reverse=True)[:SWEEPS]]
 
 
 def main() -> None:
