@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from conftest import PPO_KEYS
 from PIL import Image
-from test_report import scores
 
 from so101rl import gl
 from so101rl.episode_rows import COLUMNS
@@ -61,7 +60,8 @@ def make_run(path, ends=ENDS, steps=True):
     """The directory of an evaluation with made-up episodes."""
     cfg = {"seed": 0, "env": {"control_hz": 30, "scene": SCENE}}
     run = RunDir.create(path, cfg=cfg, command="x", groups={"env": "paper_push"})
-    policies = {policy: scores(0.5) for policy in ends}
+    half = {"success_rate": 0.5, "wilson_95": [0.4, 0.6], "n_episodes": 100}
+    policies = {policy: half | {"failures": {"wrong_yaw": 50}} for policy in ends}
     run.write_evaluation({"policies": policies, "policy_step": 0, "alpha": [0.5] * 6})
     rows, found = [], {}
     for policy, own in ends.items():

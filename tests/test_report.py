@@ -741,7 +741,7 @@ def test_command_line_writes_and_verifies(tmp_path, run_main, undrawn):
     [
         (["runs=[absent]", "out=out"], "there is no such folder"),
         (["out=out"], "runs=null"),
-        (["runs=[runs]"], "out=null"),
+        (["runs=[runs]"], "experiment=null"),
         (["runs=[runs]", "out=out"], "no runs; right are folders"),
     ],
 )

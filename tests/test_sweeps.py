@@ -1,5 +1,6 @@
 """Sweeps: every job a process, none takes the others along, none is run twice."""
 
+import errno
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from sweeping import Lab, children, is_alive, wait_until
 
 from so101rl import leash
+from so101rl.errors import ConfigError
 from so101rl.rundir import RunDir
 from so101rl.sweeps.job import SweepError, every_combination
 from so101rl.sweeps.outcome import (
@@ -27,6 +29,7 @@ from so101rl.sweeps.outcome import (
 )
 from so101rl.sweeps.place import Place
 from so101rl.sweeps.processes import Processes
+from so101rl.sweeps.studies import _check
 from so101rl.threads import n_threads
 
 ONE, TWO = "hydra.sweeper.n_jobs=1", "hydra.sweeper.n_jobs=2"
@@ -99,13 +102,6 @@ def test_the_same_failure_again_and_again_stops_a_sweep(lab):
     assert lab.runs() == ["0", "1", "2"]
 
 
-def test_a_full_disk_stops_a_sweep_that_goes_on_when_there_is_room(lab):
-    words = ["seed=range(0,4)", ONE]
-    assert "No space left" in lab.run("init_from=full", *words).err
-    assert [lab.status(name) for name in "0123"] == [*["failed"] * 3, None]
-    assert not any(standing(lab.folder / name).is_final for name in "012")
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -123,7 +119,7 @@ def test_a_sweep_that_cannot_work_leaves_nothing_behind(lab, words, said):
     assert not lab.folder.exists()
 
 
-@pytest.mark.parametrize("name", ["a b", "ünï →", "it's", 'a"b', "a,b=[c]{d}", "b\\"])
+@pytest.mark.parametrize("name", ["it's ünï →", 'a"b,c=[d]{e} \\'])
 def test_a_folder_may_have_any_name(lab, name):
     lab.folder = lab.home / name
     answer = lab.run("seed=0")
@@ -160,10 +156,11 @@ def test_a_folder_of_runs_is_no_place_for_a_sweep(lab):
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    [(signal.SIGKILL, -9), (signal.SIGTERM, 143)],
+    ids=["SIGKILL", "SIGTERM"],
 )
 def test_jobs_end_with_their_sweep_and_go_on_with_it(lab, number, code):
-    words = ["seed=0,1", "init_from=first-hang", ONE]
+    words = ["seed=0", "init_from=first-hang", ONE]
     sweep = lab.start(*words)
     wait_until(lambda: lab.runs() and len(lab.run_of("0").metrics()) == 5)  # it hangs
     (job,) = children(sweep.pid)
@@ -176,14 +173,13 @@ def test_jobs_end_with_their_sweep_and_go_on_with_it(lab, number, code):
     answer = lab.run(*words)
     assert answer.code == 0, answer.err
     assert lab.run_of("0").info["resumed"][0]["step"] == 50
-    assert lab.status("1") == "finished"
 
 
 def test_a_training_that_was_shot_goes_on_where_it_stood(lab):
-    words = [*SHORT, *PPO_KEYS, "total_timesteps=2048", "seed=3", ONE]
+    words = [*SHORT, *PPO_KEYS, "total_timesteps=1024", "evaluation.every=512", ONE]
     words = ["-cp", CONF, "-m", f"hydra.sweep.dir={lab.folder}", *words]
     sweep = lab.start(script=str(ROOT / "main.py"), words=words)
-    wait_until(lambda: lab.runs() and len(lab.run_of("0").metrics()) > 20)
+    wait_until(lambda: lab.runs() and len(lab.run_of("0").metrics()) > 10)
     (job,) = children(sweep.pid)
     os.kill(job, signal.SIGKILL)
     assert sweep.wait() == 2
@@ -193,9 +189,9 @@ def test_a_training_that_was_shot_goes_on_where_it_stood(lab):
     run = lab.run_of("0")
     assert run.info["status"] == "finished"
     assert run.info["resumed"][0]["step"] > 0
-    steps = [line["step"] for line in run.metrics() if "rollout/ep_len_mean" in line]
-    assert steps == sorted(set(steps))
-    assert steps[-1] == 2048
+    lines = [(line["step"], *sorted(line)) for line in run.metrics()]
+    assert len(set(lines)) == len(lines)  # nothing happened twice
+    assert lines[-1][0] >= 1024
 
 
 # ---- studies ----
@@ -275,16 +271,8 @@ def test_some_seeds_of_a_study_may_go_first(lab, study):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"reference": "lowest"}, "study.reference=lowest"),
-        ({"arms": {"low": ["residual.alpha=0"]}}, "2 to 9 arms"),
-        ({"arms": {f"a{n}": [] for n in range(10)}}, "2 to 9 arms"),
-        ({"arms": {"low": [], "../x": []}}, "it becomes a folder"),
         ({"arms": {"low": [], "x": ["residual.alpha=0.1,0.2"]}}, "one value"),
         ({"arms": {"low": [], "x": ["residual.alhpa=1"]}}, "residual.alpha"),
-        ({"arms": {"low": [], "x": ["residual.alpha=2"]}}, "residual.alpha=2"),
-        ({"metric": "success"}, "study.metric=success"),
-        ({"test": "t"}, "study.test=t"),
-        ({"correction": "none"}, "study.correction=none"),
         ({"seeds": 0}, "study.seeds=0"),
         ({"significance": 2}, "study.significance=2"),
         ({"sedes": 3}, "sedes"),
@@ -296,6 +284,23 @@ def test_a_study_that_cannot_keep_its_promise_is_refused(lab, study, changes, sa
     assert said in answer.err
     assert answer.err.count("\n") <= 6
     assert not lab.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"reference": "lowest"}, "study.reference=lowest"),
+        ({"arms": {"low": ["residual.alpha=0"]}}, "2 to 9 arms"),
+        ({"arms": {f"a{n}": [] for n in range(10)}}, "2 to 9 arms"),
+        ({"arms": {"low": [], "../x": []}}, "it becomes a folder"),
+        ({"metric": "success"}, "study.metric=success"),
+        ({"test": "t"}, "study.test=t"),
+        ({"correction": "none"}, "study.correction=none"),
+    ],
+)
+def test_a_promise_that_makes_no_sense_is_refused(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        _check(STUDY | changes)
 
 
 # ---- processes ----
@@ -361,6 +366,14 @@ def test_an_old_run_is_not_the_result_of_a_process_that_was_refused(tmp_path):
     run = RunDir.open(folder)
     run.finish("failed", MemoryError("too little"))
     assert outcome(folder, 2, before).kind == "infrastructure"
+
+
+def test_a_run_that_found_no_room_goes_on_when_there_is_some(tmp_path):
+    run = RunDir.create(tmp_path / "run", cfg={"seed": 0}, command="x")
+    run.finish("failed", OSError(errno.ENOSPC, "No space left on device"))
+    found = standing(tmp_path / "run")
+    assert (found.status, found.kind) == ("failed", "infrastructure")
+    assert not found.is_final
 
 
 def test_a_run_whose_process_is_gone_was_killed(tmp_path):

@@ -59,8 +59,9 @@ def _folder(cfg: DictConfig) -> Path:
     if cfg.out is not None:
         return Path(cfg.out)
     if cfg.study is None:
-        expected = "the report's folder; only a study (experiment=NAME) has its own"
-        raise ConfigError("out", got=None, expected=expected)
+        expected = "a study (experiment=NAME), or else runs=[DIR,...] with out=DIR"
+        got = HydraConfig.get().runtime.choices.get("experiment")
+        raise ConfigError("experiment", got=got, expected=expected)
     return EXPERIMENTS / str(HydraConfig.get().runtime.choices["experiment"])
 
 

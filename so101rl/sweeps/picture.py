@@ -77,8 +77,6 @@ def importances(
     By fANOVA: Hutter et al., An Efficient Approach for Assessing Hyperparameter
     Importance, ICML 2014.
     """
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-
     values = [one.values[0] for one in ended if one.state.name == "COMPLETE"]
     if len(values) < ENOUGH:
         return (
@@ -87,6 +85,9 @@ def importances(
         )
     if len(set(values)) == 1:
         return {}, "All complete trials have the same value."
+    # Here, for it takes seconds.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
     return (
         get_param_importances(
             study,

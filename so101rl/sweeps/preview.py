@@ -1,6 +1,5 @@
 """What a sweep would run, how long that would take, and what it would leave behind."""
 
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,9 +15,10 @@ from so101rl.measures import size_bytes, spoken_age, spoken_size
 from so101rl.rundir import RunDir, find_runs
 from so101rl.saved_run import OUTPUT_ROOTS
 from so101rl.sweeps.job import Job, SweepError
-from so101rl.sweeps.processes import Program
+from so101rl.sweeps.processes import Processes, Program
 
 PROBE_STEPS, PROBE_LOG = 8192, 2048  # env steps of a short training, and between lines
+PATIENCE_S = 60.0  # between two looks at a short training [s]
 LISTED = 60  # jobs that are listed
 # What makes one training take as long as another.
 COSTS = (
@@ -122,20 +122,30 @@ def _probe(cfg: DictConfig, words: Sequence[str], program: Program) -> Cost:
     given = [word for word in words if not word.startswith("tracking=")]
     with tempfile.TemporaryDirectory() as name:
         folder, began = Path(name) / "probe", time.monotonic()
-        command = program.new([*given, *short], folder)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        print("no run like these yet: measuring a short training ...", flush=True)
+        processes = Processes()
+        processes.start("probe", program.new([*given, *short], folder), folder)
+        try:
+            while not (ended := processes.ended(PATIENCE_S)):
+                pass
+        finally:
+            processes.close()  # whoever stops this stops the training, too
         wall = time.monotonic() - began
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines() or ["no reason"]
-            raise SweepError(f"dry_run: {said[-1]}")
+        ((_, found),) = ended
+        if found.status != "finished":
+            raise SweepError(f"dry_run: {found.reason}")
         lines, _ = read_jsonl(folder / TIMINGS)
         size = size_bytes([folder])
-    speeds = [line["time/fps"] for line in lines if "time/fps" in line]
-    rest = max(0.0, wall - sum(PROBE_LOG / speed for speed in speeds))
+    timed = [line for line in lines if "time/fps" in line]
+    speed, trained, last = 1.0, 0.0, 0
+    for line in timed:
+        speed = line["time/fps"]
+        trained, last = trained + (line["step"] - last) / speed, line["step"]
+    rest = max(0.0, wall - trained)
     n, m = cfg.evaluation.select_episodes, cfg.evaluation.n_episodes
     score = rest * n / (2 * n + 2 * m)  # of the rest, what one score took, at most
     scores = max(0, cfg.total_timesteps // cfg.evaluation.every - 1)
-    seconds = cfg.total_timesteps / speeds[-1] + rest + scores * score
+    seconds = cfg.total_timesteps / speed + rest + scores * score
     buffer = cfg.algo.get("buffer_size")  # it is part of each checkpoint
     growth = min(buffer, cfg.total_timesteps) / steps if buffer else 1.0
     return Cost(seconds, size * growth, "short trainings")

@@ -53,9 +53,10 @@ def _row(job: Job, folder: Path) -> dict[str, Any]:
     """A line of the table: what a job is, and what its run has come to."""
     about = {"job": job.name, **job.part_of, "overrides": " ".join(job.overrides)}
     if not (folder / RUN).is_file():
-        begun = log_of(folder).exists()
-        status = "failed" if begun else TO_DO
-        reason = f"no run; see {log_of(folder)}" if begun else ""
+        log = log_of(folder)  # it says why there is no run, or nobody got so far
+        said = log.exists() and log.stat().st_size > 0
+        status = "failed" if said else TO_DO
+        reason = f"no run; see {log}" if said else ""
         return {**about, "status": status, "reason": reason, "env_steps": 0}
     run = RunDir.open(folder)
     error = run.info["error"]
