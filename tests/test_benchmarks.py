@@ -1,6 +1,7 @@
 """The measurements run, and what they compare is the same; never how fast it is."""
 
 import json
+import math
 import mmap
 import os
 import subprocess
@@ -129,7 +130,8 @@ def test_the_measurements_run(tmp_path):
     for name in NAMES:
         content = json.loads((tmp_path / f"{name}.json").read_text())
         assert content["machine"]["versions"]["mujoco"]
-        assert all(row["median"] > 0 for row in content["rows"])
+        assert content["rows"]  # differences of times may be below 0 on a busy machine
+        assert all(math.isfinite(row["median"]) for row in content["rows"])
     assert "| environment / bare physics" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "speed.png").stat().st_size > 10_000
 
