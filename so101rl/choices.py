@@ -56,7 +56,7 @@ def check_choice(loader: ConfigLoaderImpl, typed: Override) -> None:
     if known and (value is None or isinstance(value, bool | int | float)):
         got = line.partition("=")[2]
         raise UnknownOptionError(key, got=got, options=known)
-    if known and (typed.is_add() or typed.is_force_add()):
+    if known and typed.package is None and (typed.is_add() or typed.is_force_add()):
         reason = "the group has its place already"
         raise OverrideSyntaxError(line, reason=reason, guess=line.lstrip("+"))
     path = key.replace(".", "/")

@@ -38,6 +38,7 @@ FREE = (
     *("tracking", "n_threads", "evaluation.video", "evaluation.figure"),
 )
 EVALUATION_ROLES = ("report", "tune")  # see so101rl/seeds.py
+TEST = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")  # it becomes part of policies' names
 PRUNE = re.compile(r"checkpoints|failed|(?P<days>\d{1,6})d")  # what `prune` may be
 
 
@@ -60,6 +61,7 @@ class EvaluationConfig:
     role: str = MISSING
     select_episodes: int = MISSING
     every: int = MISSING
+    tests: dict[str, Any] = MISSING  # randomizations by name
     stop_at: float | None = MISSING
     video: bool = MISSING
     figure: bool = MISSING
@@ -178,6 +180,10 @@ def validate(cfg: DictConfig) -> None:
     if cfg.evaluation.role not in EVALUATION_ROLES:
         expected = " or ".join(EVALUATION_ROLES)
         raise ConfigError("evaluation.role", got=cfg.evaluation.role, expected=expected)
+    for name in cfg.evaluation.tests:
+        if not TEST.fullmatch(name):
+            expected = "small letters, digits, _ and -"
+            raise ConfigError("evaluation.tests", got=name, expected=expected)
     for key, (low, high) in RANGES.items():
         value = OmegaConf.select(cfg, key)
         if isinstance(value, int | float) and not low <= value <= high:

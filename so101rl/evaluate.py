@@ -11,13 +11,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from so101rl.build import build_env
-from so101rl.episodes import rows, run_episodes, summary
+from so101rl.episodes import Episode, rows, run_episodes, summary
 from so101rl.figures.gallery import draw_all
 from so101rl.footage import film
 from so101rl.policies import NoResidual, Policy, learned
 from so101rl.render import SceneRenderer, drawable
 from so101rl.residual import ResidualEnv
 from so101rl.rundir import RunDir
+from so101rl.scores import tested_as
 from so101rl.seeds import episode_seeds
 from so101rl.tracking import make_mirror
 from so101rl.trajectories import TRAJECTORIES, write_trajectories
@@ -50,12 +51,15 @@ def evaluate_policies(
     seeds = episode_seeds(cfg.seed, cfg.evaluation.role, n)
     hz = env.env.control_hz
     played = {name: run_episodes(env, p, seeds) for name, p in policies.items()}
-    scores = {
-        name: summary(episodes, hz, cfg.seed) for name, episodes in played.items()
-    }
+    tested = _tested(cfg, policies, seeds, step)
+    scores, test_scores = (
+        {name: summary(episodes, hz, cfg.seed) for name, episodes in own.items()}
+        for own in (played, tested)
+    )
     run.write_evaluation(
         {
             "policies": scores,
+            "tests": test_scores,
             "env": _choice(run),
             "n_episodes": n,
             "policy_step": step,
@@ -65,9 +69,13 @@ def evaluate_policies(
     run.write_episodes(
         [row for name, eps in played.items() for row in rows(name, eps, hz)]
     )
+    if tested:
+        run.write_tests(
+            [row for name, eps in tested.items() for row in rows(name, eps, hz)]
+        )
     steps = {name: [e.trajectory for e in eps] for name, eps in played.items()}
     write_trajectories(run.file(TRAJECTORIES), steps)
-    print_scores(scores)
+    print_scores(scores | test_scores)
     if cfg.evaluation.figure:
         draw_all(run)
     if cfg.evaluation.video:
@@ -76,17 +84,34 @@ def evaluate_policies(
     return float(scores[list(policies)[-1]]["success_rate"])
 
 
+def _tested(
+    cfg: DictConfig, policies: dict[str, Policy], seeds: list[int], step: int
+) -> dict[str, list[Episode]]:
+    """The same episodes under each of `evaluation.tests`, as `policy@test`."""
+    played = {}
+    for test, randomization in cfg.evaluation.tests.items():
+        other = cfg.copy()
+        other.randomization = randomization
+        env = build_env(other, min(len(seeds), LARGEST_BATCH))
+        env.progress(step)
+        for name, policy in policies.items():
+            played[tested_as(name, test)] = run_episodes(env, policy, seeds)
+        env.close()
+    return played
+
+
 def _choice(run: RunDir) -> str:
     return str(run.info["groups"].get("env", ""))
 
 
 def print_scores(scores: dict[str, dict[str, Any]]) -> None:
     """A line per policy: success with its interval, time, failures."""
+    width = max(map(len, scores))
     for name, score in scores.items():
         low, high = score["wilson_95"]
         failures = ", ".join(f"{k} {v}" for k, v in score["failures"].items()) or "none"
         print(
-            f"{name:>9}: success {score['success_rate']:.1%} "
+            f"{name:>{width}}: success {score['success_rate']:.1%} "
             f"[{low:.1%}, {high:.1%}] of {score['n_episodes']} episodes; "
             f"failures: {failures}",
             flush=True,

@@ -34,7 +34,7 @@ RUN, CONFIG = "run.json", ".hydra/config.yaml"
 REFERENCES = ".hydra/references.yaml"  # the keys of CONFIG that followed another key
 PROVENANCE = "provenance.json"
 LOCK = ".lock"  # held by the process that runs the run, however it may end
-EVALUATION, EPISODES = "evaluation.json", "episodes.csv"
+EVALUATION, EPISODES, TESTS = "evaluation.json", "episodes.csv", "tests.csv"
 STATUSES = ("running", "finished", "failed", "killed", "pruned")
 
 
@@ -264,14 +264,21 @@ class RunDir:
         """Write `episodes.csv` atomically; see `episode_rows`."""
         write_atomic(self.file(EPISODES), to_csv(rows))
 
+    def write_tests(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write `tests.csv` atomically: as `episodes.csv`, under other conditions."""
+        write_atomic(self.file(TESTS), to_csv(rows))
+
     def metrics(self) -> list[dict[str, Any]]:
         """All lines of `metrics.jsonl`, oldest first."""
         return self._logs.read()
 
     def episodes(self) -> list[dict[str, Any]]:
         """The rows of `episodes.csv`; none if the run was never evaluated."""
-        path = self.path / EPISODES
-        return from_csv(path.read_text()) if path.exists() else []
+        return self._rows(EPISODES)
+
+    def tests(self) -> list[dict[str, Any]]:
+        """The rows of `tests.csv`; none without `evaluation.tests`."""
+        return self._rows(TESTS)
 
     def evaluations(self) -> list["RunDir"]:
         """What `job=evaluate run=` left within this run, oldest first."""
@@ -294,6 +301,10 @@ class RunDir:
             raise RunDirError(f"{path} holds no mapping")
         OmegaConf.set_struct(config, True)
         return config
+
+    def _rows(self, name: str) -> list[dict[str, Any]]:
+        path = self.path / name
+        return from_csv(path.read_text()) if path.exists() else []
 
     def _end(self, status: str, when: str) -> None:
         self.info["status"], self.info["ended"] = status, when

@@ -103,6 +103,7 @@ def restore(
     inner = [group.replace("/", ".") for group in keep if "/" in group]
     fresh = {path: OmegaConf.select(cfg, path) for path in inner}
     now = references(_plain(cfg))
+    OmegaConf.set_struct(cfg.evaluation.tests, False)  # its keys are names
     for key, value in ((str(name), value) for name, value in values.items()):
         if key not in OF_THE_CALL and key not in keep:
             _put(cfg, key, value, run_dir)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from so101rl.errors import So101Error
+from so101rl.statistics import BASE, RESIDUAL
 
+ON = " on "  # between a policy and one of `evaluation.tests`
 Episodes = Sequence[Mapping[str, Any]]  # rows of `episodes.csv` of one policy
 
 
@@ -112,12 +114,28 @@ def measure_of(metric: str) -> tuple[str, Measure]:
         ScoreError: there is no such metric.
     """
     policy, _, key = metric.partition("/")
-    if policy not in ("base", "residual") or key not in MEASURES:
+    if policy.partition(ON)[0] not in (BASE, RESIDUAL) or key not in MEASURES:
         raise ScoreError(
             f"metric={metric}: right is base/ or residual/ and one of "
             f"{', '.join(MEASURES)}"
         )
     return policy, MEASURES[key]
+
+
+def tested_as(policy: str, test: str) -> str:
+    """What a policy is called under one of `evaluation.tests`."""
+    return f"{policy}{ON}{test}"
+
+
+def base_of(policy: str) -> str:
+    """The base under the same conditions, `base on hard` for `residual on hard`."""
+    return BASE + policy.removeprefix(policy.partition(ON)[0])
+
+
+def all_scores(evaluation: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """Everything in an `evaluation.json`, by policy; nothing if there is none."""
+    known = evaluation or {}
+    return {**known.get("policies", {}), **known.get("tests", {})}
 
 
 def checked_score(
@@ -136,7 +154,7 @@ def checked_score(
     """
     policy, measure = measure_of(metric)
     value = measure.read(episodes)
-    written = evaluation["policies"][policy][metric.partition("/")[2]]
+    written = all_scores(evaluation)[policy][metric.partition("/")[2]]
     if value != written:
         raise ScoreError(
             f"{where}: evaluation.json has {metric} {written}, its episodes give "

@@ -10,10 +10,10 @@ from so101rl.files import to_json
 from so101rl.report.held_out import Played
 from so101rl.report.record import Record, Study
 from so101rl.report.table import Row, rows, scores
+from so101rl.report.tested import Tested, tested
 from so101rl.report.verdict import Compared, compared_with_reference
 from so101rl.report.words import Words, words
-from so101rl.scores import measure_of
-from so101rl.statistics import BASE
+from so101rl.scores import base_of, measure_of
 
 
 @dataclass(frozen=True)
@@ -24,26 +24,29 @@ class Report:
         study: what is known of the runs besides their episodes.
         rows: of the table.
         comparisons: of the arms with the reference.
+        tests: the arms under other conditions, if they were.
     """
 
     study: Study
     rows: list[Row]
     comparisons: list[Compared]
+    tests: list[Tested]
 
     @property
     def words(self) -> Words:
         """The table and its notes as text."""
-        return words(self.study, self.rows, self.comparisons)
+        return words(self.study, self.rows, self.comparisons, self.tests)
 
     def to_json(self) -> str:
         """Every number unrounded, with the runs behind it."""
-        return to_json(
-            {
-                "study": self.study.facts(),
-                "rows": [asdict(row) for row in self.rows],
-                "comparisons": [asdict(one) for one in self.comparisons],
-            }
-        )
+        content: dict[str, Any] = {
+            "study": self.study.facts(),
+            "rows": [asdict(row) for row in self.rows],
+            "comparisons": [asdict(one) for one in self.comparisons],
+        }
+        if self.tests:
+            content["tests"] = [asdict(one) for one in self.tests]
+        return to_json(content)
 
 
 def report_of(study: Study, played: Played) -> Report:
@@ -54,7 +57,10 @@ def report_of(study: Study, played: Played) -> Report:
     """
     found = scores(study, played)
     return Report(
-        study, rows(study, played, found), compared_with_reference(study, found)
+        study,
+        rows(study, played, found),
+        compared_with_reference(study, found),
+        tested(study, played),
     )
 
 
@@ -67,7 +73,7 @@ def results_csv(report: Report, played: Played) -> str:
     """A row per run: what it is, and what its policies reached."""
     policy, measure = measure_of(report.study.metric)
     key = report.study.metric.partition("/")[2]
-    policies = list(dict.fromkeys((BASE, policy)))
+    policies = list(dict.fromkeys((base_of(policy), policy)))
     names = [field.name for field in fields(Record)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -17,7 +17,7 @@ from so101rl.report.raw import (
     pack_episodes,
     write_curves,
 )
-from so101rl.report.record import Source, Study, by_policy
+from so101rl.report.record import Source, Study, played_in
 from so101rl.sweeps.registration import FILE
 
 JSON, TABLE, PICTURE = "report.json", "table.md", "figure.png"
@@ -36,7 +36,7 @@ def write_report(folder: Path, source: Source, registration: Path | None) -> Rep
     """
     study, runs = source
     good = [record for record in study.records if record.counts]
-    played = {one.uid: by_policy(runs[one.uid].episodes()) for one in good}
+    played = {one.uid: played_in(runs[one.uid]) for one in good}
     curves = {one.uid: curve(runs[one.uid].metrics(), CURVE) for one in good}
     report = report_of(study, played)
     write_atomic(folder / EPISODES_GZ, pack_episodes(study, played))

@@ -1,6 +1,8 @@
 """A report as LaTeX: a booktabs table for a paper, and its notes below."""
 
-from so101rl.report.words import Words
+from collections.abc import Iterator
+
+from so101rl.report.words import UNDER_TESTS, Words
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -37,12 +39,30 @@ def table_tex(words: Words) -> str:
         if claims:
             plain[-1] = rf"\textbf{{{plain[-1]}}}"
         lines.append(" & ".join(plain) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}}", "", r"\par\smallskip\footnotesize"]
+    lines += [r"\bottomrule", r"\end{tabular}}", ""]
+    lines += [*_tests(words), r"\par\smallskip\footnotesize"]
     for note in words.notes:
         items = f" {'; '.join(map(escaped, note.items))}." if note.items else ""
         text = escaped(note.text)
         lines.append((rf"\textbf{{{text}}}" if note.loud else text) + items)
     return "\n".join([*lines, ""])
+
+
+def _tests(words: Words) -> Iterator[str]:
+    """The table of other conditions, if there is one."""
+    if not words.tests:
+        return
+    head, *lines = words.tests
+    yield rf"\par\medskip {escaped(UNDER_TESTS)}"
+    yield ""
+    yield rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}"
+    yield r"\toprule"
+    yield _line(head)
+    yield r"\midrule"
+    yield from map(_line, lines)
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+    yield ""
 
 
 def _line(cells: list[str]) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from so101rl.report.record import Study
-from so101rl.report.words import Words
+from so101rl.report.words import UNDER_TESTS, Words
 
 SPECIAL = re.compile(r"([\\`*<>|])")
 
@@ -22,7 +22,19 @@ def table_md(words: Words) -> str:
         if claims:
             plain[-1] = f"**{plain[-1]}**"
         lines.append(_line(plain))
-    return "\n".join([*lines, *_notes(words), ""])
+    return "\n".join([*lines, *_notes(words), *_tests(words), ""])
+
+
+def _tests(words: Words) -> Iterator[str]:
+    if words.tests:
+        head, *lines = words.tests
+        yield ""
+        yield f"**{UNDER_TESTS}**"
+        yield ""
+        yield _line([escaped(cell) for cell in head])
+        yield "|" + "---|" * len(head)
+        for cells in lines:
+            yield _line([escaped(cell) for cell in cells])
 
 
 def _notes(words: Words) -> Iterator[str]:

@@ -6,7 +6,7 @@ from html import escape
 
 from so101rl.report.document import Report
 from so101rl.report.notes import Note
-from so101rl.report.words import CLAIMS, interval
+from so101rl.report.words import CLAIMS, UNDER_TESTS, Words, interval
 from so101rl.scores import measure_of
 
 STYLE = """
@@ -49,6 +49,7 @@ def page(report: Report, picture: bytes | None, command: str) -> str:
         "<h2>Results</h2>",
         _table(words.head, words.lines, words.claims),
         *(_note(note) for note in words.notes),
+        *_tests(words),
         "<h2>Runs</h2>",
         _runs(report),
         "<h2>To check</h2>",
@@ -101,6 +102,13 @@ def _table(
         kind = "claim" if claim else "plain"
         rows.append(f'<tr class="{kind}">{cells}</tr>')
     return "\n".join(['<div class="wide"><table>', *rows, "</table></div>"])
+
+
+def _tests(words: Words) -> Iterator[str]:
+    if words.tests:
+        head, *lines = words.tests
+        yield f"<h2>{escape(UNDER_TESTS)}</h2>"
+        yield _table(head, lines, [False] * len(lines))
 
 
 def _note(note: Note) -> str:

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from so101rl.rundir import RunDir
-from so101rl.scores import checked_score, measure_of
-from so101rl.statistics import BASE
+from so101rl.scores import all_scores, base_of, checked_score, measure_of
 from so101rl.study import bare_base
 
 MISSING = "missing"  # status of a run that was promised and never began
@@ -111,7 +110,7 @@ def record(run: RunDir, arm: str, metric: str) -> Record:
     info, git, groups = run.info, run.info["git"] or {}, run.info["groups"]
     lines, part = run.metrics(), run.info.get("part_of") or {}
     reason = _reason(run, metric)
-    rows = {} if reason else by_policy(run.episodes())
+    rows = {} if reason else played_in(run)
     return Record(
         arm=arm,
         seed=info["seed"],
@@ -131,8 +130,12 @@ def record(run: RunDir, arm: str, metric: str) -> Record:
     )
 
 
-def by_policy(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
-    """The rows of `episodes.csv`, policy by policy."""
+def played_in(run: RunDir) -> dict[str, list[Mapping[str, Any]]]:
+    """The held-out episodes of a run by policy, those of its tests among them."""
+    return _by_policy([*run.episodes(), *run.tests()])
+
+
+def _by_policy(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         found.setdefault(row["policy"], []).append(row)
@@ -149,9 +152,9 @@ def _reason(run: RunDir, metric: str) -> str:
     if bare_base(run):
         return "evaluates a base policy alone"
     policy, _ = measure_of(metric)
-    rows, evaluation = by_policy(run.episodes()), run.evaluation() or {"policies": {}}
-    for wanted in dict.fromkeys((BASE, policy)):
-        if wanted not in rows or wanted not in evaluation["policies"]:
+    rows, evaluation = played_in(run), run.evaluation() or {}
+    for wanted in dict.fromkeys((base_of(policy), policy)):
+        if wanted not in rows or wanted not in all_scores(evaluation):
             return f"no evaluation of {wanted}"
         key = f"{wanted}/{metric.partition('/')[2]}"
         value = checked_score(key, rows[wanted], evaluation, str(run.path))

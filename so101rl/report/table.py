@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from so101rl.report.held_out import Played, check_episodes, check_root, check_same
 from so101rl.report.raw import own_episodes
 from so101rl.report.record import Record, Study
-from so101rl.scores import Measure, ScoreError, measure_of
+from so101rl.scores import Measure, ScoreError, base_of, measure_of
 from so101rl.statistics import (
     BASE,
     MIN_SEEDS,
@@ -95,7 +95,7 @@ def scores(study: Study, played: Played) -> Scores:
     values: dict[str, dict[int, float]] = {arm: {} for arm in study.arms}
     for arm in study.arms:
         for record in study.of(arm):
-            own = own_episodes(record, played, {policy, BASE})
+            own = own_episodes(record, played, {policy, base_of(policy)})
             check_episodes(record, own)
             value = measure.read(own[policy])
             if value is None:
@@ -109,7 +109,8 @@ def scores(study: Study, played: Played) -> Scores:
 
 def rows(study: Study, played: Played, found: Scores) -> list[Row]:
     """The rows of the table: bases, then the arms in their order."""
-    listed = list(_base_rows(study, played, found.measure))
+    base = base_of(measure_of(study.metric)[0])
+    listed = list(_base_rows(study, played, found.measure, base))
     for arm, values in found.values.items():
         records, of = study.of(arm), len(study.arms[arm])
         plain = _Head(arm, arm, ARM, of)
@@ -157,7 +158,7 @@ def _row(
     look = oddity(values) if len(values) > 1 else None
     return replace(
         row,
-        **_interval(values, episodes, measure),
+        **across_seeds(values, episodes, measure),
         **_middle(values),
         odd=look if look not in (None, "constant") else "",
     )
@@ -174,7 +175,7 @@ def _marks(
         yield DEVIATES
 
 
-def _interval(
+def across_seeds(
     values: Mapping[int, float], episodes: Sequence[int], measure: Measure
 ) -> dict[str, Any]:
     """T over seed means; Wilson within one seed where the seeds do not differ.
@@ -182,6 +183,8 @@ def _interval(
     Equal seed means give t no width, though their episodes are as few as ever. This
     is the rule for one seed, and for a base without chance on the same episodes.
     """
+    if not values:
+        return {}
     if len(set(values.values())) > 1:
         found, by = t_interval(values), T
     else:
@@ -202,13 +205,16 @@ def _middle(values: Mapping[int, float]) -> dict[str, Any]:
     return {"iqm": found.mean, "iqm_low": found.low, "iqm_high": found.high}
 
 
-def _base_rows(study: Study, played: Played, measure: Measure) -> Iterator[Row]:
+def _base_rows(
+    study: Study, played: Played, measure: Measure, base: str
+) -> Iterator[Row]:
     """A row per base; arms whose base played the very same episodes share it."""
     groups: list[tuple[list[str], dict[int, Record]]] = []
     for arm in study.arms:
         own = {record.seed: record for record in study.of(arm)}
         for arms, shared in groups:
-            if all(_same_base(shared[s], own[s], played) for s in shared.keys() & own):
+            both = shared.keys() & own
+            if all(_same_base(shared[s], own[s], played, base) for s in both):
                 arms.append(arm)
                 shared |= {seed: own[seed] for seed in own.keys() - shared.keys()}
                 break
@@ -217,7 +223,7 @@ def _base_rows(study: Study, played: Played, measure: Measure) -> Iterator[Row]:
     labels = [next(iter(own.values())).base if own else "" for _, own in groups]
     for (arms, own), label in zip(groups, labels, strict=True):
         values = {
-            seed: measure.read(played[own[seed].uid][BASE]) for seed in sorted(own)
+            seed: measure.read(played[own[seed].uid][base]) for seed in sorted(own)
         }
         known = {seed: value for seed, value in values.items() if value is not None}
         if not known or len(known) < len(values):
@@ -229,5 +235,5 @@ def _base_rows(study: Study, played: Played, measure: Measure) -> Iterator[Row]:
         yield _row(head, known, list(own.values()), measure)
 
 
-def _same_base(one: Record, two: Record, played: Played) -> bool:
-    return one.base == two.base and played[one.uid][BASE] == played[two.uid][BASE]
+def _same_base(one: Record, two: Record, played: Played, base: str) -> bool:
+    return one.base == two.base and played[one.uid][base] == played[two.uid][base]

@@ -18,7 +18,7 @@ from so101rl.report.raw import (
     unpack_episodes,
     write_curves,
 )
-from so101rl.report.record import Source, Study, by_policy
+from so101rl.report.record import Source, Study, played_in
 from so101rl.report.registered import check_promise
 from so101rl.sweeps.registration import FILE
 
@@ -74,7 +74,7 @@ def _compare_runs(
     for uid, run in runs.items():
         if uid not in known:
             raise VerifyError(f"{run.path} is not in {folder / JSON}; make it again")
-        if known[uid].counts and by_policy(run.episodes()) != played[uid]:
+        if known[uid].counts and played_in(run) != played[uid]:
             raise VerifyError(f"{run.path}: {EPISODES_GZ} has other episodes")
     is_whole = len(runs) == len(known)
     if is_whole:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from so101rl.report.notes import Note, notes
 from so101rl.report.record import Study
 from so101rl.report.table import BASE, WILSON, Row
+from so101rl.report.tested import Tested
 from so101rl.report.verdict import Compared
-from so101rl.scores import Measure, measure_of
+from so101rl.scores import ON, Measure, measure_of
 
 NOTHING = "-"  # a cell without a number
+UNDER_TESTS = "The same held-out episodes under other conditions, without a test:"
 CLAIMS = ("better", "worse")  # decisions that a test has made
 
 
@@ -25,22 +27,29 @@ class Words:
         lines: the cells, row by row.
         claims: per row whether its verdict is one.
         notes: what stands below.
+        tests: another table, of the arms under other conditions, head first; or empty.
     """
 
     head: list[str]
     lines: list[list[str]]
     claims: list[bool]
     notes: list[Note]
+    tests: list[list[str]]
 
 
-def words(study: Study, rows: Sequence[Row], found: Sequence[Compared]) -> Words:
+def words(
+    study: Study,
+    rows: Sequence[Row],
+    found: Sequence[Compared],
+    tests: Sequence[Tested],
+) -> Words:
     """Put the numbers of a report into words."""
     policy, measure = measure_of(study.metric)
     last = {
         row.arm: row.name for row in rows
     }  # of an arm's rows: the one with its test
-    tests = {last[one.arm]: one for one in found}
-    shown = [tests.get(row.name) for row in rows]
+    compared = {last[one.arm]: one for one in found}
+    shown = [compared.get(row.name) for row in rows]
     return Words(
         head=_head(study, policy, measure),
         lines=[
@@ -49,7 +58,32 @@ def words(study: Study, rows: Sequence[Row], found: Sequence[Compared]) -> Words
         ],
         claims=[one is not None and one.decision in CLAIMS for one in shown],
         notes=notes(study, rows, found, measure),
+        tests=_matrix(study, tests, policy, measure),
     )
+
+
+def _matrix(
+    study: Study, tests: Sequence[Tested], policy: str, measure: Measure
+) -> list[list[str]]:
+    """Arms by tests."""
+    if not tests:
+        return []
+    names = list(dict.fromkeys(one.test for one in tests))
+    plain = policy.partition(ON)[0]
+    what = f"{plain} {measure.title}{measure.in_unit}"
+    head = [what, *(f"on {name}" for name in names)]
+    cells = {(one.arm, one.test): one for one in tests}
+    lines = [
+        [arm, *(_cell(cells[arm, name], measure) for name in names)]
+        for arm in study.arms
+    ]
+    return [head, *lines]
+
+
+def _cell(one: "Row | Tested", measure: Measure) -> str:
+    """A mean with its interval, and a mark if that is Wilson's."""
+    mark = " W" if one.by == WILSON else ""
+    return f"{interval(measure, one.mean, one.low, one.high)}{mark}"
 
 
 def _head(study: Study, policy: str, measure: Measure) -> list[str]:
@@ -75,12 +109,11 @@ def _cells(row: Row, one: Compared | None, study: Study, measure: Measure) -> li
         if row.of == len(row.values)
         else f"{len(row.values)} of {row.of}"
     )
-    mark = " W" if row.by == WILSON else ""
     cells = [
         row.name,
         steps if row.kind != BASE else "",
         f"{seeds} x {episodes or NOTHING}",
-        f"{interval(measure, row.mean, row.low, row.high)}{mark}",
+        _cell(row, measure),
         NOTHING if row.iqm is None else measure.shown(row.iqm),
     ]
     marks = ", ".join(row.marks)

@@ -12,6 +12,7 @@ from so101rl.errors import So101Error
 from so101rl.files import read_jsonl
 from so101rl.logs import METRICS
 from so101rl.rundir import RUN, RunDir
+from so101rl.scores import all_scores
 from so101rl.stop import Stop
 from so101rl.sweeps.board import Board
 from so101rl.sweeps.job import Job, SweepError
@@ -283,7 +284,7 @@ def read_objectives(folder: Path, names: Sequence[str]) -> list[float]:
     """
     run = RunDir.open(folder)
     found = results(run)
-    policies = (run.evaluation() or {}).get("policies", {})
+    policies = all_scores(run.evaluation())
     for name in names:
         policy, _, key = name.partition("/")
         if name not in found and key in policies.get(policy, {}):

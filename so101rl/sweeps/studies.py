@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ARM = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 MOST_ARMS = 9  # one reference and eight comparisons; more cost too much power
 TESTS, CORRECTIONS = ("paired_permutation",), ("holm",)
-METRIC = re.compile(r"(base|residual)/\w+")
+METRIC = re.compile(r"(base|residual)( on [a-z0-9_-]+)?/\w+")
 
 
 @dataclass(frozen=True)

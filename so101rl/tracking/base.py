@@ -15,6 +15,7 @@ from so101rl.errors import So101Error
 from so101rl.files import read_jsonl
 from so101rl.logs import CLOCK, METRICS, TIMINGS
 from so101rl.rundir import RunDir
+from so101rl.scores import all_scores
 from so101rl.tracking.sweepdir import SweepDir
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class NewLines:
 def results(run: RunDir) -> dict[str, float]:
     """Final numbers of `evaluation.json`, named `base/success_rate` and so on."""
     flat: dict[str, float] = {}
-    for policy, scores in ((run.evaluation() or {}).get("policies", {})).items():
+    for policy, scores in all_scores(run.evaluation()).items():
         for name, value in scores.items():
             if isinstance(value, int | float):
                 flat[f"{policy}/{name}"] = float(value)
