@@ -16,7 +16,7 @@ NEWEST := $(firstword $(shell ls -t multirun/*/study.db 2>/dev/null))
 STORAGE ?= $(if $(NEWEST),sqlite:///$(NEWEST))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format ui dashboard bench race algorithms peer faults results clean
+.PHONY: help setup run test check format ui dashboard bench race algorithms peer faults sweepfaults postgres pruning coverage results clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,19 @@ algorithms: setup  ## success and wall clock of every algorithm (an hour on two 
 
 faults: setup  ## break runs in every way that happens, and count what survives
 	$(BIN)/python benchmarks/faults.py $(ARGS)
+
+sweepfaults: setup  ## shoot sweeps and their runs, and count what survives
+	$(BIN)/python benchmarks/sweep_faults.py $(ARGS)
+
+postgres: setup  ## one search by four workers on a PostgreSQL server of its own, one is shot
+	@$(BIN)/python -c 'import psycopg' 2>/dev/null || { echo "psycopg is missing; right is $(BIN)/python -m pip install -e '.[sweeps]' -c constraints.txt" >&2; exit 2; }
+	$(BIN)/python benchmarks/postgres.py $(ARGS)
+
+pruning: setup  ## one search with every run to its end, and the same with pruners (half an hour)
+	$(BIN)/python benchmarks/pruning.py --runs multirun/pruning $(ARGS)
+
+coverage: setup  ## how often intervals of few seeds hold the truth (a minute)
+	$(BIN)/python benchmarks/coverage.py $(ARGS)
 
 peer:  ## so101-nexus in .peer, for make bench to measure against
 	test -x .peer/bin/python || $(PEER_PYTHON) -m venv .peer

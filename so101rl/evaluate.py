@@ -77,8 +77,10 @@ def evaluate_policies(
     write_trajectories(run.file(TRAJECTORIES), steps)
     print_scores(scores | test_scores)
     if cfg.evaluation.figure:
+        print("drawing figures ...", flush=True)
         draw_all(run)
     if cfg.evaluation.video:
+        print("filming ...", flush=True)
         film(run, env, played)
     env.close()
     return float(scores[list(policies)[-1]]["success_rate"])

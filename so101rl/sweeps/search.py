@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from so101rl.errors import So101Error
-from so101rl.files import read_jsonl
+from so101rl.files import read_json, read_jsonl
 from so101rl.logs import METRICS
 from so101rl.rundir import RUN, RunDir
 from so101rl.scores import all_scores
@@ -25,6 +25,7 @@ from so101rl.tracking.base import results
 if TYPE_CHECKING:
     from optuna import Trial
 
+STOPPED = Path("checkpoints") / "interrupted" / "checkpoint.json"
 WAIT_S = 0.5  # between two looks at running trials [s]
 ASK_S = 2.0  # between two questions for more trials, once there was none [s]
 
@@ -298,9 +299,11 @@ def read_objectives(folder: Path, names: Sequence[str]) -> list[float]:
 
 
 def env_steps(folder: Path) -> int:
-    """Env steps of a run, by its last line; 0 if it never wrote one."""
+    """Env steps of a run: what it logged, or trained beyond that until it was stopped."""
     lines, _ = read_jsonl(folder / METRICS)
-    return int(lines[-1]["step"]) if lines else 0
+    logged = int(lines[-1]["step"]) if lines else 0
+    stopped = folder / STOPPED
+    return max(logged, read_json(stopped)["step"]) if stopped.is_file() else logged
 
 
 def best(trials: Trials) -> str:

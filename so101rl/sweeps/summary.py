@@ -39,7 +39,8 @@ def conclude(trials: Trials, folder: Path, plan: Plan) -> None:
     with trials.reached():
         ended = sorted(trials.finished(), key=lambda one: one.number)
         shares, remark = importances(study, ended)
-        found = Found(plan, ended, _best(trials), shares, remark)
+        steps = (one.user_attrs.get("env_steps", 0) for one in study.trials)
+        found = Found(plan, ended, _best(trials), shares, remark, sum(steps))
     write_atomic(folder / TRIALS, found.csv())
     if found.top:
         one = found.top[0]
@@ -64,6 +65,7 @@ class Found:
         top: the complete ones, best first; of several objectives, those none beats.
         shares: each parameter's importance.
         remark: why there are none.
+        env_steps: of all attempts, the failed ones too.
     """
 
     plan: Plan
@@ -71,6 +73,7 @@ class Found:
     top: "Sequence[FrozenTrial]"
     shares: Mapping[str, float]
     remark: str
+    env_steps: int
 
     @property
     def is_front(self) -> bool:
@@ -94,7 +97,7 @@ class Found:
         """Numbers for a tracker."""
         counts = Counter(ENDS[one.state.name] for one in self.ended)
         found = {f"trials/{end}": float(counts[end]) for end in ENDS.values()}
-        found["env_steps"] = float(self._env_steps())
+        found["env_steps"] = float(self.env_steps)
         if self.top and not self.is_front:
             found[f"best/{self.plan.objectives[0]}"] = self.top[0].values[0]
         return found
@@ -163,11 +166,11 @@ class Found:
 
     def _facts(self, study: str) -> str:
         """What it cost, what mattered, what failed."""
-        steps = self._env_steps()
-        cost = f"{steps:,}"
-        if self.ended:
-            full = len(self.ended) * len(self.plan.seeds) * self.plan.total
-            cost += f", {steps / full:.0%} of what as many without an early end take"
+        cost = f"{self.env_steps:,}"
+        done = [one for one in self.ended if ENDS[one.state.name] != FAILED]
+        if done:
+            full = len(done) * len(self.plan.seeds) * self.plan.total
+            cost += f", {self.env_steps / full:.0%} of what as many without an early end take"
         told = ", ".join(f"{name} {own:.0%}" for name, own in self.shares.items())
         facts = {
             "trials": self.counts(),
@@ -182,9 +185,6 @@ class Found:
             facts["other failures"] = f"{len(failed) - SHOWN}, see {TRIALS}"
         facts["study"] = study
         return "\n".join(f"- {name}: {text}" for name, text in facts.items())
-
-    def _env_steps(self) -> int:
-        return sum(one.user_attrs.get("env_steps", 0) for one in self.ended)
 
 
 def _best(trials: Trials) -> "list[FrozenTrial]":
