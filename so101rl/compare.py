@@ -29,7 +29,7 @@ from so101rl.study import StudyError, told_apart
 
 KEY = "success_rate"
 SUCCESS = MEASURES[KEY]
-NAMES = ("A", "B")
+NAMES, REPORT = ("A", "B"), "report"
 ONE_TRAINING = (
     "This tells two policies apart, not two settings: another seed of either may end "
     "elsewhere. For settings: several seeds of each, runs=[FOLDER,FOLDER]."
@@ -49,7 +49,7 @@ class Side:
         runs: by seed.
         episodes: of that policy, by seed.
         means: its success by seed.
-        left_out: runs that gave no result, in words.
+        lost: runs that gave no result, by seed.
     """
 
     path: str
@@ -57,7 +57,12 @@ class Side:
     runs: dict[int, RunDir]
     episodes: dict[int, list[dict[str, Any]]]
     means: dict[int, float]
-    left_out: list[str]
+    lost: dict[int, RunDir]
+
+    @property
+    def role(self) -> str:
+        """Which episodes were played, see `so101rl.seeds`."""
+        return str(next(iter(self.runs.values())).config().evaluation.role)
 
 
 def compare(cfg: DictConfig) -> None:
@@ -105,10 +110,9 @@ def side_of(path: str) -> Side:
         for seed, rows in played.items()
     }
     means = {seed: _success(run, episodes[seed]) for seed, run in runs.items()}
-    left_out = [
-        f"{run.path.name} ({run.info['status']})" for run in found if run not in good
-    ]
-    return Side(path, policy, runs, episodes, means, left_out)
+    lost = {run.info["seed"]: run for run in found if run not in good}
+    lost = {seed: run for seed, run in lost.items() if seed not in runs}
+    return Side(path, policy, runs, episodes, means, lost)
 
 
 def comparison(a: Side, b: Side, significance: float) -> Iterator[str]:
@@ -119,8 +123,11 @@ def comparison(a: Side, b: Side, significance: float) -> Iterator[str]:
     """
     for name, side in zip(NAMES, (a, b), strict=True):
         yield f"{name}: {_described(side)}"
-        if side.left_out:
-            yield f"   gave no result: {', '.join(side.left_out)}"
+        for seed, run in sorted(side.lost.items()):
+            status = run.info["status"]
+            yield f"   gave no result: seed {seed}, {status} ({run.path.name})"
+        if side.role != REPORT:
+            yield f"   on {side.role} episodes, by which settings are chosen"
     yield from _settings(a, b)
     both = sorted(a.runs.keys() & b.runs.keys())
     if not both:
@@ -163,12 +170,12 @@ def _two_policies(a: Side, b: Side, seed: int, significance: float) -> Iterator[
 
 
 def _two_settings(
-    a: Side, b: Side, seeds: Sequence[int], significance: float
+    a: Side, b: Side, both: Sequence[int], significance: float
 ) -> Iterator[str]:
     """Seed by seed: the sign-flip test."""
-    for seed in seeds:
+    for seed in both:
         _check_same_episodes(a, b, seed)
-    first, second = ({seed: side.means[seed] for seed in seeds} for side in (a, b))
+    first, second = ({seed: side.means[seed] for seed in both} for side in (a, b))
     one = paired_test(first, second)
     found = one.difference
     effect = "" if one.effect is None else f", d_z = {one.effect:.2f}"
@@ -180,6 +187,12 @@ def _two_settings(
     )
     if one.effect is None:
         yield "The difference is the same in all seeds: its interval has no width."
+    # The seeds that are left say nothing of settings under which others fail.
+    lost = sorted((a.lost.keys() & b.runs.keys()) | (b.lost.keys() & a.runs.keys()))
+    if lost:
+        seeds = ", ".join(map(str, lost))
+        yield f"No claim about A and B: seed {seeds} gave no result in one of them."
+        return
     (verdict,) = verdicts({"": one}, significance).values()
     text = verdict.said(*NAMES)
     yield f"{text[0].upper()}{text[1:]}."

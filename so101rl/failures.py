@@ -1,7 +1,8 @@
 """Why a run ended early, in words and by kind: what helps depends on whose fault it is.
 
 `config`: other settings; `diverged`: a training that got lost; `infrastructure`: disk,
-memory, power; `bug`: a report to us; `stopped`: nothing, somebody wanted it.
+memory, power; `bug`: a report to us; `stopped`: nothing, somebody wanted it; `timeout`:
+more time, or less work.
 """
 
 from so101rl.errors import DivergedError, So101Error
@@ -31,6 +32,11 @@ def _kind(error: BaseException) -> str:
 
 def _entry(kind: str, name: str, message: str) -> dict[str, str]:
     return {"kind": kind, "class": name, "message": message}
+
+
+def overdue(seconds: float) -> dict[str, str]:
+    """The entry of a run that a sweep stopped because it took too long."""
+    return _entry("timeout", "Timeout", f"stopped after {seconds:g} s")
 
 
 GONE = _entry(

@@ -233,6 +233,16 @@ class RunDir:
         finally:
             self._lock.free()
 
+    def condemn(self, error: Mapping[str, str]) -> None:
+        """Let a run that was stopped count as failed, and for good.
+
+        Args:
+            error: why; see `failures`.
+        """
+        with self.held():
+            self.info["error"] = dict(error)
+            self._end("failed", self.info["ended"])
+
     @contextlib.contextmanager
     def lifecycle(self) -> Iterator["RunDir"]:
         """Make the status truthful however the block ends.

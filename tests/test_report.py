@@ -242,7 +242,7 @@ def test_a_failed_seed_is_listed_and_counts_as_zero(sweep, undrawn):
     assert cells["b"][-1] == "PRELIMINARY, INCOMPLETE"
     assert cells["b"][4] == ""  # the seeds that are left are not tested
     worst = next(row for row in report.rows if row.kind == "worst")
-    assert worst.name == "b, lost seeds as 0.0 %"
+    assert worst.name == "b, failed seeds as 0.0 %"
     assert worst.values[2] == 0
     assert worst.runs[2] == info["uid"]
     assert cells[worst.name][-1] == "no difference shown, PRELIMINARY"

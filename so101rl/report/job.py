@@ -30,7 +30,7 @@ def report(cfg: DictConfig) -> None:
     """
     folder = _folder(cfg)
     if cfg.verify:
-        _verify(folder, _source(cfg, folder) if _has_source(cfg) else None)
+        _verify(folder, cfg)
         return
     source = _source(cfg, folder)
     promise = Path(HydraConfig.get().sweep.dir) / FILE
@@ -44,9 +44,10 @@ def report(cfg: DictConfig) -> None:
     print(f"report: {folder / TABLE}")
 
 
-def _verify(folder: Path, source: Source | None) -> None:
+def _verify(folder: Path, cfg: DictConfig) -> None:
     """Compare, and say what was compared or what differs."""
     try:
+        source = _source(cfg, folder) if _has_source(cfg) else None
         for line in verify(folder, source):
             print(line)
     except So101Error as error:

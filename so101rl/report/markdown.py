@@ -69,11 +69,12 @@ def first_readme(study: Study, command: str) -> str:
         f"- `{arm}`" + (" (reference)" if arm == study.reference else "")
         for arm in study.arms
     ]
+    started = study.registration.get("command", f"python main.py -m experiment={name}")
     registered = [
         "**Commands.**",
         "",
         "```",
-        *([f"python main.py -m experiment={name}"] if study.registration else []),
+        *([started] if study.registration else []),
         command if study.registration else f"{command} runs=[FOLDER]",
         f"{command} verify=true",
         "```",

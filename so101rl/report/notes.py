@@ -36,6 +36,7 @@ def notes(
         *([Note(" ".join(_testing(study, found)))] if study.reference else []),
         *_lost(study),
         *_doubts(rows, found),
+        *_chances(found),
         *_plans(found, measure),
         *_deviations(study),
         *_origin(study),
@@ -130,6 +131,20 @@ def _doubts(rows: Sequence[Row], found: Sequence[Compared]) -> Iterator[Note]:
         )
 
 
+def _chances(found: Sequence[Compared]) -> Iterator[Note]:
+    """How often a seed of an arm has more than one of the reference."""
+    items = [
+        f"{one.arm}: {one.improvement:.2f} "
+        f"[{one.improvement_low:.2f}, {one.improvement_high:.2f}]"
+        for one in found
+        if one.improvement is not None
+    ]
+    if items:
+        ref = found[0].reference
+        text = f"P(any seed of the arm has more than any of {ref}), ties half [95 %]:"
+        yield Note(text, items)
+
+
 def _plans(found: Sequence[Compared], measure: Measure) -> Iterator[Note]:
     """What an undecided comparison could have shown."""
     unit = "points" if measure.unit == "%" else measure.unit
@@ -160,8 +175,8 @@ def _deviations(study: Study) -> Iterator[Note]:
     commit = (git.get("commit") or "unknown")[:SHOWN]
     dirty = ", with changes that were not committed" if git.get("dirty") else ""
     yield Note(
-        f"Registered {when[:16].replace('T', ' ')} UTC, before the first run, at "
-        f"commit {commit}{dirty}; sha256 {digest[:SHOWN]}."
+        f"Registered {when[:16].replace('T', ' ')} UTC at commit {commit}{dirty}; "
+        f"sha256 {digest[:SHOWN]}. Runs started before that are deviations."
     )
     if study.deviations:
         n = len(study.deviations)

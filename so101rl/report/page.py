@@ -54,7 +54,8 @@ def page(report: Report, picture: bytes | None, command: str) -> str:
         _runs(report),
         "<h2>To check</h2>",
         f"<p><code>{escape(command)}</code> computes every number again from the "
-        "episodes in <code>episodes.csv.gz</code>.</p>",
+        "episodes in <code>episodes.csv.gz</code> (<code>out=FOLDER</code> says where "
+        "they lie).</p>",
     ]
     return "\n".join(
         [
@@ -75,9 +76,10 @@ def _verdicts(report: Report) -> Iterator[str]:
     if not report.comparisons:
         return
     _, measure = measure_of(report.study.metric)
+    marks = {row.arm: row.marks for row in report.rows}  # of the row with its test
     yield f"<p>Against {escape(report.study.reference)}:</p><ul>"
     for one in report.comparisons:
-        verdict = escape(one.verdict)
+        verdict = escape(", ".join([one.verdict, *marks[one.arm]]))
         if one.decision in CLAIMS:
             verdict = f"<strong>{verdict}</strong>"
         size = interval(measure, one.difference, one.low, one.high, sign=True)

@@ -83,6 +83,11 @@ class Study:
         there = {one.seed for one in self.of(arm)}
         return [seed for seed in self.arms[arm] if seed not in there]
 
+    def failed(self, arm: str) -> list[int]:
+        """Those of them whose training failed by itself, which will not change."""
+        status = {(one.seed, one.status) for one in self.records if one.arm == arm}
+        return [seed for seed in self.lost(arm) if (seed, "failed") in status]
+
     def facts(self) -> dict[str, Any]:
         """All of it for a JSON file."""
         return asdict(self)

@@ -12,6 +12,7 @@ from so101rl.scores import measure_of
 from so101rl.study import StudyError, arm_settings, changes, spoken
 from so101rl.sweeps.registration import FILE, differences, sha256
 
+KEPT = ("command", "sha256", "registered", "git")  # of a registration, in report.json
 LISTED = 4  # keys of a run that differ, before the rest is counted
 
 
@@ -76,7 +77,7 @@ def _plan(promise: Mapping[str, Any]) -> dict[str, Any]:
         "question": study["question"],
         "reference": study["reference"],
         "significance": study["significance"],
-        "registration": {key: promise[key] for key in ("sha256", "registered", "git")},
+        "registration": {key: promise[key] for key in KEPT if key in promise},
     }
 
 

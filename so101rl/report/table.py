@@ -31,7 +31,7 @@ class Row:
 
     Attributes:
         arm: that it is a row of; empty for a base.
-        kind: `arm`, `base`, or `worst`: an arm whose lost seeds count as worst.
+        kind: `arm`, `base`, or `worst`: an arm whose failed seeds count as worst.
         values: the metric by seed.
         runs: uid by seed of the run behind each value; empty for a lost seed.
         of: how many seeds there should be.
@@ -77,10 +77,10 @@ class Scores:
     values: dict[str, dict[int, float]]
 
     def worst(self, study: Study, arm: str) -> dict[int, float]:
-        """The arm's values, with the worst one for every lost seed."""
+        """The arm's values, with the worst one for every seed that failed."""
         assert self.measure.worst is not None
-        lost = dict.fromkeys(study.lost(arm), self.measure.worst)
-        return dict(sorted((self.values[arm] | lost).items()))
+        failed = dict.fromkeys(study.failed(arm), self.measure.worst)
+        return dict(sorted((self.values[arm] | failed).items()))
 
 
 def scores(study: Study, played: Played) -> Scores:
@@ -115,9 +115,9 @@ def rows(study: Study, played: Played, found: Scores) -> list[Row]:
         records, of = study.of(arm), len(study.arms[arm])
         plain = _Head(arm, arm, ARM, of)
         listed.append(_row(plain, values, records, found.measure))
-        if study.lost(arm) and found.measure.worst is not None:
+        if study.failed(arm) and found.measure.worst is not None:
             worst = f"{found.measure.shown(found.measure.worst)} {found.measure.unit}"
-            head = _Head(f"{arm}, lost seeds as {worst.strip()}", arm, WORST, of)
+            head = _Head(f"{arm}, failed seeds as {worst.strip()}", arm, WORST, of)
             row = _row(head, found.worst(study, arm), records, found.measure)
             behind = {one.seed: one.uid for one in study.records if one.arm == arm}
             behind |= {one.seed: one.uid for one in records}  # of those that count
@@ -167,7 +167,7 @@ def _row(
 def _marks(
     values: Mapping[int, float], of: int, records: Sequence[Record]
 ) -> Iterator[str]:
-    if len(values) < MIN_SEEDS:
+    if len(records) < MIN_SEEDS:
         yield PRELIMINARY
     if len(values) < of:
         yield INCOMPLETE
@@ -214,7 +214,7 @@ def _base_rows(
         own = {record.seed: record for record in study.of(arm)}
         for arms, shared in groups:
             both = shared.keys() & own
-            if all(_same_base(shared[s], own[s], played, base) for s in both):
+            if both and all(_same_base(shared[s], own[s], played, base) for s in both):
                 arms.append(arm)
                 shared |= {seed: own[seed] for seed in own.keys() - shared.keys()}
                 break

@@ -17,6 +17,7 @@ class Tested:
         mean: over the seeds; None without any.
         low: of its 95 % interval; None if there is none.
         by: which interval it is, as in `table.Row`.
+        of: how many seeds there should be.
     """
 
     arm: str
@@ -26,14 +27,11 @@ class Tested:
     low: float | None = None
     high: float | None = None
     by: str = ""
+    of: int = 0
 
 
 def tested(study: Study, played: Played) -> list[Tested]:
-    """All arms under all tests; nothing where no run was tested.
-
-    Raises:
-        KeyError: a run lacks a test that others of the study have.
-    """
+    """All arms under all tests; nothing where no run was tested."""
     policy, measure = measure_of(study.metric)
     plain = policy.partition(ON)[0]
     names = {name for own in played.values() for name in own if ON in name}
@@ -42,11 +40,13 @@ def tested(study: Study, played: Played) -> list[Tested]:
     for arm in study.arms:
         for test in tests:
             name = tested_as(plain, test)
-            records = study.of(arm)
-            values = {one.seed: measure.read(played[one.uid][name]) for one in records}
+            own = {
+                one.seed: played[one.uid][name]
+                for one in study.of(arm)
+                if name in played[one.uid]
+            }
+            values = {seed: measure.read(rows) for seed, rows in own.items()}
             known = {seed: value for seed, value in values.items() if value is not None}
-            episodes = sorted({len(played[one.uid][name]) for one in records})
-            found.append(
-                Tested(arm, test, known, **across_seeds(known, episodes, measure))
-            )
+            ends = across_seeds(known, sorted(map(len, own.values())), measure)
+            found.append(Tested(arm, test, known, of=len(study.arms[arm]), **ends))
     return found

@@ -1,6 +1,6 @@
 """What may be said of the arms against their reference, by the registered test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -67,8 +67,9 @@ class Compared:
 def compared_with_reference(study: Study, found: Scores) -> list[Compared]:
     """Compare every arm with the reference; nothing where none is registered.
 
-    Lost seeds of an arm count as worst. Those of the reference cannot, since that
-    would make the arms look better: then there is no claim at all.
+    Seeds of an arm that failed count as worst. Those of the reference cannot, since
+    that would make the arms look better; and a run that is missing, or was stopped, may
+    still come to its end: then there is no claim at all.
     """
     if not study.reference:
         return []
@@ -88,10 +89,12 @@ def compared_with_reference(study: Study, found: Scores) -> list[Compared]:
         for arm, (own, other) in pairs.items()
         if len(own) >= LEAST_PAIRS
     }
-    decided = verdicts(tested, study.significance, registered=len(pairs))
+    # What may get no verdict takes no rank among the p values either.
+    whole = {arm: one for arm, one in tested.items() if one.n == len(study.arms[arm])}
+    decided = verdicts(whole, study.significance, registered=len(pairs))
     return [
-        _compared(study, found, arm, own, other, decided.get(arm))
-        for arm, (own, other) in pairs.items()
+        _compared(study, found, arm, pairs[arm], tested.get(arm), decided.get(arm))
+        for arm in pairs
     ]
 
 
@@ -99,19 +102,20 @@ def _compared(
     study: Study,
     found: Scores,
     arm: str,
-    own: Mapping[int, float],
-    other: Mapping[int, float],
+    pair: Sequence[Mapping[int, float]],
+    one: Comparison | None,
     verdict: Verdict | None,
 ) -> Compared:
+    own, other = pair
     seeds, name = sorted(own), study.reference
-    if verdict is None:
-        least = seeds_needed(1, study.significance)
-        text = f"no claim: {len(own)} paired seeds, it takes {least}"
+    decision, text = WITHHELD, "no claim: runs are missing"
+    if verdict is not None:
+        decision, text = verdict.decision, _words(verdict, study, found)
+    elif len(seeds) == len(study.arms[arm]):
+        least = seeds_needed(len(study.arms) - 1, study.significance)
+        text = f"no claim: {len(seeds)} paired seeds, it takes {least}"
+    if one is None:
         return Compared(arm, name, seeds, verdict=text)
-    one = verdict.comparison
-    decision, text = verdict.decision, _words(verdict, study, found)
-    if len(seeds) < len(study.arms[arm]):
-        decision, text = WITHHELD, "no claim: runs are missing"
     differences = {seed: own[seed] - other[seed] for seed in seeds}
     look = oddity(differences)
     return Compared(
@@ -124,7 +128,7 @@ def _compared(
         sd=one.sd,
         p=one.p,
         exact=one.exact,
-        adjusted_p=verdict.p,
+        adjusted_p=verdict.p if verdict is not None else None,
         effect=one.effect,
         improvement=one.improvement.mean,
         improvement_low=one.improvement.low,

@@ -14,7 +14,7 @@ from so101rl.report.verdict import Compared
 from so101rl.scores import ON, Measure, measure_of
 
 NOTHING = "-"  # a cell without a number
-UNDER_TESTS = "The same held-out episodes under other conditions, without a test:"
+UNDER_TESTS = "The same held-out episodes under each condition, without verdicts:"
 CLAIMS = ("better", "worse")  # decisions that a test has made
 
 
@@ -74,10 +74,16 @@ def _matrix(
     head = [what, *(f"on {name}" for name in names)]
     cells = {(one.arm, one.test): one for one in tests}
     lines = [
-        [arm, *(_cell(cells[arm, name], measure) for name in names)]
+        [arm, *(_counted(cells[arm, name], measure) for name in names)]
         for arm in study.arms
     ]
     return [head, *lines]
+
+
+def _counted(one: Tested, measure: Measure) -> str:
+    """A cell, and of how many seeds it is if some are missing."""
+    n = len(one.values)
+    return _cell(one, measure) + (f" ({n} of {one.of} seeds)" if n < one.of else "")
 
 
 def _cell(one: "Row | Tested", measure: Measure) -> str:

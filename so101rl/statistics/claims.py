@@ -16,10 +16,10 @@ class Verdict:
 
     Attributes:
         decision: `better` or `worse` (arm a has the larger or smaller mean than b),
-            `undecided`, or `refused` where the pairs are too few for any claim.
+            `undecided`, or `refused` where so few pairs could not have decided.
         p: adjusted by Holm for all registered comparisons.
         comparison: what was compared.
-        needed: least number of pairs with which a claim is possible.
+        needed: pairs with which each of the comparisons can be decided.
     """
 
     decision: str
@@ -50,14 +50,12 @@ def verdicts(
         alpha: probability of any false claim among them.
         registered: how many there should be, if some have no result.
     """
-    needed = seeds_needed(1, alpha)
+    needed = seeds_needed(max(1, registered or len(comparisons)), alpha)
     adjusted = holm({name: c.p for name, c in comparisons.items()}, registered)
     found = {}
     for name, comparison in comparisons.items():
-        decision = UNDECIDED
-        if comparison.n < needed:
-            decision = REFUSED
-        elif adjusted[name] <= alpha:
+        decision = REFUSED if comparison.n < needed else UNDECIDED
+        if adjusted[name] <= alpha:
             decision = BETTER if comparison.difference.mean > 0 else WORSE
         found[name] = Verdict(decision, adjusted[name], comparison, needed)
     return found

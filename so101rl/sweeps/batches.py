@@ -10,7 +10,7 @@ from hydra.plugins.launcher import Launcher
 from so101rl.sweeps.launched import end_of, launch
 from so101rl.sweeps.outcome import ANEW, Breaker, Outcome
 from so101rl.sweeps.processes import Program
-from so101rl.sweeps.search import Plan, env_steps, read_objectives
+from so101rl.sweeps.search import Plan, env_steps, read_objectives, refuse_stranger
 from so101rl.sweeps.trials import Trials
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def in_batches(
                 return
             runs = range(len(plan.seeds))
             jobs = [plan.job(trial, done) for trial in batch for done in runs]
+            for job in jobs:
+                refuse_stranger(place / job.name)
             launch(through, jobs, place, program.common)
             for trial in batch:
                 folders = [place / plan.job(trial, done).name for done in runs]

@@ -13,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from so101rl.sweeps.job import Job
+from so101rl.sweeps.job import Job, quoted
 from so101rl.sweeps.outcome import Outcome, standing
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's default
@@ -43,8 +43,8 @@ def launch(
     for job in jobs:
         folder = place / job.name
         stopped = standing(folder) is not None
-        told = ["job=resume", f"run='{folder}'"] if stopped else job.words
-        words.append([*common, *told, f"hydra.sweep.subdir='{job.name}'"])
+        told = ["job=resume", f"run={quoted(str(folder))}"] if stopped else job.words
+        words.append([*common, *told, f"hydra.sweep.subdir={quoted(job.name)}"])
     if words:
         through.launch(words, initial_job_idx=0)
 

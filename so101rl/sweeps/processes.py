@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from so101rl import leash
+from so101rl.failures import overdue
+from so101rl.rundir import RUN, RunDir
 from so101rl.sweeps.job import quoted
 from so101rl.sweeps.outcome import Before, Outcome, log_of, outcome
 
@@ -142,9 +144,11 @@ class Processes:
         one = self.running.pop(name)
         os.close(one.leash)
         found = outcome(one.folder, one.process.returncode, one.before)
-        if one.is_late and found.status != "finished":
-            reason = f"stopped after {self._timeout_s:g} s"
-            return Outcome("failed", "timeout", reason)
+        if one.is_late and self._timeout_s is not None and found.status != "finished":
+            error = overdue(self._timeout_s)
+            if (one.folder / RUN).is_file():  # or else it was too late to begin
+                RunDir.open(one.folder).condemn(error)
+            return Outcome("failed", error["kind"], error["message"])
         return found
 
 

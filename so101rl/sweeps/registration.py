@@ -14,7 +14,11 @@ FILE = "registration.json"
 
 
 def register(
-    folder: Path, name: str, study: Mapping[str, Any], settings: Mapping[str, Any]
+    folder: Path,
+    name: str,
+    study: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    command: str,
 ) -> tuple[str, list[str]]:
     """Write down what a study is going to do, or in what it deviates by now.
 
@@ -23,6 +27,7 @@ def register(
         name: the study's.
         study: arms, seeds, metric, test and so on.
         settings: by arm, the config's values that make it.
+        command: as typed.
 
     Returns:
         The hash of what is registered now, and the changes since it was first.
@@ -31,7 +36,8 @@ def register(
     digest = sha256(promised)
     path = folder / FILE
     if not path.is_file():
-        entry = {"name": name, "sha256": digest, "registered": now()}
+        entry = {"name": name, "command": command, "sha256": digest}
+        entry |= {"registered": now()}
         content: dict[str, Any] = {
             **entry,
             "git": git_state(),

@@ -9,7 +9,7 @@ from typing import Any
 from so101rl.files import read_json, write_atomic
 from so101rl.rundir import RUN, RunDir
 from so101rl.sweeps.job import Job
-from so101rl.sweeps.outcome import log_of
+from so101rl.sweeps.outcome import Outcome, log_of
 from so101rl.sweeps.registration import FILE
 from so101rl.sweeps.search import env_steps
 from so101rl.tracking.base import results
@@ -21,16 +21,19 @@ LISTED, FAILURES = 60, 5  # jobs, and failures, in the summary
 TO_DO = "to do"  # the status of a job that was never begun
 
 
-def conclude_jobs(jobs: Sequence[Job], folder: Path) -> None:
+def conclude_jobs(
+    jobs: Sequence[Job], folder: Path, ends: Mapping[str, Outcome]
+) -> None:
     """Write and print what came out so far.
 
     Args:
         jobs: all of the sweep.
         folder: the sweep's; that of a study holds its registration.
+        ends: by name how jobs ended, for those that leave no run in their folder.
     """
     import pandas as pd
 
-    rows = [_row(job, folder / job.name) for job in jobs]
+    rows = [_row(job, folder / job.name, ends.get(job.name)) for job in jobs]
     write_atomic(folder / JOBS, pd.DataFrame(rows).to_csv(index=False))
     counts = Counter(str(row["status"]) for row in rows)
     metrics = {f"jobs/{status}": float(n) for status, n in counts.items()}
@@ -49,9 +52,12 @@ def conclude_jobs(jobs: Sequence[Job], folder: Path) -> None:
     print(text, end="")
 
 
-def _row(job: Job, folder: Path) -> dict[str, Any]:
+def _row(job: Job, folder: Path, end: Outcome | None) -> dict[str, Any]:
     """A line of the table: what a job is, and what its run has come to."""
     about = {"job": job.name, **job.part_of, "overrides": " ".join(job.overrides)}
+    if not (folder / RUN).is_file() and end is not None:
+        told = {"status": end.status, "reason": end.reason}
+        return {**about, **told, "env_steps": 0}
     if not (folder / RUN).is_file():
         log = log_of(folder)  # it says why there is no run, or nobody got so far
         said = log.exists() and log.stat().st_size > 0

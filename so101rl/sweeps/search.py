@@ -164,11 +164,7 @@ class Search:
         """Start the next run of a trial."""
         job = self._plan.job(live.trial, len(live.done))
         folder = self._place / job.name
-        if (folder / RUN).exists():
-            raise SweepError(
-                f"{folder} holds a run that the study does not know; choose another "
-                "hydra.sweep.dir"
-            )
+        refuse_stranger(folder)
         self._pool.start(job.name, self._program.new(job.words, folder), folder)
         self._board.started(job.name, folder)
         self._live[job.name] = live
@@ -272,6 +268,19 @@ class Search:
         self._next_beat = time.monotonic() + self._heartbeat_s
 
 
+def refuse_stranger(folder: Path) -> None:
+    """Refuse a folder for a new trial's run in which there is one.
+
+    Raises:
+        SweepError: there is.
+    """
+    if (folder / RUN).exists():
+        raise SweepError(
+            f"{folder} holds a run that the study does not know; choose another "
+            "hydra.sweep.dir"
+        )
+
+
 class NoNumber(SweepError):
     """A run has a result without a value."""
 
@@ -299,7 +308,7 @@ def read_objectives(folder: Path, names: Sequence[str]) -> list[float]:
 
 
 def env_steps(folder: Path) -> int:
-    """Env steps of a run: what it logged, or trained beyond that until it was stopped."""
+    """Env steps of a run: what it logged, or did beyond that until it was stopped."""
     lines, _ = read_jsonl(folder / METRICS)
     logged = int(lines[-1]["step"]) if lines else 0
     stopped = folder / STOPPED

@@ -7,6 +7,7 @@ from so101rl.sweeps.call import Call
 from so101rl.sweeps.job import Job, every_combination
 from so101rl.sweeps.launched import end_of, is_done, launch
 from so101rl.sweeps.mirrored import mirrored
+from so101rl.sweeps.outcome import Outcome
 from so101rl.sweeps.place import Place
 from so101rl.sweeps.preview import preview
 from so101rl.sweeps.registration import register
@@ -44,16 +45,17 @@ def start(
     with place.held():
         jobs = _jobs(call, place)
         program = call.program(at_a_time)
-        with mirrored(call, place.path, lambda: conclude_jobs(jobs, place.path)):
+        ends: dict[str, Outcome] = {}
+        with mirrored(call, place.path, lambda: conclude_jobs(jobs, place.path, ends)):
             if through is not None:
                 left = [job for job in jobs if not is_done(place.path / job.name)]
                 launch(through, left, place.path, program.common)
-                ends = {job.name: end_of(place.path / job.name) for job in jobs}
+                ends |= {job.name: end_of(place.path / job.name) for job in jobs}
                 refuse_failures(ends, place.path)
                 return
             print(f"sweep: {place.path} ({len(jobs)} jobs, {at_a_time} at a time)")
             with Board(call.name, len(jobs), at_a_time) as board:
-                ends = run_all(
+                ends |= run_all(
                     jobs,
                     place.path,
                     program,
@@ -70,8 +72,14 @@ def _show(call: Call, n_jobs: int) -> None:
     if call.config.study is None:
         jobs = every_combination(call.typed(), call.name)
     else:
-        jobs = [*study_of(call).jobs]
-    print(preview(jobs, call.compose, call.program(n_jobs), n_jobs))
+        study = study_of(call)
+        jobs = [*study.jobs]
+        print(study.doubt, end="\n" if study.doubt else "")
+    left = [job for job in jobs if not is_done(call.folder / job.name)]
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} jobs are done")
+    if left:
+        print(preview(left, call.compose, call.program(n_jobs), n_jobs))
 
 
 def _jobs(call: Call, place: Place) -> list[Job]:
@@ -82,7 +90,10 @@ def _jobs(call: Call, place: Place) -> list[Job]:
         return jobs
     study = study_of(call)
     place.settle({"study": call.name}, call.line)
-    digest, changes = register(place.path, call.name, study.promised, study.settings)
+    print(study.doubt, end="\n" if study.doubt else "")
+    digest, changes = register(
+        place.path, call.name, study.promised, study.settings, call.line
+    )
     for change in changes:
         print(f"DEVIATION from what was registered: {change}")
     return study.registered(digest)

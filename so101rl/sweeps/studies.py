@@ -1,12 +1,14 @@
 """A study: arms that differ in a few keys, each with the same seeds."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from so101rl.config import settings
 from so101rl.errors import ConfigError
+from so101rl.scores import ON, measure_of
+from so101rl.statistics import seeds_needed
 from so101rl.study import SAME_ARM
 from so101rl.sweeps.job import Job
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 ARM = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 MOST_ARMS = 9  # one reference and eight comparisons; more cost too much power
 TESTS, CORRECTIONS = ("paired_permutation",), ("holm",)
-METRIC = re.compile(r"(base|residual)( on [a-z0-9_-]+)?/\w+")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,19 @@ class Study:
     promised: Mapping[str, Any]
     settings: Mapping[str, Any]
     jobs: Sequence[Job]
+
+    @property
+    def doubt(self) -> str:
+        """Why the study cannot come to a verdict; empty if it can."""
+        level = self.promised["significance"]
+        seeds, comparisons = len(self.promised["seeds"]), len(self.settings) - 1
+        needed = seeds_needed(comparisons, level)
+        if seeds >= needed:
+            return ""
+        return (
+            f"NO VERDICT POSSIBLE: {seeds} seeds cannot decide {comparisons} "
+            f"comparisons at {level:g}, it takes {needed} (study.seeds)"
+        )
 
     def registered(self, digest: str) -> list[Job]:
         """The jobs, whose runs will name what was registered."""
@@ -51,6 +65,7 @@ def study_of(call: "Call") -> Study:
     """
     study = call.plain("study")
     _check(study)
+    _check_metric(study["metric"], call.plain("evaluation.tests"))
     typed = call.typed()
     seeds = _seeds(typed, study["seeds"])
     words = [item.input_line or "" for item in typed if item.key_or_group != "seed"]
@@ -88,9 +103,15 @@ def _check(study: Mapping[str, Any]) -> None:
         if study[key] not in options:
             expected = f"one of {', '.join(options)}"
             raise ConfigError(f"study.{key}", got=study[key], expected=expected)
-    if not METRIC.fullmatch(study["metric"]):
-        expected = "policy/key of evaluation.json, such as residual/success_rate"
-        raise ConfigError("study.metric", got=study["metric"], expected=expected)
+
+
+def _check_metric(metric: str, tests: Collection[str]) -> None:
+    """Refuse a metric that no run will have."""
+    policy, _ = measure_of(metric)
+    test = policy.partition(ON)[2]
+    if test and test not in tests:
+        expected = f"one of evaluation.tests after '{ON.strip()}': {', '.join(tests)}"
+        raise ConfigError("study.metric", got=metric, expected=expected)
 
 
 def _seeds(typed: Sequence["Override"], registered: int) -> list[int]:

@@ -170,7 +170,8 @@ class Found:
         done = [one for one in self.ended if ENDS[one.state.name] != FAILED]
         if done:
             full = len(done) * len(self.plan.seeds) * self.plan.total
-            cost += f", {self.env_steps / full:.0%} of what as many without an early end take"
+            share = f"{self.env_steps / full:.0%}"
+            cost += f", {share} of what as many without an early end take"
         told = ", ".join(f"{name} {own:.0%}" for name, own in self.shares.items())
         facts = {
             "trials": self.counts(),

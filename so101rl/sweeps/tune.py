@@ -10,7 +10,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
 
+from so101rl.config import settings as config_values
 from so101rl.seeds import tuning_roots
+from so101rl.study import SAME_ARM
 from so101rl.sweeps.batches import in_batches
 from so101rl.sweeps.board import Board
 from so101rl.sweeps.call import Call
@@ -123,7 +125,7 @@ def tune(call: Call, settings: Settings, *, through: Launcher | None = None) -> 
         print(f"{n_trials} trials of {len(plan.seeds)} runs; at most, before pruning:")
         print(total([each] * (n_trials * len(plan.seeds)), n_jobs))
         return
-    what = _what(plan, distributions, settings)
+    what = _what(call, plan, distributions, settings)
     url = settings.storage or in_file(call.folder.absolute() / "study.db")
     check(url)  # before it is written down
     place = Place(call.folder)
@@ -253,27 +255,23 @@ def _grid(
 
 
 def _what(
-    plan: Plan, distributions: "Mapping[str, BaseDistribution]", settings: Settings
+    call: Call,
+    plan: Plan,
+    distributions: "Mapping[str, BaseDistribution]",
+    settings: Settings,
 ) -> dict[str, Any]:
     """All that makes trials comparable, by name."""
     searched = {f"search {key}": str(one) for key, one in distributions.items()}
+    told = call.compose([*plan.fixed, f"seed={plan.seeds[0]}"])
     return {
         **searched,
-        "told": sorted(word for word in plan.fixed if not _is_free(word)),
+        **config_values(told, without=(*SAME_ARM, *distributions)),
         "objective": [
             f"{way} {name}"
             for way, name in zip(settings.directions, plan.objectives, strict=True)
         ],
         "seeds": list(plan.seeds),
-        "total_timesteps": plan.total,
     }
-
-
-def _is_free(word: str) -> bool:
-    """Whether a word changes nothing of what is learned."""
-    from so101rl.config import FREE
-
-    return word.partition("=")[0] in FREE
 
 
 def _several(value: Sequence[str] | str) -> list[str]:
