@@ -27,11 +27,17 @@ from so101rl.files import write_atomic  # noqa: E402
 from so101rl.statistics import wilson  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
-PRUNERS = ("none", "median", "halving")  # the others are held against the first
-EPISODES, STEPS, TRIALS = 100, 100_000, 20
+PRUNERS = ("none", "median", "halving")  # the first is what others are held against
+STATES = ("complete", "pruned", "failed")
+EPISODES, STEPS, TRIALS = 100, 100_000, 16
 OBJECTIVE = "residual/success_rate"
 SEARCH = ["-m", "sweep=residual", "env=paper_push_hard", "tracking=none"]
-SEARCH += ["hydra.sweeper.seeds=1", "hydra.sweeper.n_jobs=1", "n_threads=1"]
+SEARCH += [
+    "evaluation.every=20000",
+    "hydra.sweeper.seeds=1",
+    "hydra.sweeper.n_jobs=1",
+    "n_threads=1",
+]
 TINY = ["n_envs=4", "env.max_episode_steps=20", "algo.n_steps=8", "algo.batch_size=16"]
 TINY += ["evaluation.every=32", "evaluation.select_episodes=2"]
 
@@ -66,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = machine()
     begin = partial(search, options.runs.resolve(), options.quick)
     with ThreadPoolExecutor(options.at_a_time) as pool:
-        rows = list(pool.map(begin, PRUNERS))
+        rows = list(pool.map(begin, options.pruners))
     size = {"env_steps": 64 if options.quick else STEPS, "searches": rows}
     result = {**size, "machine": where}
     write_atomic(options.out / "pruning.json", json.dumps(result, indent=1) + "\n")
@@ -81,15 +87,14 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         "<!-- written by benchmarks/pruning.py; do not edit -->",
         "",
-        "| pruner | to the end | pruned | env steps | saved [%] | best trial [%] |",
-        "|---|--:|--:|--:|--:|---|",
+        "| pruner | to the end | pruned | failed | env steps | saved [%] | best [%] |",
+        "|---|--:|--:|--:|--:|--:|---|",
     ]
     for row in rows:
         low, high = row["wilson_95"]
         cells = [
             row["pruner"],
-            str(row["states"].get("complete", 0)),
-            str(row["states"].get("pruned", 0)),
+            *(str(row["states"].get(state, 0)) for state in STATES),
             f"{row['env_steps']:,}",
             f"{100 * (1 - row['env_steps'] / rows[0]['env_steps']):.0f}",
             f"{100 * row['best']:.0f} [{100 * low:.0f}, {100 * high:.0f}]",
@@ -99,7 +104,7 @@ def table(result: dict[str, Any]) -> str:
         "",
         f"`sweep=residual` on `paper_push_hard`: TPE, {len(rows[0]['trials'])} trials "
         f"of one seed and at most {result['env_steps']:,} env steps.",
-        "Best trial: success on tuning episodes [95 % Wilson interval of that one "
+        "Best: success of the best trial on tuning episodes [95 % Wilson interval of that one "
         f"run]. Commit {commit}.",
     ]
     return "\n".join(lines) + "\n"
@@ -112,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--runs", type=Path, required=True, help="where the runs go")
     parser.add_argument("--at-a-time", type=int, default=2, help="searches")
+    parser.add_argument("--pruners", nargs="+", choices=PRUNERS, default=PRUNERS)
     parser.add_argument("--quick", action="store_true", help="a smoke test")
     parser.add_argument("--out", type=Path, default=RESULTS)
     return parser
