@@ -104,8 +104,8 @@ def table(result: dict[str, Any]) -> str:
         "",
         f"`sweep=residual` on `paper_push_hard`: TPE, {len(rows[0]['trials'])} trials "
         f"of one seed and at most {result['env_steps']:,} env steps.",
-        "Best: success of the best trial on tuning episodes [95 % Wilson interval of that one "
-        f"run]. Commit {commit}.",
+        "Best: success of the best trial on tuning episodes [95 % Wilson interval of "
+        f"that one run]. Commit {commit}.",
     ]
     return "\n".join(lines) + "\n"
 
