@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from so101rl.errors import ConfigError
 from so101rl.rundir import RunDir, find_runs
-from so101rl.scores import MEASURES, checked_score
+from so101rl.scores import MEASURES, all_scores, checked_score
 from so101rl.statistics import (
     BASE,
     RESIDUAL,
@@ -62,7 +62,8 @@ class Side:
     @property
     def role(self) -> str:
         """Which episodes were played, see `so101rl.seeds`."""
-        return str(next(iter(self.runs.values())).config().evaluation.role)
+        evaluation = next(iter(self.runs.values())).evaluation() or {}
+        return str(all_scores(evaluation)[self.policy]["seeds"]["role"])
 
 
 def compare(cfg: DictConfig) -> None:

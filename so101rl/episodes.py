@@ -121,7 +121,9 @@ def rows(policy: str, episodes: Sequence[Episode], hz: int) -> list[dict[str, An
     ]
 
 
-def summary(episodes: Sequence[Episode], hz: int, root: int) -> dict[str, Any]:
+def summary(
+    episodes: Sequence[Episode], hz: int, root: int, role: str
+) -> dict[str, Any]:
     """One policy's entry in `evaluation.json`."""
     solved = [episode for episode in episodes if episode.is_success]
     failures = [episode.failure for episode in episodes if not episode.is_success]
@@ -140,7 +142,7 @@ def summary(episodes: Sequence[Episode], hz: int, root: int) -> dict[str, Any]:
         "mean_residual_l2": mean("mean_residual_l2"),
         "failures": {name: failures.count(name) for name in sorted(set(failures))},
         "seeds": {
-            "role": "report",
+            "role": role,
             "root": root,
             "first": episodes[0].seed,
             "n": len(episodes),

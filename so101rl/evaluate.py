@@ -53,7 +53,10 @@ def evaluate_policies(
     played = {name: run_episodes(env, p, seeds) for name, p in policies.items()}
     tested = _tested(cfg, policies, seeds, step)
     scores, test_scores = (
-        {name: summary(episodes, hz, cfg.seed) for name, episodes in own.items()}
+        {
+            name: summary(episodes, hz, cfg.seed, cfg.evaluation.role)
+            for name, episodes in own.items()
+        }
         for own in (played, tested)
     )
     run.write_evaluation(

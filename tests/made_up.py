@@ -149,13 +149,13 @@ def make_run(
                 "residual", residual, n, root=seed, role=played, size=1
             ),
         }
-        write_episodes(path, policies, seed)
+        write_episodes(path, policies, seed, played)
     return RunDir.open(path)
 
 
-def write_episodes(path, policies, root=0):
+def write_episodes(path, policies, root=0, role="report"):
     """`episodes.csv` and the `evaluation.json` that belongs to it."""
-    table = {name: scores(rows, root) for name, rows in policies.items()}
+    table = {name: scores(rows, root, role) for name, rows in policies.items()}
     write(path / "evaluation.json", to_json({"policies": table, "policy_step": 1}))
     rows = [row for own in policies.values() for row in own]
     write(path / "episodes.csv", to_csv(rows))

@@ -111,7 +111,22 @@ def test_a_seed_without_partner_is_left_out_and_said(tmp_path):
 
 def test_runs_without_a_result_are_named(arms, tmp_path):
     make_run(tmp_path / "a/seed-8", seed=8, alpha=0.5, status="failed", error="oh")
-    assert "gave no result: seed-8 (failed)" in said(*arms)
+    assert "gave no result: seed 8, failed (seed-8)" in said(*arms)
+
+
+def test_an_arm_is_not_better_for_its_failures(arms, tmp_path):
+    shutil.rmtree(tmp_path / "b/seed-3")
+    make_run(tmp_path / "b/seed-3", seed=3, alpha=1.0, status="failed", error="oh")
+    text = said(*arms)
+    assert "No claim about A and B: seed 3 gave no result in one of them." in text
+    assert "is better" not in text and "is worse" not in text
+
+
+def test_tuning_episodes_are_named(arms, tmp_path):
+    make_arm(tmp_path / "tuned", A[:2], played="tune")
+    make_arm(tmp_path / "tuned_b", B[:2], played="tune", alpha=1.0)
+    text = said(str(tmp_path / "tuned"), str(tmp_path / "tuned_b"))
+    assert text.count("on tune episodes") == 2
 
 
 # --- one run each ---

@@ -158,8 +158,9 @@ def test_two_claims_need_more_seeds_than_one(tmp_path, undrawn):
         tmp_path / "multirun/x", {"a": [5] * 6, "b": list(range(9, 15)), "c": [6] * 6}
     )
     report = report_on(tmp_path / "multirun/x")
-    assert {one.decision for one in report.comparisons} == {"undecided"}
-    assert "better" not in str([one.verdict for one in report.comparisons])
+    assert {one.verdict for one in report.comparisons} == {
+        "no claim: 6 paired seeds, it takes 7"
+    }
 
 
 def test_too_few_pairs_make_no_claim(tmp_path, undrawn):
@@ -260,6 +261,45 @@ def test_a_missing_run_is_listed(sweep, undrawn):
     assert len(rows) == 24
 
 
+@pytest.mark.parametrize("status", ["missing", "running", "killed", "pruned"])
+def test_a_run_that_may_still_end_is_no_failure(sweep, undrawn, status):
+    """As zeros, seven seeds nobody has run would make b worse than a."""
+    for seed in range(1, 8):
+        if status == "missing":
+            shutil.rmtree(sweep / f"b/seed-{seed}")
+        else:
+            lose(sweep / f"b/seed-{seed}", status)
+    report = report_on(sweep)
+    assert not any(row.kind == "worst" for row in report.rows)
+    first, second = report.comparisons
+    assert (first.decision, first.adjusted_p) == ("withheld", None)
+    assert first.verdict == "no claim: runs are missing"
+    assert second.adjusted_p == pytest.approx(min(1.0, 2 * second.p))  # 2 registered
+    assert (
+        "PRELIMINARY, INCOMPLETE" in (sweep.parents[1] / "out/report.html").read_text()
+    )
+
+
+def test_failures_do_not_hide_how_few_the_results_are(sweep, undrawn):
+    for seed in range(1, 8):
+        lose(sweep / f"b/seed-{seed}")
+    worst = next(row for row in report_on(sweep).rows if row.kind == "worst")
+    assert len(worst.values) == 8
+    assert worst.marks == ["PRELIMINARY"]
+
+
+def test_bases_that_share_no_seed_are_not_averaged(tmp_path, undrawn):
+    for seed in range(2):
+        make_run(
+            tmp_path / f"runs/a{seed}", seed=seed, base=2, alpha=0, base_policy="zero"
+        )
+        make_run(tmp_path / f"runs/b{seed}", seed=seed + 5, base=12)
+    plain_report(tmp_path / "out", tmp_path / "runs")
+    rows = json.loads((tmp_path / "out/report.json").read_text())["rows"]
+    bases = {row["name"]: row["mean"] for row in rows if row["kind"] == "base"}
+    assert sorted(bases.values()) == [0.1, 0.6]
+
+
 def test_with_a_lost_reference_nothing_is_claimed(sweep, undrawn):
     """To count it as zero would make the others look better."""
     lose(sweep / "a/seed-0")
@@ -274,9 +314,7 @@ def test_a_study_of_failures_only_says_so(tmp_path):
         lose(run.path)
     report = report_on(tmp_path / "multirun/x")
     assert "4 of 4 runs gave no result" in said(report)
-    assert {one.verdict for one in report.comparisons} == {
-        "no claim: 0 paired seeds, it takes 6"
-    }
+    assert {one.verdict for one in report.comparisons} == {"no claim: runs are missing"}
     assert not (tmp_path / "out/figure.png").exists()
 
 

@@ -1,5 +1,6 @@
 """Searches: what is tried, what becomes of trials, and who may work on a study."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import optuna
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import CONF, ROOT
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from optuna.distributions import (
@@ -24,7 +25,7 @@ from so101rl.seeds import TUNING_FROM
 from so101rl.sweeps.board import Board
 from so101rl.sweeps.job import SweepError
 from so101rl.sweeps.outcome import BrokenSweep
-from so101rl.sweeps.search import Plan, Search
+from so101rl.sweeps.search import Plan, Search, env_steps
 from so101rl.sweeps.space import grid, space, words
 from so101rl.sweeps.storage import check, in_file, open_storage
 from so101rl.sweeps.trials import MOST_DEATHS, Trials
@@ -771,6 +772,26 @@ def test_pruning_ends_a_run_early(lab):
     assert [good.state.name, bad.state.name] == ["COMPLETE", "PRUNED"]
     assert lab.status("trial-1/0") == "pruned"
     assert lab.run_of("trial-1/0").metrics()[-1]["step"] < 1500
+
+
+def test_a_stopped_run_has_taken_the_steps_of_its_last_policy(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 100}\n')
+    assert env_steps(tmp_path) == 100
+    path = tmp_path / "checkpoints/interrupted/checkpoint.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"step": 164}')
+    assert env_steps(tmp_path) == 164
+
+
+def test_a_search_keeps_the_settings_it_began_with(lab):
+    conf = lab.home / "conf"
+    shutil.copytree(CONF, conf)
+    assert lab.run(*typed(n_trials=1), conf=conf).code == 0
+    path = conf / "algo/ppo.yaml"
+    path.write_text(path.read_text().replace("gamma: 0.", "gamma: 0.1"))
+    changed = lab.run(*typed(n_trials=2), conf=conf)
+    assert changed.code == 2
+    assert "algo.gamma" in changed.err
 
 
 def test_a_search_that_was_shot_goes_on_as_if_it_was_not(lab):

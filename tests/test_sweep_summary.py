@@ -99,7 +99,7 @@ def test_a_search_names_its_best_and_how_to_train_with_it(tmp_path, capsys):
         *("residual.penalty=0.001", "algo=sac"),
     ]
     assert "4 trials: 2 complete, 1 pruned, 1 failed" in said
-    assert "env steps: 600, 75% of what" in said
+    assert "env steps: 600, 100% of what" in said  # the failed one's count, too
     assert "trial 3 failed: NaN in the loss" in said
     assert CAUTION in said and "http" not in said
     assert numbers(tmp_path)["best"]["residual.alpha"] == 0.7
@@ -255,7 +255,7 @@ def test_a_study_has_a_line_per_arm_and_claims_nothing(tmp_path, capsys):
         error="NaN",
         part_of={"sweep": tmp_path.name, "arm": "half"},
     )
-    conclude_jobs(jobs, tmp_path)
+    conclude_jobs(jobs, tmp_path, {})
     said = capsys.readouterr().out
     assert said == (tmp_path / "summary.md").read_text()
     assert "**What does alpha do?**" in said
@@ -276,7 +276,7 @@ def test_a_study_names_its_deviations_and_what_is_to_do(tmp_path, capsys):
     told = json.loads(path.read_text())
     told["deviations"] = [{"changes": ["study.significance: 0.05 -> 0.1"]}]
     path.write_text(json.dumps(told))
-    conclude_jobs(jobs_of(study, tmp_path.name), tmp_path)
+    conclude_jobs(jobs_of(study, tmp_path.name), tmp_path, {})
     said = capsys.readouterr().out
     assert "- deviation: study.significance: 0.05 -> 0.1" in said
     assert "2 finished, 2 to do" in said
@@ -288,7 +288,7 @@ def test_jobs_of_a_plain_sweep_are_told_apart_by_their_words(tmp_path, capsys):
     jobs = [Job(str(n), own, {"sweep": "tiny"}) for n, own in enumerate(words)]
     make_run(tmp_path / "0", residual=15, part_of={"sweep": "tiny"})
     (tmp_path / "1.log").write_text("error: no such key\n")
-    conclude_jobs(jobs, tmp_path)
+    conclude_jobs(jobs, tmp_path, {})
     said = capsys.readouterr().out
     assert "| 0 | 0.750 | finished | seed=0 |" in said
     assert "| 1 |  | failed | seed=1 |" in said

@@ -261,6 +261,12 @@ def test_a_study_registers_then_runs_every_arm_with_the_same_seeds(lab, study):
     assert [lab.run_of(name).info for name in names] == infos
 
 
+def test_a_study_without_enough_seeds_says_so_before_it_runs(lab, study):
+    answer = study(ONE, "seed=0", seeds=3)
+    assert "NO VERDICT POSSIBLE: 3 seeds cannot decide 1 comparisons" in answer.out
+    assert "it takes 6" in answer.out
+
+
 def test_some_seeds_of_a_study_may_go_first(lab, study):
     assert study("seed=1,1", TWO).code == 0
     assert lab.runs() == ["high-1.0/seed-1", "low/seed-1"]
@@ -276,6 +282,9 @@ def test_some_seeds_of_a_study_may_go_first(lab, study):
         ({"seeds": 0}, "study.seeds=0"),
         ({"significance": 2}, "study.significance=2"),
         ({"sedes": 3}, "sedes"),
+        ({"metric": "success"}, "metric=success"),
+        ({"metric": "residual/succes_rate"}, "metric=residual/succes_rate"),
+        ({"metric": "residual on hard/success_rate"}, "study.metric=residual on hard"),
     ],
 )
 def test_a_study_that_cannot_keep_its_promise_is_refused(lab, study, changes, said):
@@ -293,7 +302,6 @@ def test_a_study_that_cannot_keep_its_promise_is_refused(lab, study, changes, sa
         ({"arms": {"low": ["residual.alpha=0"]}}, "2 to 9 arms"),
         ({"arms": {f"a{n}": [] for n in range(10)}}, "2 to 9 arms"),
         ({"arms": {"low": [], "../x": []}}, "it becomes a folder"),
-        ({"metric": "success"}, "study.metric=success"),
         ({"test": "t"}, "study.test=t"),
         ({"correction": "none"}, "study.correction=none"),
     ],
@@ -344,6 +352,22 @@ def test_a_job_that_takes_too_long_is_stopped(tmp_path, monkeypatch, program):
     monkeypatch.setattr(leash, "PATIENCE_S", 0.5)
     found = run_one(tmp_path, program, timeout_s=0.5)
     assert found == Outcome("failed", "timeout", "stopped after 0.5 s")
+
+
+SLOW = (
+    "import sys, time; from so101rl.rundir import RunDir\n"
+    "run = RunDir.create({folder!r}, cfg={{'seed': 0}}, command='x')\n"
+    "with run.lifecycle(): time.sleep(999)"
+)
+
+
+def test_a_run_that_took_too_long_has_failed_for_good(tmp_path):
+    folder = tmp_path / "job"
+    found = run_one(tmp_path, SLOW.format(folder=str(folder)), timeout_s=4)
+    assert found == Outcome("failed", "timeout", "stopped after 4 s")
+    later = standing(folder)
+    assert (later.status, later.kind, later.is_final) == ("failed", "timeout", True)
+    assert RunDir.open(folder).info["error"]["message"] == "stopped after 4 s"
 
 
 def test_a_job_that_does_not_hear_that_it_is_pruned_is_shot(tmp_path, monkeypatch):

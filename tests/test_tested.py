@@ -15,6 +15,7 @@ from so101rl.report.files import write_report
 from so101rl.report.registered import registered
 from so101rl.report.verify import VerifyError, verify
 from so101rl.rundir import RunDir, find_runs
+from so101rl.seeds import episode_seeds
 
 ON_DEFAULT = "+randomization@evaluation.tests.same=default"
 ON_NONE = "+randomization@evaluation.tests.none=none"
@@ -82,6 +83,15 @@ def test_a_run_is_tested_again_as_it_was(run_main):
     run_main("job=evaluate", f"run={path}", "tracking=none")
     again = path / "evaluations/1/tests.csv"
     assert again.read_bytes() == (path / "tests.csv").read_bytes()
+
+
+def test_an_evaluation_says_whose_episodes_it_played(run_main):
+    words = ("seed=2147483648", "evaluation.role=tune", ON_NONE)
+    _, _, path = run_main(*words)
+    own = RunDir.open(path).evaluation()
+    for scored in (*own["policies"].values(), *own["tests"].values()):
+        assert scored["seeds"]["role"] == "tune"
+        assert scored["seeds"]["first"] == episode_seeds(2**31, "tune", 1)[0]
 
 
 @pytest.mark.parametrize(
