@@ -10,6 +10,7 @@ from so101rl.scores import Measure
 from so101rl.statistics import MIN_SEEDS
 
 SHOWN = 10  # characters of a hash
+MOST_PAIRS = 1000  # more is no plan any more
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,9 @@ def _plans(found: Sequence[Compared], measure: Measure) -> Iterator[Note]:
             size = f"{measure.shown(one.detectable)} {unit}".strip()
             parts.append(f"{len(one.seeds)} pairs show a difference of {size}")
         if one.seeds_for is not None:
-            parts.append(f"one of the size seen takes about {one.seeds_for} pairs")
+            few = one.seeds_for <= MOST_PAIRS
+            pairs = f"about {one.seeds_for}" if few else f"more than {MOST_PAIRS:,}"
+            parts.append(f"one of the size seen takes {pairs} pairs")
         if parts:
             items.append(f"{one.arm}: {'; '.join(parts)}")
     if items:
