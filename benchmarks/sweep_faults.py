@@ -8,6 +8,9 @@ its command is given again until it ends by itself. It survives if it then has e
 `n_trials` finished trials, none is left running, no process is left, no directory was
 used twice, and all values are those of a search that nobody touched. The trainings are
 those of tests/fake_main.py, a second each; --real has real ones, tiny, some seconds.
+
+The last case has two trials at a time, of two runs each, and begins again at once;
+which values come then depends on who is faster, so they are not compared.
 """
 
 import argparse
@@ -44,6 +47,9 @@ SEARCH += ["hydra.sweeper.n_jobs=1", "hydra.sweeper.seeds=1"]
 SEARCH += ["hydra.sweeper.sampler.n_startup_trials=3", "hydra/sweeper/pruner=none"]
 
 
+CROWD = ["hydra.sweeper.n_jobs=2", "hydra.sweeper.seeds=2"]
+
+
 class Range:
     """Where sweeps are shot: a folder, a source of chance, and one left alone."""
 
@@ -69,20 +75,20 @@ class Range:
         self._number += 1
         return self.folder / f"sweep-{self._number}"
 
-    def start(self, path: Path) -> "subprocess.Popen[bytes]":
+    def start(self, path: Path, more: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
         """A sweep as a process."""
         with path.with_suffix(".said").open("ab") as said:
             return subprocess.Popen(
-                [*self._command, f"hydra.sweep.dir={path}"],
+                [*self._command, *more, f"hydra.sweep.dir={path}"],
                 stdout=said,
                 stderr=said,
                 cwd=self.folder,
             )
 
-    def finish(self, path: Path) -> int:
+    def finish(self, path: Path, more: Sequence[str] = ()) -> int:
         """Give a sweep's command until it ends by itself; returns how often."""
         for call in range(1, MOST_CALLS + 1):
-            if self.start(path).wait(PATIENCE_S) == 0:
+            if self.start(path, more).wait(PATIENCE_S) == 0:
                 return call
         raise RuntimeError(path.with_suffix(".said").read_text()[-2000:])
 
@@ -104,14 +110,17 @@ class Range:
 
     def survived(self, path: Path) -> bool:
         """Whether a sweep has ended as the one that was left alone."""
-        found = trials(path)
-        runs = find_runs([path])
-        numbers = [run.info["part_of"]["trial"] for run in runs]
-        folders = [int(run.path.parent.name.removeprefix("trial-")) for run in runs]
-        once = numbers == folders and not any("resumed" in run.info for run in runs)
-        said = "".join(log.read_text() for log in path.glob("*/*.log"))
-        fresh = once and "already holds a run" not in said
-        return found == self.wanted and fresh and not processes(path)
+        return trials(path) == self.wanted and is_clean(path)
+
+
+def is_clean(path: Path) -> bool:
+    """Whether no directory was used twice, and no process is left."""
+    runs = find_runs([path])
+    numbers = [run.info["part_of"]["trial"] for run in runs]
+    folders = [int(run.path.parent.name.removeprefix("trial-")) for run in runs]
+    once = numbers == folders and not any("resumed" in run.info for run in runs)
+    said = "".join(log.read_text() for log in path.glob("*/*.log"))
+    return once and "already holds a run" not in said and not processes(path)
 
 
 def trials(path: Path) -> list[tuple[dict[str, Any], list[float]]]:
@@ -205,10 +214,27 @@ def again(shots: Range, n: int) -> Outcome:
     return Outcome("kill -9 of one sweep, again and again", 1, survived, note)
 
 
+def crowds(shots: Range, n: int) -> Outcome:
+    """Two trials of two runs at a time; the sweeper is shot, and back at once."""
+    survived = calls = 0
+    for _ in range(n):
+        path = shots.path()
+        sweep = shots.start(path, CROWD)
+        time.sleep(shots.rng.uniform(0.3, 1.0) * shots.length_s)
+        sweep.kill()
+        sweep.wait()
+        calls += 1 + shots.finish(path, CROWD)
+        trials(path)  # all there, none left running
+        survived += is_clean(path)
+    note = f"{calls / n:.1f} calls each; 2 x 2 runs, begun again at once"
+    return Outcome("kill -9 of a busy sweeper", n, survived, note)
+
+
 CASES: dict[str, tuple[Callable[[Range, int], Outcome], int]] = {
     "sweeper": (sweepers, 10),
     "run": (runs, 10),
     "again": (again, 6),
+    "crowd": (crowds, 4),
 }
 
 
@@ -258,9 +284,9 @@ def table(content: dict[str, Any]) -> str:
         "",
         f"Searches by TPE of {n} trials, one run at a time; trainings: "
         f"{content['trainings']}. Survived: exactly {n} finished, none left running, "
-        "no process left, no directory used twice, every value as in a search that "
-        f"nobody touched. {where['usable_cpus']} cores, commit {commit}, "
-        f"seed {content['seed']}.",
+        "no process left, no directory used twice, and but for the busy one every "
+        f"value as in a search that nobody touched. {where['usable_cpus']} cores, "
+        f"commit {commit}, seed {content['seed']}.",
     ]
     return "\n".join([*lines, ""])
 
