@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from so101rl.errors import So101Error
@@ -41,6 +42,11 @@ def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
             )
         writer.writerow(row)
     return text.getvalue()
+
+
+def rows_in(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file; none if there is none."""
+    return from_csv(path.read_text()) if path.exists() else []
 
 
 def from_csv(text: str) -> list[dict[str, Any]]:

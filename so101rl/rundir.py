@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from so101rl.episode_rows import from_csv, to_csv
+from so101rl.episode_rows import rows_in, to_csv
 from so101rl.errors import So101Error
 from so101rl.failures import GONE, described
 from so101rl.files import (
@@ -234,11 +234,7 @@ class RunDir:
             self._lock.free()
 
     def condemn(self, error: Mapping[str, str]) -> None:
-        """Let a run that was stopped count as failed, and for good.
-
-        Args:
-            error: why; see `failures`.
-        """
+        """Let a run that was stopped count as failed, and for good; see `failures`."""
         with self.held():
             self.info["error"] = dict(error)
             self._end("failed", self.info["ended"])
@@ -284,11 +280,11 @@ class RunDir:
 
     def episodes(self) -> list[dict[str, Any]]:
         """The rows of `episodes.csv`; none if the run was never evaluated."""
-        return self._rows(EPISODES)
+        return rows_in(self.path / EPISODES)
 
     def tests(self) -> list[dict[str, Any]]:
         """The rows of `tests.csv`; none without `evaluation.tests`."""
-        return self._rows(TESTS)
+        return rows_in(self.path / TESTS)
 
     def evaluations(self) -> list["RunDir"]:
         """What `job=evaluate run=` left within this run, oldest first."""
@@ -311,10 +307,6 @@ class RunDir:
             raise RunDirError(f"{path} holds no mapping")
         OmegaConf.set_struct(config, True)
         return config
-
-    def _rows(self, name: str) -> list[dict[str, Any]]:
-        path = self.path / name
-        return from_csv(path.read_text()) if path.exists() else []
 
     def _end(self, status: str, when: str) -> None:
         self.info["status"], self.info["ended"] = status, when
