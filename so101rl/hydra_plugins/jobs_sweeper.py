@@ -1,11 +1,9 @@
 """`hydra/sweeper=jobs`: every job in a process of its own; see `so101rl.sweeps`."""
 
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from so101rl.sweeps.sweeper import OurSweeper
 
 
-class JobsSweeper(Sweeper):
+class JobsSweeper(OurSweeper):
     """Runs all combinations of what was typed, or a study.
 
     Args:
@@ -17,28 +15,11 @@ class JobsSweeper(Sweeper):
     def __init__(self, n_jobs: int | None, timeout_s: float | None, dry_run: bool):
         self._n_jobs, self._timeout_s, self._dry_run = n_jobs, timeout_s, dry_run
 
-    def setup(
-        self,
-        *,
-        hydra_context: HydraContext,
-        task_function: TaskFunction,
-        config: DictConfig,
-    ) -> None:
-        from so101rl.sweeps.launched import launcher
-
-        self.hydra_context, self.config = hydra_context, config
-        self._task = task_function
-        self.launcher = launcher(hydra_context, task_function, config)
-
     def sweep(self, arguments: list[str]) -> None:
-        from so101rl.sweeps.call import Call
         from so101rl.sweeps.start import start
 
-        assert self.config is not None and self.hydra_context is not None
-        loader = self.hydra_context.config_loader
-        call = Call.of(self.config, loader, self._task, arguments)
         start(
-            call,
+            self.call(arguments),
             self._n_jobs,
             self._timeout_s,
             dry_run=self._dry_run,
