@@ -193,7 +193,7 @@ def test_verdicts_are_adjusted_for_all_comparisons():
     assert [found.decision for found in both.values()] == ["better", "better"]
     found = verdicts({"six": six, "down": down, "none": none})
     assert {name: one.decision for name, one in found.items()} == {
-        "six": "undecided",
+        "six": "refused",  # three comparisons take 7 pairs each
         "down": "worse",
         "none": "undecided",
     }
@@ -201,7 +201,7 @@ def test_verdicts_are_adjusted_for_all_comparisons():
     assert "no difference shown" in found["none"].said("A", "B")
     assert found["down"].said("A", "B") == "A is worse than B"
     alone = verdicts({"six": six}, registered=2)["six"]
-    assert alone.decision == "undecided"
+    assert alone.said("A", "B").endswith("6 paired seeds, it takes 7")
 
 
 @pytest.mark.parametrize(("effect", "n"), [(0.2, 199), (0.5, 34), (0.8, 15)])

@@ -50,12 +50,13 @@ def verdicts(
         alpha: probability of any false claim among them.
         registered: how many there should be, if some have no result.
     """
+    least = seeds_needed(1, alpha)
     needed = seeds_needed(max(1, registered or len(comparisons)), alpha)
     adjusted = holm({name: c.p for name, c in comparisons.items()}, registered)
     found = {}
     for name, comparison in comparisons.items():
         decision = REFUSED if comparison.n < needed else UNDECIDED
-        if adjusted[name] <= alpha:
+        if adjusted[name] <= alpha and comparison.n >= least:
             decision = BETTER if comparison.difference.mean > 0 else WORSE
         found[name] = Verdict(decision, adjusted[name], comparison, needed)
     return found
