@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
-from benchmarks.measure import load, machine  # noqa: E402
+from benchmarks.measure import commit_words, load, machine  # noqa: E402
 from so101rl.composition import compose  # noqa: E402
 from so101rl.files import write_atomic  # noqa: E402
 from so101rl.rundir import RunDir  # noqa: E402
@@ -177,7 +177,7 @@ def table(result: Mapping[str, Any]) -> str:
         for name in {run["algorithm"] for run in runs}
     ]
     groups.sort(key=lambda own: (-_mean(own), own[0]["algorithm"]))
-    commits = sorted({_commit(run) for run in runs})
+    commits = sorted({commit_words(run) for run in runs})
     place, n = result["machine"], settings["evaluation.n_episodes"]
     lines = [
         "<!-- written by benchmarks/algorithms.py; do not edit -->",
@@ -250,10 +250,6 @@ def _mean(runs: Sequence[Run]) -> float:
 def _range(values: Sequence[float], digits: int) -> str:
     low, high = (f"{end:,.{digits}f}" for end in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
-
-
-def _commit(run: Run) -> str:
-    return (run["commit"] or "unknown")[:8] + (" + changes" if run["dirty"] else "")
 
 
 def _parser() -> argparse.ArgumentParser:

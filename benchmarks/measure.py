@@ -132,6 +132,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def commit_words(where: Mapping[str, Any]) -> str:
+    """The commit of a measurement, as tables name it; says if there were changes."""
+    return (where["commit"] or "unknown")[:8] + (" + changes" if where["dirty"] else "")
+
+
 def load() -> list[float]:
     """Load averages over 1, 5 and 15 minutes."""
     return [round(value, 2) for value in os.getloadavg()]

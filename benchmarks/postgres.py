@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
-from benchmarks.measure import machine  # noqa: E402
+from benchmarks.measure import commit_words, machine  # noqa: E402
 from so101rl.files import read_json  # noqa: E402
 from so101rl.rundir import find_runs  # noqa: E402
 
@@ -241,7 +241,7 @@ def table(content: dict[str, Any]) -> str:
     """What was found, as Markdown."""
     states = ", ".join(f"{n} {name}" for name, n in sorted(content["states"].items()))
     where = content["machine"]
-    commit = (where["commit"] or "unknown")[:8]
+    commit = commit_words(where)
     rows = [
         ("trials wanted", content["n_trials"]),
         ("trials that count", content["counted"]),

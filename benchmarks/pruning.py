@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
-from benchmarks.measure import machine  # noqa: E402
+from benchmarks.measure import commit_words, machine  # noqa: E402
 from so101rl.files import write_atomic  # noqa: E402
 from so101rl.statistics import wilson  # noqa: E402
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def table(result: dict[str, Any]) -> str:
     """A line per pruner."""
     where, rows = result["machine"], result["searches"]
-    commit = (where["commit"] or "unknown")[:8] + (" + changes" * where["dirty"])
+    commit = commit_words(where)
     lines = [
         "<!-- written by benchmarks/pruning.py; do not edit -->",
         "",

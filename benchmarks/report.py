@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.measure import Row
+from benchmarks.measure import Row, commit_words
 from so101rl.figures.style import GROUP_COLOURS, STYLE
 
 ORDER = (
@@ -98,9 +98,7 @@ def _curve_lines(curve: dict[str, dict[str, list[float]]]) -> list[str]:
 
 def _where(result: dict[str, Any]) -> str:
     where, load = result["machine"], result["load"]
-    commit = (where["commit"] or "unknown")[:8] + (
-        " + changes" if where["dirty"] else ""
-    )
+    commit = commit_words(where)
     return (
         f"{where['usable_cpus']} cores, load {load['before'][0]:g} before and "
         f"{load['after'][0]:g} after, {result['repeats']} repeats, commit {commit}"

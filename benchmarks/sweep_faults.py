@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
 from benchmarks.faults import ALGOS, RESULTS, SMALL, Outcome, in_words  # noqa: E402
-from benchmarks.measure import machine  # noqa: E402
+from benchmarks.measure import commit_words, machine  # noqa: E402
 from so101rl.files import read_json  # noqa: E402
 from so101rl.rundir import find_runs  # noqa: E402
 from so101rl.sweeps.storage import in_file  # noqa: E402
@@ -45,8 +45,6 @@ REAL = [*SMALL, *ALGOS["ppo"], "total_timesteps=512", "evaluation.every=128"]
 SEARCH = ["-m", "sweep=residual", f"hydra.sweeper.n_trials={N_TRIALS}"]
 SEARCH += ["hydra.sweeper.n_jobs=1", "hydra.sweeper.seeds=1"]
 SEARCH += ["hydra.sweeper.sampler.n_startup_trials=3", "hydra/sweeper/pruner=none"]
-
-
 CROWD = ["hydra.sweeper.n_jobs=2", "hydra.sweeper.seeds=2"]
 
 
@@ -276,9 +274,7 @@ def table(content: dict[str, Any]) -> str:
         f"| {row['case']} | {row['trials']} | {row['survived']} | {row['note']} |"
         for row in content["cases"]
     ]
-    commit = (where["commit"] or "unknown")[:8] + (
-        " + changes" if where["dirty"] else ""
-    )
+    commit = commit_words(where)
     n = content["n_trials"]
     lines += [
         "",

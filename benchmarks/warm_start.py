@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
-from benchmarks.measure import machine  # noqa: E402
+from benchmarks.measure import commit_words, machine  # noqa: E402
 from so101rl.files import write_atomic  # noqa: E402
 from so101rl.rundir import RunDir  # noqa: E402
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def table(result: dict[str, Any]) -> str:
     """A line per seed."""
     where, (before, after) = result["machine"], result["steps"]
-    commit = (where["commit"] or "unknown")[:8] + (" + changes" * where["dirty"])
+    commit = commit_words(where)
     lines = [
         "<!-- written by benchmarks/warm_start.py; do not edit -->",
         "",

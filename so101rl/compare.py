@@ -111,8 +111,7 @@ def side_of(path: str) -> Side:
         for seed, rows in played.items()
     }
     means = {seed: _success(run, episodes[seed]) for seed, run in runs.items()}
-    lost = {run.info["seed"]: run for run in found if run not in good}
-    lost = {seed: run for seed, run in lost.items() if seed not in runs}
+    lost = {run.info["seed"]: run for run in found if run.info["seed"] not in runs}
     return Side(path, policy, runs, episodes, means, lost)
 
 

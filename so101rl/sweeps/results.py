@@ -55,15 +55,10 @@ def conclude_jobs(
 def _row(job: Job, folder: Path, end: Outcome | None) -> dict[str, Any]:
     """A line of the table: what a job is, and what its run has come to."""
     about = {"job": job.name, **job.part_of, "overrides": " ".join(job.overrides)}
-    if not (folder / RUN).is_file() and end is not None:
-        told = {"status": end.status, "reason": end.reason}
-        return {**about, **told, "env_steps": 0}
     if not (folder / RUN).is_file():
-        log = log_of(folder)  # it says why there is no run, or nobody got so far
-        said = log.exists() and log.stat().st_size > 0
-        status = "failed" if said else TO_DO
-        reason = f"no run; see {log}" if said else ""
-        return {**about, "status": status, "reason": reason, "env_steps": 0}
+        found = end or _without_run(folder)
+        told = {"status": found.status, "reason": found.reason}
+        return {**about, **told, "env_steps": 0}
     run = RunDir.open(folder)
     error = run.info["error"]
     return {
@@ -75,6 +70,14 @@ def _row(job: Job, folder: Path, end: Outcome | None) -> dict[str, Any]:
         "wall_clock_s": run.info["wall_clock_s"],
         **results(run),
     }
+
+
+def _without_run(folder: Path) -> Outcome:
+    """What is known of a job that left no run: its log says why, or it never began."""
+    log = log_of(folder)
+    if log.exists() and log.stat().st_size > 0:
+        return Outcome("failed", reason=f"no run; see {log}")
+    return Outcome(TO_DO)
 
 
 def _means(

@@ -13,7 +13,7 @@ from so101rl.sweeps.preview import preview
 from so101rl.sweeps.registration import register
 from so101rl.sweeps.results import conclude_jobs
 from so101rl.sweeps.runner import refuse_failures, run_all
-from so101rl.sweeps.studies import study_of
+from so101rl.sweeps.studies import Study, study_of
 from so101rl.threads import n_threads
 
 
@@ -74,7 +74,7 @@ def _show(call: Call, n_jobs: int) -> None:
     else:
         study = study_of(call)
         jobs = [*study.jobs]
-        print(study.doubt, end="\n" if study.doubt else "")
+        _doubt(study)
     left = [job for job in jobs if not is_done(call.folder / job.name)]
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} of {len(jobs)} jobs are done")
@@ -90,10 +90,16 @@ def _jobs(call: Call, place: Place) -> list[Job]:
         return jobs
     study = study_of(call)
     place.settle({"study": call.name}, call.line)
-    print(study.doubt, end="\n" if study.doubt else "")
+    _doubt(study)
     digest, changes = register(
         place.path, call.name, study.promised, study.settings, call.line
     )
     for change in changes:
         print(f"DEVIATION from what was registered: {change}")
     return study.registered(digest)
+
+
+def _doubt(study: Study) -> None:
+    """Say so if a study cannot come to a verdict."""
+    if study.doubt:
+        print(study.doubt)
