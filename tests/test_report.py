@@ -610,6 +610,24 @@ def test_latex_has_as_many_cells_as_columns(written):
     assert r"\textbf{better than a, PRELIMINARY}" in text
 
 
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_latex_compiles(written, tmp_path):
+    _, out = written
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n"
+        "\\usepackage[T1]{fontenc}\n\\begin{document}\n"
+        f"\\input{{{out / 'table.tex'}}}\n\\end{{document}}\n"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
 @pytest.mark.parametrize("letter", [*latex.SPECIAL])
 def test_latex_escapes(letter):
     found = latex.escaped(f"a{letter}b")
@@ -698,7 +716,7 @@ def test_lost_episodes_are_found(written):
         ),
         ("report.json", '"decision": "undecided"', '"decision": "better"', "decision"),
         ("table.md", "45.0 [39.5", "46.0 [39.5", "line 6"),
-        ("table.tex", "45.0 [39.5", "46.0 [39.5", "line 9"),
+        ("table.tex", "45.0 [39.5", "46.0 [39.5", "line 11"),
         ("results.csv", ",0.4,0.6\n", ",0.4,0.7\n", "results.csv, line"),
         ("report.html", "better than a", "worse than a", "report.html, line"),
     ],
