@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from so101rl.sweeps.board import Board, last_line, solved
+from so101rl.sweeps.board import Board, best_run, last_line, solved
 from so101rl.sweeps.outcome import Outcome
 
 FINISHED, PRUNED = Outcome("finished"), Outcome("pruned")
@@ -80,6 +80,20 @@ def test_what_a_job_solves_is_news(board, tmp_path, capsys):
     assert re.fullmatch(
         r"\[3/4, about \d+ s left\] one  finished  base 70%, residual 84%", line
     )
+
+
+def test_the_best_run_is_the_one_whose_residual_solves_most(tmp_path):
+    rates = {"a": (0.9, 0.3), "b": (0.1, 0.5), "c": (0.4, None)}
+    for name, (base, residual) in rates.items():
+        policies = {"base": {"success_rate": base}}
+        if residual is not None:
+            policies["residual"] = {"success_rate": residual}
+        (tmp_path / name).mkdir()
+        text = json.dumps({"policies": policies})
+        (tmp_path / name / "evaluation.json").write_text(text)
+    folders = {name: tmp_path / name for name in [*rates, "not judged yet"]}
+    assert best_run(folders) == "50% (b)"
+    assert best_run({"not judged yet": tmp_path / "d"}) == ""
 
 
 @pytest.mark.parametrize("padding", [0, 10_000])

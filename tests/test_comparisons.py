@@ -185,6 +185,13 @@ def test_no_claim_from_fewer_than_six_pairs():
     )
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.3, 0.9])
+def test_no_level_lets_fewer_than_six_pairs_claim(alpha):
+    assert seeds_needed(1, alpha) == 6
+    (found,) = verdicts({"x": against_zero([0.3] * 5)}, alpha).values()
+    assert (found.decision, found.needed) == ("refused", 6)
+
+
 def test_verdicts_are_adjusted_for_all_comparisons():
     six, up = against_zero([0.1] * 6), against_zero([0.1, 0.2, 0.1, 0.3, 0.1, 0.2, 0.1])
     down, none = against_zero([-0.1] * 9), against_zero([0.1, -0.1] * 5)

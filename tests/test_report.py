@@ -280,6 +280,17 @@ def test_a_run_that_may_still_end_is_no_failure(sweep, undrawn, status):
     )
 
 
+@pytest.mark.parametrize("kind", ["infrastructure", "stopped"])
+def test_what_a_full_disk_has_ended_is_no_failure_of_its_arm(sweep, undrawn, kind):
+    info = lose(sweep / "b/seed-2", error="No space left on device")
+    info["error"] |= {"kind": kind, "class": "OSError"}
+    (sweep / "b/seed-2/run.json").write_text(json.dumps(info))
+    report = report_on(sweep)
+    assert not any(row.kind == "worst" for row in report.rows)
+    assert report.comparisons[0].verdict == "no claim: runs are missing"
+    assert "b, seed 2): killed, OSError: No space left on device" in said(report)
+
+
 def test_failures_do_not_hide_how_few_the_results_are(sweep, undrawn):
     for seed in range(1, 8):
         lose(sweep / f"b/seed-{seed}")
@@ -635,12 +646,27 @@ def test_latex_escapes(letter):
     assert found.endswith("b")
 
 
+def test_a_report_elsewhere_names_the_command_for_its_own_folder(sweep, undrawn):
+    """The study of its name may be another one by then."""
+    report_on(sweep)
+    out = sweep.parents[1] / "out"
+    page = (out / "report.html").read_text()
+    assert "job=report out=experiments/out verify=true" in page
+    readme = (out / "README.md").read_text()
+    assert "job=report experiment=alpha out=experiments/out\n" in readme
+    sub = sweep.parents[1] / "alpha"
+    write_report(sub, registered(sweep, None), sweep / "registration.json")
+    assert (
+        "job=report experiment=alpha verify=true" in (sub / "report.html").read_text()
+    )
+
+
 def test_a_readme_is_begun_and_then_left_alone(sweep, undrawn):
     report_on(sweep)
     readme = sweep.parents[1] / "out/README.md"
     text = readme.read_text()
     assert text.startswith("# What does alpha do?\n")
-    assert "python main.py job=report experiment=alpha verify=true" in text
+    assert "python main.py job=report out=experiments/out verify=true" in text
     readme.write_text("mine")
     report_on(sweep)
     assert readme.read_text() == "mine"

@@ -22,6 +22,7 @@ from optuna.distributions import (
 from sweeping import Lab, children, is_alive, wait_until
 
 from so101rl.seeds import TUNING_FROM
+from so101rl.sweeps.batches import in_batches
 from so101rl.sweeps.board import Board
 from so101rl.sweeps.job import SweepError
 from so101rl.sweeps.outcome import BrokenSweep
@@ -474,10 +475,13 @@ class Light:
 
 
 class Threshold(optuna.pruners.BasePruner):
-    """Stops what is below 0.1 after 20 steps."""
+    """Stops what is below the least after 20 steps."""
+
+    def __init__(self, least=0.1):
+        self._least = least
 
     def prune(self, study, trial):
-        return trial.last_step >= 20 and trial.intermediate_values[20] < 0.1
+        return trial.last_step >= 20 and trial.intermediate_values[20] < self._least
 
 
 def searched(
@@ -493,6 +497,7 @@ def searched(
     n_jobs=1,
     timeout_s=None,
     report="eval/success_rate",
+    sign=1,
     worker="a",
 ):
     """Run a search; returns its trials by their only value, or by number."""
@@ -507,6 +512,7 @@ def searched(
                 fixed=fixed,
                 seeds=seeds,
                 total=TOTAL,
+                sign=sign,
             ),
             trials,
             lambda: trials.ask(distributions, make_sampler, judge),
@@ -626,6 +632,72 @@ def test_a_hopeless_trial_is_pruned_whether_it_is_over_or_not(tmp_path, pause):
     assert not (tmp_path / "a" / f"trial-{bad.number}" / "1").exists()
     if pause:
         assert bad.user_attrs["env_steps"] < TOTAL
+
+
+def test_a_search_for_little_keeps_what_is_pruned_of_a_search_for_much(tmp_path):
+    """Its pruner sees the report with its sign turned: 0.2 is -0.04 after 20 steps."""
+    trials = make(tmp_path, 2, directions=["minimize"])
+    found = searched(
+        tmp_path,
+        trials,
+        listed("0.2", "0.9", key="x"),
+        pruner=Threshold(least=-0.1),
+        sign=-1,
+    )
+    assert found["0.2"].state.name == "COMPLETE"
+    assert found["0.9"].state.name == "PRUNED"
+    assert found["0.9"].values == [pytest.approx(-0.18)]
+
+
+class Through:
+    """A launcher as Hydra's are: it takes a list of jobs, and comes back."""
+
+    def launch(self, jobs, initial_job_idx):
+        for told in jobs:
+            *own, subdir = told
+            folder = self.place / subdir.split("=", 1)[1].strip("'")
+            own = [word for word in own if not word.startswith("part_of=")]
+            subprocess.run([sys.executable, "-c", LIGHT, str(folder), *own])
+
+
+def batched(tmp_path, trials, distributions, **plan):
+    """Run a search through a launcher, two trials at a time."""
+    make_sampler = sampler_of("grid", distributions)[0]
+    through = Through()
+    through.place = tmp_path / "a"
+    told = {"objectives": (SCORE,), "report": "eval/success_rate", "fixed": ()}
+    in_batches(
+        Plan(**{"name": "s", "seeds": (0, 1), "total": TOTAL, **told, **plan}),
+        trials,
+        lambda: trials.ask(distributions, make_sampler, optuna.pruners.NopPruner()),
+        through.place,
+        SimpleNamespace(common=()),
+        through,
+        2,
+    )
+
+
+def test_a_launcher_runs_a_search(tmp_path):
+    trials = make(tmp_path, 3)
+    batched(tmp_path, trials, listed("0.1", "0.2", "0.3", key="x"))
+    assert states(trials) == {"COMPLETE": 3}
+    assert trials.study.best_value == pytest.approx(0.3 + 0.05)
+
+
+def test_a_result_without_a_value_fails_its_trial_of_a_launcher_alone(tmp_path):
+    trials = make(tmp_path, 5)
+    name = "residual/mean_time_to_success_s"
+    batched(tmp_path, trials, listed(*"01234", key="x"), objectives=(name,))
+    assert states(trials) == {"FAIL": 5}
+    kinds = {one.user_attrs["kind"] for one in trials.finished()}
+    assert kinds == {"diverged"}
+
+
+def test_the_same_failure_again_and_again_ends_a_search_of_a_launcher(tmp_path):
+    trials = make(tmp_path, 8)
+    with pytest.raises(BrokenSweep, match="there is none"):
+        batched(tmp_path, trials, listed(*"01234567", key="x"), objectives=("no/such",))
+    assert states(trials) == {"FAIL": 4}  # the whole batch is told
 
 
 def test_of_several_objectives_none_prunes(tmp_path):

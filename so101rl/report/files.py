@@ -45,26 +45,35 @@ def write_report(folder: Path, source: Source, registration: Path | None) -> Rep
         write_atomic(folder / FILE, registration.read_bytes())
     drawn = draw(folder, report, curves)
     picture = drawn.read_bytes() if drawn else None
-    for name, text in texts(report, played, picture).items():
+    for name, text in texts(folder, report, played, picture).items():
         write_atomic(folder / name, text)
     if not (folder / "README.md").exists():
-        write_atomic(folder / "README.md", first_readme(study, command(study)))
+        write_atomic(folder / "README.md", first_readme(study, commands(study, folder)))
     return report
 
 
-def texts(report: Report, played: Played, picture: bytes | None) -> dict[str, str]:
+def texts(
+    folder: Path, report: Report, played: Played, picture: bytes | None
+) -> dict[str, str]:
     """All files of a report that are text made of its numbers, by name."""
+    _, again = commands(report.study, folder)
     return {
         JSON: report.to_json(),
         TABLE: table_md(report.words),
         "table.tex": table_tex(report.words),
         "results.csv": results_csv(report, played),
-        "report.html": page(report, picture, f"{command(report.study)} verify=true"),
+        "report.html": page(report, picture, again),
     }
 
 
-def command(study: Study) -> str:
-    """The command that makes or, with verify=true, verifies a report."""
-    if study.registration:
-        return f"python main.py job=report experiment={study.name}"
-    return f"python main.py job=report out=experiments/{study.name}"
+def commands(study: Study, folder: Path) -> tuple[str, str]:
+    """The command that makes a report, and the one that verifies it."""
+    named, place = f"experiment={study.name}", f"out=experiments/{folder.name}"
+    if not study.registration:
+        make, check = f"{place} runs=[FOLDER]", place
+    elif folder.name == study.name:
+        make = check = named
+    else:  # the study of that name may be another one by now
+        make, check = f"{named} {place}", place
+    start = "python main.py job=report"
+    return f"{start} {make}", f"{start} {check} verify=true"

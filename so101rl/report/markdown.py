@@ -57,12 +57,12 @@ def escaped(text: str) -> str:
     return SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def first_readme(study: Study, command: str) -> str:
+def first_readme(study: Study, commands: tuple[str, str]) -> str:
     """What a reader of the study's folder needs, with gaps for its author.
 
     Args:
         study: what was registered.
-        command: that makes the report.
+        commands: that make the report and verify it.
     """
     name = study.name
     arms = [
@@ -75,8 +75,7 @@ def first_readme(study: Study, command: str) -> str:
         "",
         "```",
         *([started] if study.registration else []),
-        command if study.registration else f"{command} runs=[FOLDER]",
-        f"{command} verify=true",
+        *commands,
         "```",
     ]
     lines = [

@@ -164,7 +164,11 @@ def _plans(found: Sequence[Compared], measure: Measure) -> Iterator[Note]:
         if parts:
             items.append(f"{one.arm}: {'; '.join(parts)}")
     if items:
-        yield Note("Where no difference is shown (80 % power):", items)
+        text = (
+            "Where no difference is shown (80 % power by a t test; this test has some "
+            "percent less):"
+        )
+        yield Note(text, items)
 
 
 def _deviations(study: Study) -> Iterator[Note]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from so101rl.rundir import RunDir
 from so101rl.scores import all_scores, base_of, checked_score, measure_of
 from so101rl.study import bare_base
+from so101rl.sweeps.outcome import ANEW
 
 MISSING = "missing"  # status of a run that was promised and never began
 Rows = Sequence[Mapping[str, Any]]
@@ -121,7 +122,7 @@ def record(run: RunDir, arm: str, metric: str) -> Record:
         seed=info["seed"],
         uid=info["uid"],
         run=info["name"],
-        status=info["status"],
+        status=_status(info),
         reason=reason,
         commit=git.get("commit") or "",
         dirty=git.get("dirty"),
@@ -133,6 +134,18 @@ def record(run: RunDir, arm: str, metric: str) -> Record:
         wall_clock_s=info["wall_clock_s"],
         folder="/".join(run.path.parts[-2:]),
     )
+
+
+def _status(info: Mapping[str, Any]) -> str:
+    """A run's status, `failed` only where the same command would fail again.
+
+    What a full disk or a lack of memory has ended may yet come to its end: such a run
+    was stopped, and says nothing of its settings.
+    """
+    status, error = str(info["status"]), info["error"]
+    if status == "failed" and error is not None and error["kind"] in ANEW:
+        return "killed"
+    return status
 
 
 def played_in(run: RunDir) -> dict[str, list[Mapping[str, Any]]]:

@@ -49,7 +49,8 @@ def verify(folder: Path, source: Source | None) -> list[str]:
         check_promise(folder, study)
     report = report_of(study, played)
     picture = folder / PICTURE
-    again = texts(report, played, picture.read_bytes() if picture.exists() else None)
+    drawn = picture.read_bytes() if picture.exists() else None
+    again = texts(folder, report, played, drawn)
     for place, was, now in _differences(json.loads(written), json.loads(again[JSON])):
         raise VerifyError(f"{folder / JSON}, {place}: written {was}, computed {now}")
     for name, text in again.items():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from so101rl.statistics.comparison import Comparison
 from so101rl.statistics.means import StatisticsError, check_share
 
+LEAST = 6  # pairs for any claim; at 0.05 the test cannot do with less anyway
 BETTER, WORSE = "better", "worse"
 UNDECIDED, REFUSED = "undecided", "refused"
 
@@ -50,13 +51,12 @@ def verdicts(
         alpha: probability of any false claim among them.
         registered: how many there should be, if some have no result.
     """
-    least = seeds_needed(1, alpha)
     needed = seeds_needed(max(1, registered or len(comparisons)), alpha)
     adjusted = holm({name: c.p for name, c in comparisons.items()}, registered)
     found = {}
     for name, comparison in comparisons.items():
         decision = REFUSED if comparison.n < needed else UNDECIDED
-        if adjusted[name] <= alpha and comparison.n >= least:
+        if adjusted[name] <= alpha and comparison.n >= LEAST:
             decision = BETTER if comparison.difference.mean > 0 else WORSE
         found[name] = Verdict(decision, adjusted[name], comparison, needed)
     return found
@@ -92,12 +92,13 @@ def smallest_p(n: int) -> float:
 def seeds_needed(comparisons: int = 1, alpha: float = 0.05) -> int:
     """Least number of paired seeds with which each of m comparisons can be decided.
 
-    That is the least n with m * 2 / 2**n <= alpha: 6 for one, 8 for 4, 9 for 8.
+    That is the least n with m * 2 / 2**n <= alpha: 6 for one, 8 for 4, 9 for 8; never
+    below 6, whatever alpha is.
     """
     check_share("alpha", alpha)
     if comparisons < 1:
         raise StatisticsError(f"{comparisons} comparisons; right is 1 or more")
-    n = 1
+    n = LEAST
     while comparisons * smallest_p(n) > alpha:
         n += 1
     return n

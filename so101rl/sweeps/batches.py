@@ -10,7 +10,7 @@ from hydra.plugins.launcher import Launcher
 from so101rl.sweeps.launched import end_of, launch
 from so101rl.sweeps.outcome import ANEW, Breaker, Outcome
 from so101rl.sweeps.processes import Program
-from so101rl.sweeps.search import Plan, env_steps, read_objectives, refuse_stranger
+from so101rl.sweeps.search import Plan, env_steps, judged, refuse_stranger
 from so101rl.sweeps.trials import Trials
 
 if TYPE_CHECKING:
@@ -52,9 +52,12 @@ def in_batches(
             for job in jobs:
                 refuse_stranger(place / job.name)
             launch(through, jobs, place, program.common)
+            ends = []
             for trial in batch:
                 folders = [place / plan.job(trial, done).name for done in runs]
-                breaker.check(_settle(trial.number, folders, plan, trials))
+                ends.append(_settle(trial.number, folders, plan, trials))
+            for end in ends:  # once all of the batch is told: what finished stays
+                breaker.check(end)
     finally:
         trials.abandon()
 
@@ -62,10 +65,15 @@ def in_batches(
 def _settle(number: int, folders: list[Path], plan: Plan, trials: Trials) -> Outcome:
     """Tell the study how a trial has ended: as the first of its runs that did not."""
     facts: dict[str, Any] = {"env_steps": sum(map(env_steps, folders))}
-    ends = [end_of(folder) for folder in folders]
+    ends, runs = [], []
+    for folder in folders:
+        end, values = end_of(folder), list[float]()
+        if end.status == "finished":
+            end, values = judged(folder, end, plan.objectives)
+        ends.append(end)
+        runs.append(values)
     bad = next((end for end in ends if end.status != "finished"), None)
     if bad is None:
-        runs = [read_objectives(folder, plan.objectives) for folder in folders]
         means = [fmean(column) for column in zip(*runs, strict=True)]
         trials.tell(number, values=means, runs=runs, **facts)
         return ends[0]

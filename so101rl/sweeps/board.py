@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from so101rl.logs import METRICS
 from so101rl.measures import spoken_age
 from so101rl.rundir import EVALUATION
+from so101rl.statistics import BASE, RESIDUAL
 from so101rl.sweeps.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Board:
 
     Args:
         title: of the sweep.
-        total: jobs in all, those of earlier calls among them.
+        total: jobs that `ended` or `known` will be told of, as far as anybody knows.
         n_jobs: that run at a time.
     """
 
@@ -153,9 +154,22 @@ def last_line(folder: Path) -> Mapping[str, float]:
 
 def solved(folder: Path) -> str:
     """What a run's policies solve, such as `base 70%, residual 84%`; empty if none."""
+    return ", ".join(f"{name} {rate:.0%}" for name, rate in _rates(folder).items())
+
+
+def best_run(folders: Mapping[str, Path]) -> str:
+    """The run whose policy solves most, in words; empty if none has been judged."""
+    rates = {name: _rates(folder) for name, folder in folders.items()}
+    own = {name: one.get(RESIDUAL, one.get(BASE)) for name, one in rates.items()}
+    known = {name: rate for name, rate in own.items() if rate is not None}
+    name = max(known, key=lambda name: known[name], default="")
+    return f"{known[name]:.0%} ({name})" if name else ""
+
+
+def _rates(folder: Path) -> dict[str, float]:
+    """What a run's policies solve; empty if nobody has looked."""
     path = folder / EVALUATION
     if not path.is_file():
-        return ""
+        return {}
     policies = json.loads(path.read_text(encoding="utf-8"))["policies"]
-    rates = {name: scores["success_rate"] for name, scores in policies.items()}
-    return ", ".join(f"{name} {rate:.0%}" for name, rate in rates.items())
+    return {name: scores["success_rate"] for name, scores in policies.items()}

@@ -50,8 +50,8 @@ def launch(
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a job has come to its end."""
-    found = standing(folder)
+    """Whether a job has come to its end by now; nothing is waited for."""
+    found = standing(folder, patience_s=0)
     return found is not None and found.is_final
 
 

@@ -77,12 +77,17 @@ def outcome(folder: Path, code: int, before: Before) -> Outcome:
     return Outcome("failed", kind, last or f"exit code {code}")
 
 
-def standing(folder: Path) -> Outcome | None:
-    """How the run in a folder ended; None if there is none."""
+def standing(folder: Path, patience_s: float = PATIENCE_S) -> Outcome | None:
+    """How the run in a folder ended; None if there is none.
+
+    Args:
+        folder: a job's.
+        patience_s: how long to wait for a run that is still going [s].
+    """
     if not (folder / RUN).is_file():
         return None
     run = RunDir.open(folder)
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + patience_s
     while run.info["status"] == "running":  # its process is gone, or going
         if run.settle() or time.monotonic() > end:
             break

@@ -1,5 +1,6 @@
 """What a sweep would run, how long that would take, and what it would leave behind."""
 
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from so101rl.sweeps.processes import Processes, Program
 PROBE_STEPS, PROBE_LOG = 8192, 2048  # env steps of a short training, and between lines
 PATIENCE_S = 60.0  # between two looks at a short training [s]
 LISTED = 60  # jobs that are listed
+EARLIER, SHORT = "earlier runs", "short trainings"  # where costs are known from
 # What makes one training take as long as another.
 COSTS = (
     *("algo", "env._target_", "base_policy._target_", "evaluation"),
@@ -61,44 +63,52 @@ def preview(
     ]
     for job, one in zip(jobs[:LISTED], each, strict=False):
         own = " ".join(word for word in job.overrides if word not in common)
-        lines.append(f"{job.name:>24}  {spoken_age(one.seconds):>6}  {own}")
+        age = "?" if one is None else spoken_age(one.seconds)
+        lines.append(f"{job.name:>24}  {age:>6}  {own}")
     if len(jobs) > LISTED:
         lines.append(f"{'...':>24}  and {len(jobs) - LISTED} more")
     return "\n".join([*lines, total(each, n_jobs)])
 
 
-def total(each: Sequence[Cost], n_jobs: int) -> str:
+def total(each: Sequence[Cost | None], n_jobs: int) -> str:
     """What runs take in all, in words."""
-    seconds = sum(one.seconds for one in each) / min(n_jobs, len(each))
-    seconds = max(seconds, *(one.seconds for one in each), 0.0)
-    size = spoken_size(sum(one.size for one in each))
-    known = " and ".join(sorted({one.source for one in each}))
-    words = f"{len(each)} runs, {n_jobs} at a time: about {spoken_age(seconds)}, {size}"
-    return f"{words}; known from {known}. Nothing was run."
+    words = f"{len(each)} runs, {n_jobs} at a time"
+    costs = [one for one in each if one is not None]
+    if len(costs) < len(each):
+        return f"{words}; how long is known of trainings alone. Nothing was run."
+    seconds = sum(one.seconds for one in costs) / min(n_jobs, len(costs))
+    seconds = max(seconds, *(one.seconds for one in costs), 0.0)
+    size = spoken_size(sum(one.size for one in costs))
+    known = " and ".join(sorted({one.source for one in costs}))
+    known = f"about {spoken_age(seconds)}, {size}; known from {known}"
+    return f"{words}: {known}. Nothing was run."
 
 
 def costs(
     words: Sequence[str],
     compose: Callable[[Sequence[str]], DictConfig],
     program: Program,
-) -> Cost:
+) -> Cost | None:
     """What a run takes: as long as others like it did, or else as a short one tells.
 
+    Nobody knows of what is no training.
+
     Raises:
-        SweepError: it is no training, or does not run.
+        SweepError: it does not run.
     """
     cfg = compose(words)
     if not cfg.job.get("trains", False):
-        raise SweepError("dry_run: these jobs are no trainings, so nobody knows")
-    if _work(cfg) not in _KNOWN:
-        seen = [run for run in find_runs(OUTPUT_ROOTS) if _has_done(run, cfg)]
+        return None
+    work = _work(cfg)
+    if work not in _KNOWN:
+        seen = _earlier().get(work)
         if seen:
             seconds = median(run.info["wall_clock_s"] for run in seen)
             size = median(size_bytes([run.path]) for run in seen)
-            _KNOWN[_work(cfg)] = Cost(seconds, size, "earlier runs")
+            _KNOWN[work] = Cost(seconds, size, EARLIER)
         else:
-            _KNOWN[_work(cfg)] = _probe(cfg, words, program)
-    return _KNOWN[_work(cfg)]
+            _KNOWN[work] = _probe(cfg, words, program)
+    return _KNOWN[work]
 
 
 _KNOWN: dict[str, Cost] = {}  # by the work: arms of a study often have the same
@@ -108,11 +118,15 @@ def _work(cfg: DictConfig) -> str:
     return str([OmegaConf.select(cfg, key) for key in COSTS])
 
 
-def _has_done(run: RunDir, cfg: DictConfig) -> bool:
-    """Whether a run had the same work to do, and did it."""
-    trained = run.info["groups"].get("job") == "train"
-    done = trained and run.info["status"] == "finished"
-    return done and _work(run.config()) == _work(cfg)
+@functools.cache
+def _earlier() -> dict[str, list[RunDir]]:
+    """The trainings that have finished, by the work they had to do."""
+    found: dict[str, list[RunDir]] = {}
+    for run in find_runs(OUTPUT_ROOTS):
+        trained = run.info["groups"].get("job") == "train"
+        if trained and run.info["status"] == "finished":
+            found.setdefault(_work(run.config()), []).append(run)
+    return found
 
 
 def _probe(cfg: DictConfig, words: Sequence[str], program: Program) -> Cost:
@@ -136,8 +150,12 @@ def _probe(cfg: DictConfig, words: Sequence[str], program: Program) -> Cost:
             raise SweepError(f"dry_run: {found.reason}")
         lines, _ = read_jsonl(folder / TIMINGS)
         size = size_bytes([folder])
+    if steps == cfg.total_timesteps:
+        return Cost(wall, size, SHORT)  # that was all of it
     timed = [line for line in lines if "time/fps" in line]
-    speed, trained, last = 1.0, 0.0, 0
+    if not timed:
+        raise SweepError(f"dry_run: a training of {steps} env steps logged no time/fps")
+    trained, last = 0.0, 0
     for line in timed:
         speed = line["time/fps"]
         trained, last = trained + (line["step"] - last) / speed, line["step"]
@@ -148,7 +166,7 @@ def _probe(cfg: DictConfig, words: Sequence[str], program: Program) -> Cost:
     seconds = cfg.total_timesteps / speed + rest + scores * score
     buffer = cfg.algo.get("buffer_size")  # it is part of each checkpoint
     growth = min(buffer, cfg.total_timesteps) / steps if buffer else 1.0
-    return Cost(seconds, size * growth, "short trainings")
+    return Cost(seconds, size * growth, SHORT)
 
 
 def _one_seed_each(jobs: Sequence[Job]) -> list[Job]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from so101rl.stop import Stop
-from so101rl.sweeps.board import Board
+from so101rl.sweeps.board import Board, best_run
 from so101rl.sweeps.job import Job, SweepError
 from so101rl.sweeps.outcome import Breaker, Outcome, log_of, standing
 from so101rl.sweeps.processes import Processes, Program
@@ -66,6 +66,8 @@ def run_all(
             for name, found in pool.ended(WAIT_S):
                 ends[name] = found
                 board.ended(name, found)
+                done = [one for one, end in ends.items() if end.status == "finished"]
+                board.best(best_run({one: place / one for one in done}))
                 breaker.check(found)
     return {job.name: ends[job.name] for job in jobs}
 

@@ -41,6 +41,8 @@ class Plan:
         fixed: what every run is told besides its trial's values.
         seeds: of a trial's runs.
         total: env steps of a run.
+        sign: of the report for the pruner, which wants much of it where the search
+            wants much of its objective, and little where little: -1 turns it round.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Plan:
     fixed: Sequence[str]
     seeds: Sequence[int]
     total: int
+    sign: int = 1
 
     def job(self, trial: "Trial", done: int) -> Job:
         """A trial's next run.
@@ -192,7 +195,8 @@ class Search:
         if len(plan.objectives) > 1 or is_over or at <= live.at:
             return False  # Optuna prunes for one objective alone
         live.at = at
-        return self._trials.judge(live.trial, fmean([*live.reports, live.last]), at)
+        reached = plan.sign * fmean([*live.reports, live.last])
+        return self._trials.judge(live.trial, reached, at)
 
     def _stop(self, name: str, live: Live) -> None:
         """End a trial early."""
@@ -229,12 +233,7 @@ class Search:
         if math.isnan(live.last) and self._trials.prunes:
             reason = f"report={self._plan.report}: {METRICS} has no such number"
             return Outcome("failed", "config", reason), []
-        try:
-            return found, read_objectives(folder, self._plan.objectives)
-        except NoNumber as error:
-            return Outcome("failed", "diverged", str(error)), []
-        except So101Error as error:
-            return Outcome("failed", "config", str(error)), []
+        return judged(folder, found, self._plan.objectives)
 
     def _settle(self, live: Live, found: Outcome, values: list[float]) -> None:
         """Tell the study how a trial has ended."""
@@ -279,6 +278,18 @@ def refuse_stranger(folder: Path) -> None:
             f"{folder} holds a run that the study does not know; choose another "
             "hydra.sweep.dir"
         )
+
+
+def judged(
+    folder: Path, found: Outcome, names: Sequence[str]
+) -> tuple[Outcome, list[float]]:
+    """How a finished run counts, and its objectives: without one it has failed."""
+    try:
+        return found, read_objectives(folder, names)
+    except NoNumber as error:
+        return Outcome("failed", "diverged", str(error)), []
+    except So101Error as error:
+        return Outcome("failed", "config", str(error)), []
 
 
 class NoNumber(SweepError):

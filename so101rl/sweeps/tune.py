@@ -46,6 +46,7 @@ class Settings:
     direction: str | ListConfig
     objective: str | ListConfig
     report: str
+    report_direction: str
     n_trials: int
     seeds: int
     seed: int
@@ -71,10 +72,11 @@ class Settings:
                 f"hydra.sweeper.direction={self.directions}: right is one for each of "
                 f"{', '.join(self.objectives)}"
             )
-        for one in self.directions:
+        ways = [("direction", one) for one in self.directions]
+        for key, one in [*ways, ("report_direction", self.report_direction)]:
             if one not in DIRECTIONS:
                 raise SweepError(
-                    f"hydra.sweeper.direction={one}: right are maximize and minimize"
+                    f"hydra.sweeper.{key}={one}: right are maximize and minimize"
                 )
 
     @property
@@ -109,6 +111,7 @@ def tune(call: Call, settings: Settings, *, through: Launcher | None = None) -> 
         name=call.name,
         objectives=settings.objectives,
         report=settings.report,
+        sign=1 if settings.report_direction == settings.directions[0] else -1,
         fixed=fixed,
         seeds=_seeds(settings),
         total=int(call.config.total_timesteps),
