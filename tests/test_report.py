@@ -54,7 +54,7 @@ def undrawn(monkeypatch):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A study of three arms with eight seeds each."""
-    path = tmp_path_factory.mktemp("made") / "alpha"
+    path = tmp_path_factory.mktemp("made") / "multirun/alpha"
     make_study(path, SOLVED)
     return path
 
@@ -65,10 +65,19 @@ def sweep(made, tmp_path):
     return shutil.copytree(made, tmp_path / "multirun/alpha")
 
 
+@pytest.fixture(scope="module")
+def reported(made):
+    """Its report, and the folder of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "draw", lambda *_: None)
+        return report_on(made), made.parents[1] / "out"
+
+
 @pytest.fixture
-def written(sweep, tmp_path, undrawn):
-    """A written report and its study."""
-    return report_on(sweep), tmp_path / "out"
+def written(reported, tmp_path):
+    """The report, and a copy of its folder that a test may spoil."""
+    report, folder = reported
+    return report, shutil.copytree(folder, tmp_path / "out")
 
 
 def report_on(sweep, now=None):
