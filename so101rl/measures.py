@@ -44,6 +44,17 @@ def spoken_age(seconds: float) -> str:
     raise AssertionError("days have no end")
 
 
+def spoken_duration(seconds: float) -> str:
+    """How long something takes, to a percent or two, such as `1 h 45 min`."""
+    if round(seconds) < 100:
+        return f"{round(seconds)} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if hours < 48 else f"{hours} h"
+
+
 def spoken_size(n: float) -> str:
     """A size such as `12.3 MB`."""
     if n < 1e6:

@@ -33,7 +33,7 @@ def test_runs_at_a_time_share_the_wall_clock_and_not_the_disk():
     assert total(each, 2) == (
         "3 runs, 2 at a time: about 2 min, 4.2 MB; known from a and b. Nothing was run."
     )
-    assert "about 2 min" in total(each, 8)  # no shorter than the longest
+    assert "about 2 min," in total(each, 8)  # no shorter than the longest
     assert "about 4 min" in total(each, 1)
 
 

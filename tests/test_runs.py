@@ -18,7 +18,7 @@ from so101rl import prune as pruning
 from so101rl import runs as listing
 from so101rl.config import validate
 from so101rl.errors import ConfigError
-from so101rl.measures import size_bytes, spoken_age, spoken_size
+from so101rl.measures import size_bytes, spoken_age, spoken_duration, spoken_size
 from so101rl.provenance import full_name
 from so101rl.prune import delete, doomed, leftovers
 from so101rl.rundir import RunDir, find_runs
@@ -148,6 +148,24 @@ def test_listing_needs_no_heavy_import():
 )
 def test_ages_in_words(seconds, said):
     assert spoken_age(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0 s"),
+        (99.4, "99 s"),
+        (99.6, "2 min"),
+        (150.0, "2 min"),  # to the even one
+        (5969.0, "99 min"),
+        (5970.1, "1 h 40 min"),
+        (7199.0, "2 h 0 min"),
+        (86_400.0, "24 h 0 min"),
+        (200 * 3600.0, "200 h"),
+    ],
+)
+def test_a_duration_is_told_to_a_percent_or_two(seconds, said):
+    assert spoken_duration(seconds) == said
 
 
 def test_sizes(tmp_path):

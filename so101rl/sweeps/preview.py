@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from so101rl.files import read_jsonl
 from so101rl.logs import TIMINGS
-from so101rl.measures import size_bytes, spoken_age, spoken_size
+from so101rl.measures import size_bytes, spoken_duration, spoken_size
 from so101rl.rundir import RunDir, find_runs
 from so101rl.saved_run import OUTPUT_ROOTS
 from so101rl.sweeps.job import Job, SweepError
@@ -63,8 +63,8 @@ def preview(
     ]
     for job, one in zip(jobs[:LISTED], each, strict=False):
         own = " ".join(word for word in job.overrides if word not in common)
-        age = "?" if one is None else spoken_age(one.seconds)
-        lines.append(f"{job.name:>24}  {age:>6}  {own}")
+        age = "?" if one is None else spoken_duration(one.seconds)
+        lines.append(f"{job.name:>24}  {age:>10}  {own}")
     if len(jobs) > LISTED:
         lines.append(f"{'...':>24}  and {len(jobs) - LISTED} more")
     return "\n".join([*lines, total(each, n_jobs)])
@@ -80,7 +80,7 @@ def total(each: Sequence[Cost | None], n_jobs: int) -> str:
     seconds = max(seconds, *(one.seconds for one in costs), 0.0)
     size = spoken_size(sum(one.size for one in costs))
     known = " and ".join(sorted({one.source for one in costs}))
-    known = f"about {spoken_age(seconds)}, {size}; known from {known}"
+    known = f"about {spoken_duration(seconds)}, {size}; known from {known}"
     return f"{words}: {known}. Nothing was run."
 
 
