@@ -24,11 +24,12 @@ help:  ## this list
 
 setup: $(STAMP)  ## create .venv with the pinned packages (once)
 
+# --no-compile: Python compiles what it imports, and most of it is never imported.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "so101rl needs Python 3.11 or newer: make setup PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install torch -c constraints.txt --index-url $(TORCH_INDEX))
-	$(BIN)/python -m pip install -e '.[dev]' -c constraints.txt
+	$(BIN)/python -m pip install --no-compile -e '.[dev]' -c constraints.txt
 	touch $@
 
 run: setup  ## train a residual PPO policy on Jacobian IK, then evaluate both
