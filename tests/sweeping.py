@@ -70,9 +70,11 @@ class Lab:
 
     def runs(self):
         """Folders of all runs, by name."""
+        # os.walk passes over a folder that is renamed while it looks.
         return sorted(
-            str(path.parent.relative_to(self.folder))
-            for path in self.folder.rglob("run.json")
+            str(Path(path).relative_to(self.folder))
+            for path, _, files in os.walk(self.folder)
+            if "run.json" in files
         )
 
 
