@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from scipy.stats import binomtest
 
 from so101rl.statistics import (
     StatisticsError,
@@ -43,13 +44,14 @@ def test_wilson_equals_published_values(k, n, low, high):
     assert wilson(k, n) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_wilson_equals_its_formula():
-    k, n, z = 37, 50, 1.6448536269514722
-    centre = (k + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
-    assert wilson(k, n, 0.90) == pytest.approx(
-        (centre - half, centre + half), abs=1e-12
-    )
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
+@pytest.mark.parametrize("n", [1, 2, 20, 300])
+def test_wilson_equals_scipy(n, confidence):
+    for k in range(n + 1):
+        ends = binomtest(k, n).proportion_ci(confidence, method="wilson")
+        assert wilson(k, n, confidence) == pytest.approx(
+            (ends.low, ends.high), rel=0, abs=1e-14
+        )
 
 
 def test_wilson_mirrors_and_stays_in_range():

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from so101rl.statistics.means import StatisticsError, are_equal, check_share, values_of
@@ -33,9 +34,10 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
 
     Returns:
         Lower and upper end, both in [0, 1].
-    """
-    from scipy.stats import binomtest
 
+    Source: Wilson 1927, as `scipy.stats.binomtest` has it; the import of that would
+    cost every training a second.
+    """
     for name, value in (("k", k), ("n", n)):
         if not math.isfinite(value) or int(value) != value:
             raise StatisticsError(f"{name}={value}; counts are whole numbers")
@@ -44,8 +46,10 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
             f"{k} successes of {n} episodes; right is 0 <= k <= n > 0"
         )
     check_share("confidence", confidence)
-    found = binomtest(int(k), int(n)).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
+    z, rate = NormalDist().inv_cdf(0.5 + confidence / 2), k / n
+    middle = (2 * n * rate + z**2) / (2 * (n + z**2))
+    half = z * math.sqrt(4 * n * rate * (1 - rate) + z**2) / (2 * (n + z**2))
+    return 0.0 if k == 0 else middle - half, 1.0 if k == n else middle + half
 
 
 def t_interval(means: Mapping[int, float], confidence: float = 0.95) -> Interval:
