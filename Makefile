@@ -36,7 +36,7 @@ run: setup  ## train a residual PPO policy on Jacobian IK, then evaluate both
 	$(BIN)/python main.py base_policy=jacobian algo=ppo $(ARGS)
 
 test: setup  ## the tests, on all cores (minutes on two)
-	$(BIN)/python -m pytest -q -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup  ## formatting, lint and types
 	$(BIN)/ruff format --check .
