@@ -224,6 +224,7 @@ def test_one_base_has_one_success_per_seed(recording, tmp_path):
         algorithms.table(result)
 
 
+@pytest.mark.slow
 def test_an_algorithm_is_trained_and_judged_by_the_program():
     run = algorithms.trained("trpo", 3, algorithms.SHORT)
     assert recorded("trpo", 3, 0).keys() <= run.keys()

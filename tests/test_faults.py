@@ -6,10 +6,13 @@ import pytest
 
 from benchmarks import faults
 
-SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in ("damage", "death")]
+# What these break once more, the tests of `job=resume` break in their own way.
+SLOW = ("kill", "damage", "death")
 
 
-@pytest.mark.parametrize("case", ["kill", "twice", *SLOW])
+@pytest.mark.parametrize(
+    "case", ["twice", *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW)]
+)
 def test_runs_survive(case, tmp_path, capsys):
     arguments = ["--only", case, "--trials", "1", "--out", str(tmp_path)]
     assert faults.main(arguments) == 0, capsys.readouterr().out

@@ -92,7 +92,15 @@ def flat(node, name=""):
     }
 
 
-@pytest.mark.parametrize("algo", TINY)
+# The others keep what these three keep: on policy, off policy, with a memory.
+FAST = ("ppo", "sac", "recurrent_ppo")
+ALGOS = [
+    *FAST,
+    *(pytest.param(a, marks=pytest.mark.slow) for a in TINY if a not in FAST),
+]
+
+
+@pytest.mark.parametrize("algo", ALGOS)
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(algo, run_main, shoot):
     code, _, whole = run_main(*tiny(algo), name="whole")
     assert code == 0

@@ -141,7 +141,12 @@ def outages(server, run):
 
 
 @pytest.mark.parametrize(
-    "outage", ["down all the time", "stops in the middle", "freezes in the middle"]
+    "outage",
+    [
+        "down all the time",
+        pytest.param("stops in the middle", marks=pytest.mark.slow),
+        "freezes in the middle",
+    ],
 )
 def test_an_outage_costs_nothing_and_sync_delivers(
     outage, server, tmp_path, monkeypatch, capfd, caplog

@@ -158,7 +158,7 @@ def test_a_warm_started_run_says_where_it_comes_from_and_needs_it_no_more(
         assert f"init_from={other}: the policy is not the one" in said.err
 
 
-@pytest.mark.parametrize("algo", ["ppo", "sac"])
+@pytest.mark.parametrize("algo", ["ppo", pytest.param("sac", marks=pytest.mark.slow)])
 def test_a_warm_started_run_that_was_shot_ends_as_one_that_was_not(
     algo,
     run_main,
