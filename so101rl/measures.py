@@ -48,6 +48,9 @@ def spoken_duration(seconds: float) -> str:
     """How long something takes, to a percent or two, such as `1 h 45 min`."""
     if round(seconds) < 100:
         return f"{round(seconds)} s"
+    if round(seconds) < 600:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     minutes = round(seconds / 60)
     if minutes < 100:
         return f"{minutes} min"

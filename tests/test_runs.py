@@ -155,8 +155,11 @@ def test_ages_in_words(seconds, said):
     [
         (0.4, "0 s"),
         (99.4, "99 s"),
-        (99.6, "2 min"),
-        (150.0, "2 min"),  # to the even one
+        (99.6, "1 min 40 s"),
+        (120.0, "2 min"),
+        (599.4, "9 min 59 s"),
+        (599.6, "10 min"),
+        (750.0, "12 min"),  # to the even one
         (5969.0, "99 min"),
         (5970.1, "1 h 40 min"),
         (7199.0, "2 h 0 min"),
