@@ -35,6 +35,7 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup  ## train a residual PPO policy on Jacobian IK, then evaluate both
 	$(BIN)/python main.py base_policy=jacobian algo=ppo $(ARGS)
 
+# Files in their order: those with few tests, which xdist would put last, are the long ones.
 test: setup  ## the tests, on all cores (minutes on two)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 

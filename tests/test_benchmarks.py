@@ -112,7 +112,9 @@ def test_the_peer_goes_through_the_same_states_on_our_batch():
 
 
 @pytest.mark.parametrize(
-    "names", [STEPPING, pytest.param(ALL, marks=pytest.mark.slow)], ids=len
+    "names",
+    [STEPPING, pytest.param(ALL, marks=pytest.mark.slow)],
+    ids=["stepping", "all"],
 )
 def test_the_measurements_run(names, tmp_path):
     script = ROOT / "benchmarks" / "run.py"

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
@@ -52,6 +53,11 @@ def test_wilson_equals_scipy(n, confidence):
         assert wilson(k, n, confidence) == pytest.approx(
             (ends.low, ends.high), rel=0, abs=1e-14
         )
+
+
+def test_wilson_makes_plain_numbers_of_numpys():
+    ends = wilson(np.int64(3), np.int32(7))
+    assert ends == wilson(3, 7) and {type(end) for end in ends} == {float}
 
 
 def test_wilson_mirrors_and_stays_in_range():

@@ -46,6 +46,7 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
             f"{k} successes of {n} episodes; right is 0 <= k <= n > 0"
         )
     check_share("confidence", confidence)
+    k, n = int(k), int(n)  # NumPy's numbers would come out again as such
     z, rate = NormalDist().inv_cdf(0.5 + confidence / 2), k / n
     middle = (2 * n * rate + z**2) / (2 * (n + z**2))
     half = z * math.sqrt(4 * n * rate * (1 - rate) + z**2) / (2 * (n + z**2))
