@@ -30,9 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
 from benchmarks.measure import commit_words, load, machine  # noqa: E402
-from so101rl.composition import compose  # noqa: E402
+from so101rl.config.compose import compose  # noqa: E402
 from so101rl.files import write_atomic  # noqa: E402
-from so101rl.rundir import RunDir  # noqa: E402
+from so101rl.runs.run_dir import RunDir  # noqa: E402
 from so101rl.statistics import MIN_SEEDS, t_interval, wilson  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"

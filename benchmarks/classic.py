@@ -24,14 +24,14 @@ from stable_baselines3 import PPO  # noqa: E402
 from stable_baselines3.common.vec_env import SubprocVecEnv  # noqa: E402
 
 from benchmarks.learners import CLASSIC, PROCESSES, monitored  # noqa: E402
-from so101rl.algos.start import set_exploration, start_at_base  # noqa: E402
+from so101rl.algos.initialization import set_exploration, start_at_base  # noqa: E402
 from so101rl.build import build_env  # noqa: E402
-from so101rl.callbacks import EverySteps  # noqa: E402
-from so101rl.composition import compose  # noqa: E402
-from so101rl.episodes import run_episodes  # noqa: E402
-from so101rl.policies import Learned  # noqa: E402
-from so101rl.residual import ResidualEnv  # noqa: E402
+from so101rl.config.compose import compose  # noqa: E402
+from so101rl.envs.wrappers.residual import ResidualEnv  # noqa: E402
+from so101rl.evaluation.rollout import run_episodes  # noqa: E402
+from so101rl.policies.policy import Learned  # noqa: E402
 from so101rl.seeds import episode_seeds  # noqa: E402
+from so101rl.training.callbacks import EverySteps  # noqa: E402
 
 
 class Judge(EverySteps):

@@ -27,9 +27,9 @@ sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 from benchmarks.measure import machine  # noqa: E402
 from so101rl.files import write_atomic  # noqa: E402
 from so101rl.statistics import detectable, oddity, seeds_needed, wilson  # noqa: E402
-from so101rl.statistics.comparison import improvement_ends, sign_flip_p  # noqa: E402
 from so101rl.statistics.intervals import bca_ends, t_ends  # noqa: E402
-from so101rl.statistics.robust import CUT, iqm_ends  # noqa: E402
+from so101rl.statistics.iqm import CUT, iqm_ends  # noqa: E402
+from so101rl.statistics.paired_test import improvement_ends, sign_flip_p  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 LEVEL = 0.95  # what every interval aims at

@@ -28,10 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
 from benchmarks.measure import machine  # noqa: E402
-from so101rl import checkpoint  # noqa: E402
-from so101rl.checkpoint import META, POLICY, TRAINING  # noqa: E402
 from so101rl.files import read_json, read_jsonl  # noqa: E402
-from so101rl.rundir import RunDir  # noqa: E402
+from so101rl.policies import checkpoint  # noqa: E402
+from so101rl.policies.checkpoint import META, POLICY, TRAINING  # noqa: E402
+from so101rl.runs.run_dir import RunDir  # noqa: E402
 
 CONF = str(ROOT / "conf")
 RESULTS = ROOT / "benchmarks" / "results"
@@ -273,7 +273,7 @@ DEATHS = {
 }
 DYING = """
 import sys
-from so101rl.callbacks import Log
+from so101rl.training.callbacks import Log
 fire = Log.fire
 def die(self):
     fire(self)
@@ -423,7 +423,7 @@ def many(lab: Lab, trials: int) -> Outcome:
     count = 32
     program = (
         "import sys\n"
-        "from so101rl.rundir import RunDir\n"
+        "from so101rl.runs.run_dir import RunDir\n"
         "from so101rl.tracking.mlflow import MlflowTracker\n"
         "run = RunDir.create(sys.argv[1], cfg={'seed': 0}, command='x',\n"
         "    groups={'env': 'paper_push'})\n"

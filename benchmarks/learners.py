@@ -15,10 +15,10 @@ from benchmarks.measure import Effort, Residuals, Result, Row, interleave, rate,
 from benchmarks.rival import Rival
 from benchmarks.trajectories import largest_difference
 from so101rl.build import build_algo, build_env
-from so101rl.composition import compose
+from so101rl.config.compose import compose
+from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.errors import So101Error
 from so101rl.seeds import episode_seeds
-from so101rl.vec_env import SB3VecEnv
 
 PROCESSES = 8
 STD = 0.5  # of the residuals

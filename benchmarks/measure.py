@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from so101rl.provenance import cpu_name, git_state, versions
+from so101rl.runs.provenance import cpu_name, git_state, versions
 
 
 @dataclass

@@ -141,9 +141,9 @@ def _batch(n: int) -> int:
     import numpy as np
 
     from so101rl.build import build_env
-    from so101rl.composition import compose
+    from so101rl.config.compose import compose
+    from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
     from so101rl.seeds import episode_seeds
-    from so101rl.vec_env import SB3VecEnv
 
     cfg = compose(["tracking=none", f"env.max_episode_steps={STEPS // 2}"])
     env = SB3VecEnv(build_env(cfg, n), episode_seeds(0, "train", n))
@@ -185,7 +185,7 @@ def _async(n: int) -> int:
 def _rival(monitored: bool) -> "gym.Env[Any, Any]":
     """A scalar environment; imports only what its process needs."""
     from benchmarks.rival import Rival
-    from so101rl.composition import compose
+    from so101rl.config.compose import compose
 
     env = Rival(compose(["tracking=none"]))
     if not monitored:

@@ -20,12 +20,12 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CallbackList
 
 from benchmarks.measure import Effort, Result, Row, interleave, ratios
-from so101rl.composition import compose
+from so101rl.config.compose import compose
 from so101rl.errors import So101Error
-from so101rl.rundir import RunDir
+from so101rl.runs.run_dir import RunDir
 from so101rl.tracking import make_mirror
 from so101rl.tracking.base import Mirror
-from so101rl.train import Learner
+from so101rl.training.trainer import Learner
 
 STEPS = 65536
 LIMIT = 2.0  # [%]

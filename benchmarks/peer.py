@@ -21,9 +21,9 @@ from omegaconf import DictConfig
 
 from benchmarks.measure import Effort, Result, Row, interleave, rate, ratios
 from benchmarks.stepping import Window
-from so101rl.composition import compose
+from so101rl.config.compose import compose
+from so101rl.config.threads import n_threads
 from so101rl.errors import So101Error
-from so101rl.threads import n_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = ROOT / "benchmarks" / "peer_worker.py"

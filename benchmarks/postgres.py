@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
 from benchmarks.measure import commit_words, machine  # noqa: E402
 from so101rl.files import read_json  # noqa: E402
-from so101rl.rundir import find_runs  # noqa: E402
+from so101rl.runs.run_dir import find_runs  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 MISSING = "there is no PostgreSQL here (no initdb); Debian: apt-get install postgresql"

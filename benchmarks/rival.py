@@ -21,9 +21,9 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from so101rl import robot
 from so101rl.hardware.base import Quantity
-from so101rl.scene import OBJECT, Actuator, build_spec
+from so101rl.robots import so101
+from so101rl.scene.scene import OBJECT, Actuator, build_spec
 
 NOISE = ("qpos", "qvel", "object_position", "object_yaw")
 N_NOISE = 16
@@ -40,14 +40,14 @@ class ScalarJacobian:
 
     def __init__(self, keys: dict[str, Any]):
         self._k = keys
-        self._model = robot.bare_model()
+        self._model = so101.bare_model()
         self._data = mujoco.MjData(self._model)
-        self._site = self._model.site(robot.FINGERTIP).id
-        self._jac = np.zeros((6, robot.N_JOINTS))
-        self._task = np.zeros((5, robot.ARM_JOINTS))
+        self._site = self._model.site(so101.FINGERTIP).id
+        self._jac = np.zeros((6, so101.N_JOINTS))
+        self._task = np.zeros((5, so101.ARM_JOINTS))
         self._task[4, 1:4] = keys["lever"]
         self._damping = keys["damping"] * np.eye(5)
-        self._gravity = np.zeros(robot.N_JOINTS)
+        self._gravity = np.zeros(so101.N_JOINTS)
 
     def fingertip(self, qpos: np.ndarray) -> np.ndarray:
         """Position (3,) [m] at `qpos` (6,) [rad]; `act` goes on from here."""
@@ -64,16 +64,16 @@ class ScalarJacobian:
         mujoco.mj_jacSite(self._model, self._data, jac[:3], jac[3:], self._site)
         xy, z, turn, drag = self._plan(obs, float(tip[2]))
         task = self._task
-        task[:3] = jac[:3, : robot.ARM_JOINTS]
-        task[3] = k["lever"] * jac[5, : robot.ARM_JOINTS]
+        task[:3] = jac[:3, : so101.ARM_JOINTS]
+        task[3] = k["lever"] * jac[5, : so101.ARM_JOINTS]
         pitch = k["kp_ori"] * (k["pitch"] - (qpos[1] + qpos[2] + qpos[3]))
         error = np.array([xy[0], xy[1], z, k["lever"] * turn, k["lever"] * pitch])
-        delta = np.empty(robot.N_JOINTS)
+        delta = np.empty(so101.N_JOINTS)
         gram = task @ task.T + self._damping
-        delta[: robot.ARM_JOINTS] = task.T @ np.linalg.solve(gram, error)
+        delta[: so101.ARM_JOINTS] = task.T @ np.linalg.solve(gram, error)
         delta[5] = k["kp_xyz"] * (k["jaw"] - qpos[5])
         if drag:
-            delta[: robot.ARM_JOINTS] += self._press(obs)
+            delta[: so101.ARM_JOINTS] += self._press(obs)
         return np.clip(delta / k["act_scale"], -1.0, 1.0)
 
     def _plan(
@@ -105,8 +105,8 @@ class ScalarJacobian:
         k = self._k
         mujoco.mj_rne(self._model, self._data, 0, self._gravity)
         torque = k["stiffness"] * (obs["target_qpos"] - obs["qpos"]) - self._gravity
-        down = self._jac[2, : robot.ARM_JOINTS]
-        force = (torque[: robot.ARM_JOINTS] @ down) / (down @ down)
+        down = self._jac[2, : so101.ARM_JOINTS]
+        force = (torque[: so101.ARM_JOINTS] @ down) / (down @ down)
         return k["kp_press"] * (-k["press"] - force) / k["stiffness"] * down
 
 
@@ -130,12 +130,12 @@ class Rival(gym.Env):
         ]
         self._noise = dict.fromkeys(NOISE, 0.0)
         self._noisy = False
-        self._offset = np.zeros(robot.N_JOINTS)
+        self._offset = np.zeros(so101.N_JOINTS)
         self._start = np.array(self._env["start_pose"])
         self._randomization = instantiate(cfg.randomization, _convert_="all")
         self._randomization.bind(self._quantities())
         self._rng = self._noise_rng = np.random.default_rng()
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (robot.N_JOINTS,), np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (so101.N_JOINTS,), np.float32)
         obs, _ = self.reset()
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, obs.shape, np.float32)
 
@@ -188,7 +188,7 @@ class Rival(gym.Env):
             "time": -1.0,
         }
         reward = sum(w * terms[name] for name, w in self._env["reward"].items())
-        reward -= self._penalty * float(residual @ residual) / robot.N_JOINTS
+        reward -= self._penalty * float(residual @ residual) / so101.N_JOINTS
         truncated = self._elapsed >= self._env["max_episode_steps"] and not success
         return self._vector(obs), reward, success, truncated, {"is_success": success}
 
@@ -198,7 +198,7 @@ class Rival(gym.Env):
         env = self._env
         self._substeps = env["physics_hz"] // env["control_hz"]
         self._max_step = hardware["max_speed"] / env["control_hz"]
-        self._limits = robot.joint_limits()
+        self._limits = so101.joint_limits()
         self._scene = instantiate(cfg.env.scene, _convert_="all")
         self._actuator = Actuator(**hardware["presets"][hardware["actuator"]])
         spec = build_spec(
@@ -285,7 +285,7 @@ class Rival(gym.Env):
 
     def _quantities(self) -> dict[str, Quantity]:
         """What a randomization may change, as in `so101rl.hardware.sim`."""
-        model, n = self._model, robot.N_JOINTS
+        model, n = self._model, so101.N_JOINTS
         sheet = model.body(OBJECT).id
         inertia, mass = model.body_inertia[sheet].copy(), model.body_mass[sheet].copy()
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Effort, Result, Row
-from so101rl.callbacks import SaveCheckpoints
-from so101rl.composition import compose
-from so101rl.rundir import RunDir
-from so101rl.train import Learner
+from so101rl.config.compose import compose
+from so101rl.runs.run_dir import RunDir
+from so101rl.training.callbacks import SaveCheckpoints
+from so101rl.training.trainer import Learner
 
 LIMIT = 2.0  # [%]
 STEPS = {"ppo": 16_384, "sac": 4_096}  # env steps per repeat

@@ -9,10 +9,10 @@ from omegaconf import DictConfig
 
 from benchmarks.measure import Effort, Residuals, Result, Row, interleave, ratios
 from so101rl.build import build_env
-from so101rl.composition import compose
+from so101rl.config.compose import compose
+from so101rl.config.threads import n_threads
 from so101rl.errors import So101Error
 from so101rl.seeds import episode_seeds
-from so101rl.threads import n_threads
 
 WIDTHS = (1, 4, 16, 64, 256, 1024)
 USUAL = 64

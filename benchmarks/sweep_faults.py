@@ -34,8 +34,8 @@ sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 from benchmarks.faults import ALGOS, RESULTS, SMALL, Outcome, in_words  # noqa: E402
 from benchmarks.measure import commit_words, machine  # noqa: E402
 from so101rl.files import read_json  # noqa: E402
-from so101rl.rundir import find_runs  # noqa: E402
-from so101rl.sweeps.storage import in_file  # noqa: E402
+from so101rl.runs.run_dir import find_runs  # noqa: E402
+from so101rl.sweeps.search.storage import in_file  # noqa: E402
 
 PATIENCE_S = 600.0
 MOST_CALLS = 10  # of a command that is to end by itself

@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks.rival import Rival
 from so101rl.build import build_env
-from so101rl.composition import compose
+from so101rl.config.compose import compose
 from so101rl.seeds import episode_seeds
 
 

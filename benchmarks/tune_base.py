@@ -9,9 +9,9 @@ from collections import Counter
 import numpy as np
 
 from so101rl.build import build_env
-from so101rl.composition import compose
-from so101rl.episodes import run_episodes
-from so101rl.policies import NoResidual
+from so101rl.config.compose import compose
+from so101rl.evaluation.rollout import run_episodes
+from so101rl.policies.policy import NoResidual
 from so101rl.seeds import episode_seeds
 
 EPISODES = 96

@@ -13,8 +13,8 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from benchmarks.learners import ours
 from benchmarks.measure import Effort, Result, Row, interleave, ratios
 from so101rl.build import build_algo
-from so101rl.composition import compose
-from so101rl.vec_env import SB3VecEnv
+from so101rl.config.compose import compose
+from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 
 HIDDEN, BATCH = 256, 256
 STOCK = (

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
 from benchmarks.measure import commit_words, machine  # noqa: E402
 from so101rl.files import write_atomic  # noqa: E402
-from so101rl.rundir import RunDir  # noqa: E402
+from so101rl.runs.run_dir import RunDir  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 SILENT = ("tracking=none", "evaluation.video=false", "evaluation.figure=false")

@@ -5,12 +5,12 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from so101rl.loaded import LoadedRun
+    from so101rl.api import LoadedRun
 
 __version__ = "0.1.0"
 
 if "gymnasium" in sys.modules:  # `import gymnasium, so101rl` makes the ids known
-    from so101rl import registration  # noqa: F401
+    from so101rl import gym_ids  # noqa: F401
 
 
 def load(run: "str | os.PathLike[str]", *, checkpoint: str = "best") -> "LoadedRun":
@@ -21,6 +21,6 @@ def load(run: "str | os.PathLike[str]", *, checkpoint: str = "best") -> "LoadedR
             `multirun/` of the working directory.
         checkpoint: one of the run's `checkpoints/`: `best`, `final` or `step-N`.
     """
-    from so101rl.loaded import LoadedRun  # takes torch and mujoco along
+    from so101rl.api import LoadedRun  # takes torch and mujoco along
 
     return LoadedRun(run, checkpoint=checkpoint)

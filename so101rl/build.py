@@ -9,11 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
-from so101rl.algos.start import set_exploration, start_at_base
+from so101rl.algos.initialization import set_exploration, start_at_base
+from so101rl.config.threads import n_threads
+from so101rl.envs.wrappers.residual import ResidualEnv
+from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.errors import So101Error
-from so101rl.residual import ResidualEnv
-from so101rl.threads import n_threads
-from so101rl.vec_env import SB3VecEnv
 
 NOT_FOR_THE_CLASS = ("total_timesteps",)  # keys of conf/algo that are ours
 # What a learner answers to its settings; torch refuses a device with a RuntimeError.

@@ -18,9 +18,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from so101rl import explain, leash
-from so101rl.composition import checked_loader
+from so101rl.config import messages
+from so101rl.config.compose import checked_loader
 from so101rl.errors import ConfigError, OverrideSyntaxError
+from so101rl.runs import signals
 
 EXIT_USER_ERROR = 2
 COMPLETION = {"-sc", "--shell-completion"}
@@ -67,7 +68,7 @@ def run_job(cfg: DictConfig) -> float | None:
     Returns:
         What the job returns: a sweep's objective, or None.
     """
-    leash.hold()
+    signals.follow_parent()
     call = HydraConfig.get()
     in_sweep = call.mode == RunMode.MULTIRUN
     if in_sweep:
@@ -77,13 +78,13 @@ def run_job(cfg: DictConfig) -> float | None:
     try:
         return _locate(str(cfg.job._target_))(cfg)
     except Exception as error:
-        if explain.user_error(error) is not None:
+        if messages.user_error(error) is not None:
             _remove_traces(call)
         if in_sweep:  # Hydra runs the other jobs, then raises the first failure
-            reason = explain.unwrapped(error)
+            reason = messages.unwrapped(error)
             print(f"--- job {call.job.num} failed: {reason}", file=sys.stderr)
             raise
-        if explain.user_error(error) is None:
+        if messages.user_error(error) is None:
             raise
         # Leave before Hydra prints its own line about the failed job.
         raise SystemExit(_report(error)) from error
@@ -91,7 +92,7 @@ def run_job(cfg: DictConfig) -> float | None:
 
 def _report(error: Exception) -> int:
     """Print a user's mistake in one short message; raise anything else again."""
-    reason = explain.user_error(error)
+    reason = messages.user_error(error)
     if reason is None or os.environ.get("SO101RL_DEBUG") == "1":
         raise error
     if not COMPLETION & set(sys.argv):  # a message would land in the middle of a line

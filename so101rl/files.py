@@ -11,6 +11,7 @@ from typing import Any
 
 from so101rl.errors import So101Error
 
+PACKAGE = Path(__file__).resolve().parent
 _PART = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._=+-]{1,128}")
 
 
@@ -20,6 +21,15 @@ class FileError(So101Error):
 
 class UnsafePath(FileError):
     """A name would leave its directory, or cannot be a portable file name."""
+
+
+def shipped(name: str) -> Path:
+    """Folder that ships with the package: `conf` or `assets`.
+
+    It lies inside an installed wheel, and beside the package in a checkout.
+    """
+    installed = PACKAGE / name
+    return installed if installed.is_dir() else PACKAGE.parent / name
 
 
 def inside(root: Path, name: str) -> Path:

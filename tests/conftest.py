@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import os
 import re
 import shutil
 import sys
@@ -15,10 +16,12 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 import main
-from so101rl import saved_run
 from so101rl.cli import guarded
-from so101rl.composition import compose
-from so101rl.config import GROUPS
+from so101rl.config import from_run
+from so101rl.config.compose import compose
+from so101rl.config.schema import GROUPS
+from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
+from so101rl.runs.run_dir import RunDir
 
 ROOT = Path(main.__file__).resolve().parent
 
@@ -127,7 +130,7 @@ def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     (tmp_path / "package").mkdir()
     text = "".join(f"class {name}:\n" for name in classes)
     (tmp_path / "package/fake.py").write_text(text)
-    monkeypatch.setattr(saved_run, "PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(from_run, "PACKAGE", tmp_path / "package")
     module = ModuleType("so101rl.fake")
     module.cfgs = []
     module.job = module.cfgs.append
@@ -181,3 +184,50 @@ def run_main(tmp_path, monkeypatch, capsys):
         return code, capsys.readouterr(), tmp_path / name
 
     return run
+
+
+def finished_run(command, *typed):
+    """Run a job and leave in its directory what training leaves."""
+    known = set(run_dirs())
+    assert command(*typed).code == 0
+    (new,) = set(run_dirs()) - known
+    with open(f"{new}/run.json", "w") as file:
+        file.write("{}")
+    os.makedirs(f"{new}/checkpoints/best")
+    return new
+
+
+def run_dirs():
+    return [folder for folder, names, _ in os.walk("outputs") if ".hydra" in names]
+
+
+class Shot(BaseException):
+    """As if the process were gone: nobody catches it."""
+
+
+@pytest.fixture
+def shoot(monkeypatch, run_main):
+    """Start a run and end it, without a word, at a vector step of the training."""
+
+    def start(point, *typed, name):
+        step, begin = SB3VecEnv.step_wait, SB3VecEnv.step_async
+        count = 0
+
+        def counting(self, actions):
+            nonlocal count
+            count += 1
+            if count == point:
+                raise Shot
+            begin(self, actions)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SB3VecEnv, "step_async", counting)
+            patch.setattr(SB3VecEnv, "step_wait", step)
+            # Of a process that is gone the kernel frees the lock, and no more happens.
+            patch.setattr(RunDir, "finish", lambda self, *end: self._lock.free())
+            with pytest.raises(Shot):
+                run_main(*typed, name=name)
+        run = RunDir.open(name)
+        assert run.info["status"] == "running"
+
+    return start

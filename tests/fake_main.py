@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from so101rl import cli  # noqa: E402
 from so101rl.errors import DivergedError, So101Error  # noqa: E402
-from so101rl.rundir import RunDir  # noqa: E402
+from so101rl.runs.run_dir import RunDir  # noqa: E402
 
 PAUSE_S = 0.02  # per line of the log [s]
 WHO = re.compile(

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from so101rl.config import settings
-from so101rl.episode_rows import to_csv
+from so101rl.config.schema import settings
 from so101rl.files import to_json
-from so101rl.provenance import first_info, full_name
-from so101rl.rundir import RunDir
+from so101rl.runs.arms import SAME_ARM
+from so101rl.runs.episodes_csv import to_csv
+from so101rl.runs.preregistration import sha256
+from so101rl.runs.provenance import first_info, full_name
+from so101rl.runs.run_dir import RunDir
 from so101rl.seeds import episode_seeds
 from so101rl.statistics import wilson
-from so101rl.study import SAME_ARM
-from so101rl.sweeps.registration import sha256
 
 GROUPS = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
 FAILURES = ("timed_out", "wrong_yaw", "overshot", "jammed", "never_touched")
@@ -77,7 +77,7 @@ def scores(rows, root=0, role="report"):
 
 
 def mean(rows, column):
-    """As `so101rl.episodes` computes it."""
+    """As `so101rl.evaluation.rollout` computes it."""
     import numpy as np
 
     values = [row[column] for row in rows if row[column] is not None]

@@ -10,7 +10,7 @@ import fake_main
 from conftest import CONF, Answer
 
 from so101rl.cli import guarded
-from so101rl.rundir import RunDir
+from so101rl.runs.run_dir import RunDir
 
 FAST = ["tracking=none", "total_timesteps=100", "evaluation.every=10"]
 PATIENCE_S = 60.0  # for what must happen at some time [s]

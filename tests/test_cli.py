@@ -4,13 +4,13 @@ import sys
 
 import hydra
 import pytest
-from conftest import CONF, ROOT
+from conftest import CONF, ROOT, finished_run, run_dirs
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 import main
 from so101rl.cli import guarded
-from so101rl.composition import compose
+from so101rl.config.compose import compose
 from so101rl.errors import ConfigError, So101Error, UnknownKeyError
 
 # what is typed -> what the answer must contain
@@ -161,8 +161,9 @@ def test_a_mistake_is_told_while_the_job_still_winds_up(conf, job, tmp_path):
     code = (
         "import pathlib, sys, threading, time, types\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from so101rl import cli, errors, saved_run\n"
-        f"saved_run.PACKAGE = pathlib.Path({str(tmp_path / 'package')!r})\n"
+        "from so101rl import cli, errors\n"
+        "from so101rl.config import from_run\n"
+        f"from_run.PACKAGE = pathlib.Path({str(tmp_path / 'package')!r})\n"
         "import main\n"
         "def job(cfg):\n"
         "    threading.Thread(target=time.sleep, args=(30,)).start()\n"
@@ -203,7 +204,7 @@ def test_the_environment_never_reaches_a_config(command, monkeypatch):
     "typed",
     [
         "env._target_=os.system",
-        "algo._target_=so101rl.doctor.subprocess.Popen",
+        "algo._target_=so101rl.jobs.doctor.subprocess.Popen",
         "+algo.x._target_=benchmarks.run.Nothing",
     ],
 )
@@ -266,21 +267,6 @@ def test_a_failed_job_of_a_sweep_is_told_without_hydras_words(command, job):
     *failed, _, last = answer.err.splitlines()  # `_` is Hydra's
     assert failed == [f"--- job 0 failed: {told}", f"--- job 1 failed: {told}"]
     assert last == f"error: {told}"
-
-
-def finished_run(command, *typed):
-    """Run a job and leave in its directory what training leaves."""
-    known = set(_run_dirs())
-    assert command(*typed).code == 0
-    (new,) = set(_run_dirs()) - known
-    with open(f"{new}/run.json", "w") as file:
-        file.write("{}")
-    os.makedirs(f"{new}/checkpoints/best")
-    return new
-
-
-def _run_dirs():
-    return [folder for folder, names, _ in os.walk("outputs") if ".hydra" in names]
 
 
 def test_run_brings_its_own_config_and_typed_keys_win(command):
@@ -347,9 +333,9 @@ def test_runs_can_be_swept_over(command):
 
 def test_reading_a_run_makes_no_output_directory(command):
     run = finished_run(command)
-    before = sorted(_run_dirs())
+    before = sorted(run_dirs())
     assert command("job=evaluate", "run=latest").code == 0
-    assert sorted(_run_dirs()) == before
+    assert sorted(run_dirs()) == before
     assert not os.path.exists(".hydra")
     assert sorted(os.listdir(run)) == [".hydra", "checkpoints", "run.json"]
 

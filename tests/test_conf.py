@@ -9,12 +9,12 @@ from hydra.errors import InstantiationException
 from learners import TINY
 
 from so101rl.build import BadAlgoError, build_algo, build_env
-from so101rl.composition import compose
-from so101rl.config import GROUPS
+from so101rl.config.compose import compose
+from so101rl.config.messages import user_error
+from so101rl.config.schema import GROUPS
 from so101rl.envs.paper_push import InfeasibleError
+from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.errors import ConfigError, So101Error
-from so101rl.explain import user_error
-from so101rl.vec_env import SB3VecEnv
 
 CONF = ROOT / "conf"
 ROLLOUTS = ["algo.n_steps=4", "algo.batch_size=8"]  # of two environments

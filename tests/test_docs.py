@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import CONF, ROOT
 
-from so101rl.composition import compose
+from so101rl.config.compose import compose
 
 sys.path.insert(0, str(ROOT / "docs"))
 

@@ -4,145 +4,41 @@ import ast
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import CONF, ROOT
 
-# A file may import only what stands above it; a folder's files may import its own.
-LAYERS = (
-    "errors",
-    "config",
-    "explain",
-    "overrides",
-    "saved_run",
-    "choices",
-    "composition",
-    "files",
-    "provenance",
-    "seeds",
-    "threads",
-    "arrays",
-    "look",
-    "robot",
-    "actions",
-    "scene",
-    "kinematics",
-    "workspace",
-    "hardware",
-    "randomization",
-    "envs",
-    "sliding",
-    "base_policies",
-    "residual",
-    "vec_env",
-    "algos",
-    "build",
-    "stop",
-    "failures",
-    "remedies",
-    "lock",
-    "logs",
-    "episode_rows",
-    "trajectories",
-    "rundir",
-    "statistics",
-    "scores",
-    "figures",
-    "diagnosis",
-    "gl",
-    "render",
-    "video",
-    "notes",
-    "measures",
-    "prune",
-    "runs",
-    "tracking",
-    "study",
-    "compare",
-    "checkpoint",
-    "learner_state",
-    "policies",
-    "episodes",
-    "footage",
-    "evaluate",
-    "callbacks",
-    "watch",
-    "warm_start",
-    "train",
-    "resume",
-    "reproduce",
-    "single_env",
-    "registration",
-    "composed",
-    "export",
-    "loaded",
-    "friction",
-    "viewing",
-    "view",
-    "doctor",
-    "leash",
-    "sweeps",
-    "report",
-    "hydra_plugins",
-    "cli",
-)
-# Chosen by yaml: only their base module and shared helpers may be imported elsewhere.
-CHOSEN = ("hardware", "randomization", "envs", "base_policies", "tracking")
+# Each folder or loose module may import itself and what stands before it.
+ORDER = """
+    errors files seeds arrays statistics config gym_ids robots scene rendering hardware
+    randomization base_policies envs algos build sysid runs figures policies tracking
+    evaluation training diagnosis viewer api sweeps report jobs cli
+""".split()  # noqa: SIM905
+# Their parts are chosen by yaml and imported by nobody else.
+CHOSEN = ("hardware", "randomization", "base_policies", "envs", "tracking")
 PACKAGE = ROOT / "so101rl"
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+FILES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+YAML = "".join(path.read_text() for path in Path(CONF).rglob("*.yaml"))
 
 
 def imported_modules(path: Path) -> set[str]:
-    """Return the modules of our package that a file imports, as dotted names."""
+    """Modules of ours that a file imports, without the package's name."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            if node.level:
-                pytest.fail(f"{path}: relative import")
-            found |= {f"{module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] == "so101rl"}
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name[len("so101rl.") :] for name in found if name.startswith("so101rl.")}
 
 
-def layer(path: Path) -> str:
-    """Return the layer of a file: its own name, or its folder's."""
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
-
-
-def names(paths):
-    return [str(path.relative_to(PACKAGE)) for path in paths]
-
-
-@pytest.mark.parametrize("path", FILES, ids=names(FILES))
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_go_one_way(path):
-    own = layer(path)
-    assert own in LAYERS, f"say in tests/test_layers.py where {own} belongs"
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
     for module in imported_modules(path):
-        parts = module.split(".")
-        if len(parts) > 1 and parts[1] in LAYERS:
-            assert LAYERS.index(parts[1]) <= LAYERS.index(own), f"{path}: {module}"
-
-
-@pytest.mark.parametrize("path", FILES, ids=names(FILES))
-def test_nobody_imports_a_concrete_class(path):
-    for module in imported_modules(path):
-        parts = module.split(".")
-        if len(parts) < 3 or parts[1] not in CHOSEN:
-            continue
-        package, name = parts[1:3]
-        file = PACKAGE / package / f"{name}.py"
-        if name != "base" and file.is_file() and is_chosen(package, name):
-            pytest.fail(f"{path.name} imports {module}: let the yaml choose it")
-
-
-def is_chosen(package: str, name: str) -> bool:
-    """Tell whether any yaml names this module as a `_target_`."""
-    target = f"so101rl.{package}.{name}."
-    return any(target in path.read_text() for path in (ROOT / "conf").rglob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", FILES, ids=names(FILES))
-def test_a_file_fits_a_few_screens(path):
+        room, *rest = module.split(".")
+        assert room not in ORDER[ORDER.index(own) + 1 :], f"{module} stands above {own}"
+        if room in CHOSEN:
+            target = f"_target_: so101rl.{room}.{rest[0]}."
+            assert target not in YAML or rest[0] == "base", f"{module}: a yaml's choice"
     assert len(path.read_text().splitlines()) <= 350
 
 

@@ -9,8 +9,8 @@ import pytest
 from conftest import CONF, ROOT
 
 import main
-from so101rl import explain
 from so101rl.cli import guarded
+from so101rl.config import messages
 
 COLUMNS, MOST_LINES = 80, 6  # what a message may take of a terminal
 
@@ -199,6 +199,6 @@ def test_a_gl_backend_that_is_none_is_named(monkeypatch):
     code = compile("raise RuntimeError('invalid value')", "/m/gl_context.py", "exec")
     with pytest.raises(RuntimeError) as caught:
         exec(code)
-    told = str(explain.user_error(caught.value))
+    told = str(messages.user_error(caught.value))
     assert told.startswith("MUJOCO_GL=direct3d: expected egl, osmesa or glfw")
-    assert explain.user_error(RuntimeError("invalid value")) is None
+    assert messages.user_error(RuntimeError("invalid value")) is None

@@ -18,8 +18,8 @@ from untrained import untrained
 import main
 import so101rl
 from so101rl.cli import guarded
-from so101rl.episode_rows import COLUMNS
 from so101rl.errors import So101Error
+from so101rl.runs.episodes_csv import COLUMNS
 
 pytestmark = pytest.mark.filterwarnings("ignore:You have specified a mini-batch size")
 

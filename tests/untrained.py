@@ -2,10 +2,10 @@
 
 import torch
 
-from so101rl import checkpoint
 from so101rl.build import build_algo, build_env
-from so101rl.rundir import RunDir
-from so101rl.vec_env import SB3VecEnv
+from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
+from so101rl.policies import checkpoint
+from so101rl.runs.run_dir import RunDir
 
 GROUPS = {"env": "paper_push", "env/observation": "markov", "base_policy": "jacobian"}
 

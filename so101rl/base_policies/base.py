@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from so101rl.actions import checked_action
+from so101rl.robots.actions import checked_action
 
 
 class BasePolicy(ABC):

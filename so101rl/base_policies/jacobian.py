@@ -11,13 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from so101rl import robot
 from so101rl.arrays import clip, norm
 from so101rl.base_policies.base import BasePolicy
 from so101rl.errors import check_positive
-from so101rl.kinematics import damped_least_squares
+from so101rl.robots import so101
+from so101rl.robots.kinematics import damped_least_squares
 
-ARM = slice(0, robot.ARM_JOINTS)
+ARM = slice(0, so101.ARM_JOINTS)
 
 
 class Jacobian(BasePolicy):
@@ -160,7 +160,7 @@ class Jacobian(BasePolicy):
     ) -> np.ndarray:
         """Joint steps (n, 6) [rad] for a fingertip step and turn, at constant pitch."""
         n = len(qpos)
-        task = np.zeros((n, 5, robot.ARM_JOINTS))
+        task = np.zeros((n, 5, so101.ARM_JOINTS))
         task[:, :3] = jac[:, :3, ARM]
         task[:, 3] = self._lever * jac[:, 5, ARM]
         task[:, 4, 1:4] = self._lever
@@ -169,7 +169,7 @@ class Jacobian(BasePolicy):
         error[:, 3] = self._lever * turn
         pitch = qpos[:, 1] + qpos[:, 2] + qpos[:, 3]
         error[:, 4] = self._lever * (self._kp_ori * (self._pitch - pitch))
-        steps = np.zeros((n, robot.N_JOINTS))
+        steps = np.zeros((n, so101.N_JOINTS))
         steps[:, ARM] = damped_least_squares(task, error, self._damping)
         steps[:, 5] = self._kp_xyz * (self._jaw - qpos[:, 5])
         return steps

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from so101rl import robot
 from so101rl.base_policies.base import BasePolicy
+from so101rl.robots import so101
 
 
 class Zero(BasePolicy):
@@ -21,4 +21,4 @@ class Zero(BasePolicy):
 
     def act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
         del obs
-        return np.zeros((len(ids), robot.N_JOINTS))
+        return np.zeros((len(ids), so101.N_JOINTS))

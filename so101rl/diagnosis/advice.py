@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from so101rl.config import OF_THE_CALL, RANGES
+from so101rl.config.schema import OF_THE_CALL, RANGES
 from so101rl.diagnosis.facts import Facts
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from so101rl.config import N_JOINTS, settings
+from so101rl.config.schema import N_JOINTS, settings
 from so101rl.figures.style import curve
 from so101rl.files import read_jsonl
-from so101rl.logs import TIMINGS
-from so101rl.rundir import RunDir
+from so101rl.runs.metrics_log import TIMINGS
+from so101rl.runs.run_dir import RunDir
+from so101rl.runs.trajectories import TRAJECTORIES, read_trajectories
 from so101rl.statistics import RESIDUAL, wilson
-from so101rl.trajectories import TRAJECTORIES, read_trajectories
 
 SELECT, ROLLOUT = "eval/success_rate", "rollout/success_rate"
 SHARE = "residual/share"  # of the largest |alpha * residual|; ours, no run logs it

@@ -15,20 +15,20 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from so101rl import robot
-from so101rl.actions import checked_action
 from so101rl.arrays import clip
 from so101rl.envs.noise import N_NOISE, Noise
-from so101rl.envs.state import Resumable
+from so101rl.envs.resumable import Resumable
 from so101rl.errors import (
     ConfigError,
     check_length,
     check_positive,
 )
 from so101rl.hardware.base import Hardware, Quantity, row_writer
-from so101rl.kinematics import Kinematics
 from so101rl.randomization.base import Randomization
-from so101rl.scene import Scene
+from so101rl.robots import so101
+from so101rl.robots.actions import checked_action
+from so101rl.robots.kinematics import Kinematics
+from so101rl.scene.scene import Scene
 
 Obs = dict[str, np.ndarray]
 EVERYONE = slice(None)
@@ -87,7 +87,7 @@ class TaskEnv(Resumable, VectorEnv, ABC):
             "env.max_episode_steps": max_episode_steps,
         }
         check_positive(positive)
-        check_length("env.home_qpos", home_qpos, robot.N_JOINTS)
+        check_length("env.home_qpos", home_qpos, so101.N_JOINTS)
         check_length("env.start_pose", start_pose, 3)
         self.num_envs, self.control_hz = n_envs, control_hz
         self.max_episode_steps, self.act_scale = max_episode_steps, act_scale
@@ -318,7 +318,7 @@ class TaskEnv(Resumable, VectorEnv, ABC):
 
     def _define_spaces(self) -> None:
         self.single_action_space = gym.spaces.Box(
-            -1.0, 1.0, (robot.N_JOINTS,), np.float32
+            -1.0, 1.0, (so101.N_JOINTS,), np.float32
         )
         self.single_observation_space = gym.spaces.Dict(
             {

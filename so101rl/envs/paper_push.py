@@ -13,7 +13,7 @@ from so101rl.arrays import norm
 from so101rl.envs import rewards
 from so101rl.envs.base import Obs, TaskEnv
 from so101rl.errors import So101Error, check_positive
-from so101rl.kinematics import Kinematics
+from so101rl.robots.kinematics import Kinematics
 
 QUARTER = np.pi / 2
 TOUCHED = 0.005  # [m] a sheet that moved less was not touched

@@ -21,7 +21,7 @@ from so101rl.figures.style import (
     save,
     steps_axis,
 )
-from so101rl.rundir import RunDir
+from so101rl.runs.run_dir import RunDir
 from so101rl.statistics import BASE
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from so101rl.figures.style import GROUP_COLOURS, STYLE, WIDTH, save
-from so101rl.sliding import TOW, Coulomb, Pulls
+from so101rl.sysid.friction import TOW, Coulomb, Pulls
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

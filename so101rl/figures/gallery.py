@@ -8,7 +8,7 @@ from so101rl.figures.residual import figure_residual
 from so101rl.figures.starts import figure_starts
 from so101rl.figures.summary import figure_summary
 from so101rl.figures.trajectories import figure_trajectories
-from so101rl.rundir import RunDir
+from so101rl.runs.run_dir import RunDir
 
 
 def draw_all(run: RunDir) -> list[Path]:

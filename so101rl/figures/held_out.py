@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from so101rl.figures.style import FigureError
-from so101rl.figures.table import flat
-from so101rl.rundir import EPISODES, RunDir
+from so101rl.figures.tabletop import flat
+from so101rl.runs.run_dir import EPISODES, RunDir
+from so101rl.runs.trajectories import TRAJECTORIES, Trajectory, read_trajectories
 from so101rl.statistics import BASE, RESIDUAL
-from so101rl.trajectories import TRAJECTORIES, Trajectory, read_trajectories
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from so101rl.figures.style import (
     percent_axis,
     save,
 )
-from so101rl.rundir import EVALUATION, RunDir
+from so101rl.runs.run_dir import EVALUATION, RunDir
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -7,7 +7,7 @@ import numpy as np
 
 from so101rl.errors import So101Error
 from so101rl.figures.style import STYLE
-from so101rl.figures.table import TAPE, Point, millimetres, on_page, outline, spot
+from so101rl.figures.tabletop import TAPE, Point, millimetres, on_page, outline, spot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

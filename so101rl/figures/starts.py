@@ -20,8 +20,8 @@ from so101rl.figures.style import (
     percent_axis,
     save,
 )
-from so101rl.figures.table import extent, on_page, show_part
-from so101rl.rundir import RunDir
+from so101rl.figures.tabletop import extent, on_page, show_part
+from so101rl.runs.run_dir import RunDir
 from so101rl.statistics import wilson
 
 if TYPE_CHECKING:

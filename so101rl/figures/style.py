@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so101rl.errors import So101Error
-from so101rl.rundir import RunDir
+from so101rl.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -18,7 +18,7 @@ from so101rl.figures.style import (
     save,
     steps_axis,
 )
-from so101rl.rundir import RunDir
+from so101rl.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

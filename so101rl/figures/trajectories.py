@@ -18,14 +18,14 @@ from so101rl.figures.style import (
     in_order,
     save,
 )
-from so101rl.figures.table import (
+from so101rl.figures.tabletop import (
     draw_tape,
     extent,
     on_page,
     outline,
     show_part,
 )
-from so101rl.rundir import RunDir
+from so101rl.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

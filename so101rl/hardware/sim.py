@@ -8,7 +8,6 @@ import mujoco
 import numpy as np
 from mujoco import batch
 
-from so101rl import robot
 from so101rl.errors import ConfigError, DivergedError, check_positive
 from so101rl.hardware.base import (
     Arm,
@@ -18,7 +17,8 @@ from so101rl.hardware.base import (
     SafetyLimits,
     row_writer,
 )
-from so101rl.scene import OBJECT, Actuator, Scene, build_spec
+from so101rl.robots import so101
+from so101rl.scene.scene import OBJECT, Actuator, Scene, build_spec
 
 # MuJoCo's warnings after which a simulation means nothing.
 BAD_NAMES = ("BADQPOS", "BADQVEL", "BADQACC", "BADCTRL")
@@ -33,8 +33,8 @@ class SimArm(Arm):
         self.n = world.n
         self._world, self._limits, self._substeps = world, limits, substeps
         # A servo whose zero is off by this much reads and obeys wrong angles.
-        self.offset = np.zeros((world.n, robot.N_JOINTS))
-        self.sent = np.zeros((world.n, robot.N_JOINTS))
+        self.offset = np.zeros((world.n, so101.N_JOINTS))
+        self.sent = np.zeros((world.n, so101.N_JOINTS))
 
     def reset(self, ids: np.ndarray, qpos: np.ndarray) -> None:
         self._world.reset_arm(ids, qpos - self.offset[ids])
@@ -50,7 +50,7 @@ class SimArm(Arm):
         return self.sent.copy()
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        joints = slice(0, robot.N_JOINTS)
+        joints = slice(0, so101.N_JOINTS)
         qpos = self._world.qpos[:, joints] + self.offset
         return qpos, self._world.qvel[:, joints].copy()
 
@@ -66,11 +66,11 @@ class SimObject(ObjectTracker):
         self._body = world.model.body(OBJECT).id
 
     def read(self) -> np.ndarray:
-        return self._world.qpos[:, robot.N_JOINTS :].copy()
+        return self._world.qpos[:, so101.N_JOINTS :].copy()
 
     def place(self, ids: np.ndarray, pose: np.ndarray) -> None:
-        self._world.qpos[ids, robot.N_JOINTS :] = pose
-        self._world.qvel[ids, robot.N_JOINTS :] = 0
+        self._world.qpos[ids, so101.N_JOINTS :] = pose
+        self._world.qvel[ids, so101.N_JOINTS :] = 0
 
     def pull(self, wrench: np.ndarray) -> None:
         self._world.applied[:, self._body] = wrench
@@ -148,7 +148,7 @@ class SimHardware(Hardware):
         self._samples = _history_columns(self.model)
         self._drawn: set[str] = set()  # model fields with a value per world
         self._derived = False  # whether MuJoCo's constants follow from them
-        lower, upper = robot.joint_limits()
+        lower, upper = so101.joint_limits()
         limits = SafetyLimits(lower=lower, upper=upper, max_step=max_speed / control_hz)
         self.arm: SimArm = SimArm(self, limits, substeps=physics_hz // control_hz)
         self.object = SimObject(self)
@@ -166,7 +166,7 @@ class SimHardware(Hardware):
     def reset_arm(self, ids: np.ndarray, qpos: np.ndarray) -> None:
         """Reset the worlds `ids` (k,) with the arm at rest at `qpos` (k, 6) [rad]."""
         self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
-        self.qpos[ids, : robot.N_JOINTS] = qpos
+        self.qpos[ids, : so101.N_JOINTS] = qpos
         self._ctrl[ids] = qpos
         if self._history.shape[1]:
             # A delayed servo must hold its pose until the first command arrives.
@@ -214,7 +214,7 @@ class SimHardware(Hardware):
     def quantities(self) -> dict[str, Quantity]:
         """Everything of these worlds that a randomization may change, by name."""
         object_body = self.model.body(OBJECT).id
-        joints = slice(0, robot.N_JOINTS)
+        joints = slice(0, so101.N_JOINTS)
         found = {
             "object_mass": self._body_mass(object_body),
             "joint_damping": self._field("dof_damping", joints),
@@ -222,7 +222,7 @@ class SimHardware(Hardware):
             "actuator_kp": self._gain(),
             "action_delay": self._delay(),
             "joint_offset": Quantity(
-                np.zeros(robot.N_JOINTS), row_writer(self.arm.offset)
+                np.zeros(so101.N_JOINTS), row_writer(self.arm.offset)
             ),
         }
         for i in range(self.model.npair):
@@ -258,7 +258,7 @@ class SimHardware(Hardware):
             self._expand("actuator_gainprm")[ids, :, 0] = values
             self._expand("actuator_biasprm")[ids, :, 1] = -values
 
-        return Quantity(np.full(robot.N_JOINTS, self.actuator.kp), write, low=0.0)
+        return Quantity(np.full(so101.N_JOINTS, self.actuator.kp), write, low=0.0)
 
     def _delay(self) -> Quantity:
         def write(ids: np.ndarray, values: np.ndarray) -> None:

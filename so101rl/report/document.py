@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from so101rl.files import to_json
+from so101rl.report.cells import Words, words
 from so101rl.report.held_out import Played
 from so101rl.report.record import Record, Study
 from so101rl.report.table import Row, rows, scores
 from so101rl.report.tested import Tested, tested
 from so101rl.report.verdict import Compared, compared_with_reference
-from so101rl.report.words import Words, words
-from so101rl.scores import base_of, measure_of
+from so101rl.runs.metrics import base_of, measure_of
 
 
 @dataclass(frozen=True)

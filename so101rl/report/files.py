@@ -5,11 +5,11 @@ from pathlib import Path
 from so101rl.figures.style import curve
 from so101rl.files import write_atomic
 from so101rl.report.document import Report, report_of, results_csv
+from so101rl.report.figure import draw
 from so101rl.report.held_out import Played
 from so101rl.report.latex import table_tex
 from so101rl.report.markdown import first_readme, table_md
 from so101rl.report.page import page
-from so101rl.report.picture import draw
 from so101rl.report.raw import (
     CURVE,
     CURVES,
@@ -18,7 +18,7 @@ from so101rl.report.raw import (
     write_curves,
 )
 from so101rl.report.record import Source, Study, played_in
-from so101rl.sweeps.registration import FILE
+from so101rl.runs.preregistration import FILE
 
 JSON, TABLE, PICTURE = "report.json", "table.md", "figure.png"
 

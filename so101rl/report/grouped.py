@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from so101rl.report.record import Source, Study, record
 from so101rl.report.registered import complete
-from so101rl.rundir import RunDir
-from so101rl.study import StudyError, bare_base, told_apart
+from so101rl.runs.arms import StudyError, bare_base, told_apart
+from so101rl.runs.run_dir import RunDir
 
 LONGEST = 60  # characters of an arm's name; longer ones are spelled out below the table
 METRIC = "residual/success_rate"

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from so101rl.report.record import Record, Rows, Study
+from so101rl.runs.arms import StudyError
 from so101rl.seeds import ROLES, TUNING_FROM, episode_seeds
-from so101rl.study import StudyError
 
 REPORT = "report"
 Played = Mapping[str, Mapping[str, Rows]]  # by uid and policy

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from so101rl.report.words import UNDER_TESTS, Words
+from so101rl.report.cells import UNDER_TESTS, Words
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from so101rl.report.cells import UNDER_TESTS, Words
 from so101rl.report.record import Study
-from so101rl.report.words import UNDER_TESTS, Words
 
 SPECIAL = re.compile(r"([\\`*<>|])")
 

@@ -4,10 +4,10 @@ import base64
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from so101rl.report.cells import CLAIMS, UNDER_TESTS, Words, interval
 from so101rl.report.document import Report
-from so101rl.report.notes import Note
-from so101rl.report.words import CLAIMS, UNDER_TESTS, Words, interval
-from so101rl.scores import measure_of
+from so101rl.report.footnotes import Note
+from so101rl.runs.metrics import measure_of
 
 STYLE = """
 :root { color-scheme: light }

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from so101rl.episode_rows import COLUMNS
 from so101rl.files import FileError
 from so101rl.report.held_out import Played
 from so101rl.report.record import Record, Rows, Study
+from so101rl.runs.episodes_csv import COLUMNS
 
 EPISODES_GZ, CURVES = "episodes.csv.gz", "curves.csv"
 CURVE = "eval/success_rate"  # of metrics.jsonl: the select episodes

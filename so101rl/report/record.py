@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from so101rl.rundir import RunDir
-from so101rl.scores import all_scores, base_of, checked_score, measure_of
-from so101rl.study import bare_base
+from so101rl.runs.arms import bare_base
+from so101rl.runs.metrics import all_scores, base_of, checked_score, measure_of
+from so101rl.runs.run_dir import RunDir
 from so101rl.sweeps.outcome import ANEW
 
 MISSING = "missing"  # status of a run that was promised and never began

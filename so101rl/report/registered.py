@@ -7,10 +7,10 @@ from typing import Any
 
 from so101rl.files import read_json
 from so101rl.report.record import Record, Source, Study, record
-from so101rl.rundir import RunDir, find_runs
-from so101rl.scores import measure_of
-from so101rl.study import StudyError, arm_settings, changes, spoken
-from so101rl.sweeps.registration import FILE, differences, sha256
+from so101rl.runs.arms import StudyError, arm_settings, changes, spoken
+from so101rl.runs.metrics import measure_of
+from so101rl.runs.preregistration import FILE, differences, sha256
+from so101rl.runs.run_dir import RunDir, find_runs
 
 KEPT = ("command", "sha256", "registered", "git")  # of a registration, in report.json
 LISTED = 4  # keys of a run that differ, before the rest is counted

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from so101rl.report.held_out import Played, check_episodes, check_root, check_same
 from so101rl.report.raw import own_episodes
 from so101rl.report.record import Record, Study
-from so101rl.scores import Measure, ScoreError, base_of, measure_of
+from so101rl.runs.metrics import Measure, ScoreError, base_of, measure_of
 from so101rl.statistics import (
     BASE,
     MIN_SEEDS,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from so101rl.report.held_out import Played
 from so101rl.report.record import Study
 from so101rl.report.table import across_seeds
-from so101rl.scores import ON, measure_of, tested_as
+from so101rl.runs.metrics import ON, measure_of, tested_as
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from so101rl.report.raw import (
 )
 from so101rl.report.record import Source, Study, played_in
 from so101rl.report.registered import check_promise
-from so101rl.sweeps.registration import FILE
+from so101rl.runs.preregistration import FILE
 
 SHOWN = 120  # characters of a line that differs
 

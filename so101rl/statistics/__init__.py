@@ -6,7 +6,10 @@ mean, as `seed_means` builds it. Two arms that ran the same seeds, and two polic
 played the same episodes, are compared in pairs.
 """
 
-from so101rl.statistics.claims import (
+from so101rl.statistics.intervals import Interval, bca_interval, t_interval, wilson
+from so101rl.statistics.iqm import iqm_interval, profile
+from so101rl.statistics.mcnemar import BASE, RESIDUAL, Pair, compared
+from so101rl.statistics.multiple_comparisons import (
     Verdict,
     check_seeds,
     holm,
@@ -14,13 +17,10 @@ from so101rl.statistics.claims import (
     smallest_p,
     verdicts,
 )
-from so101rl.statistics.comparison import Comparison, improvement, paired_test
-from so101rl.statistics.intervals import Interval, bca_interval, t_interval, wilson
-from so101rl.statistics.means import MIN_SEEDS, StatisticsError, seed_means
-from so101rl.statistics.pairs import BASE, RESIDUAL, Pair, compared
+from so101rl.statistics.paired_test import Comparison, improvement, paired_test
 from so101rl.statistics.power import detectable, seeds_for
-from so101rl.statistics.robust import iqm_interval, profile
-from so101rl.statistics.shape import oddity
+from so101rl.statistics.seed_means import MIN_SEEDS, StatisticsError, seed_means
+from so101rl.statistics.skewness import oddity
 
 __all__ = [
     "BASE",

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from so101rl.statistics.means import StatisticsError, are_equal, check_share, values_of
+from so101rl.statistics.seed_means import (
+    StatisticsError,
+    are_equal,
+    check_share,
+    values_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,8 +3,8 @@
 import math
 from bisect import bisect_left
 
-from so101rl.statistics.claims import check_seeds, seeds_needed
-from so101rl.statistics.means import StatisticsError, check_share
+from so101rl.statistics.multiple_comparisons import check_seeds, seeds_needed
+from so101rl.statistics.seed_means import StatisticsError, check_share
 
 MOST = 10**9  # seeds; nobody runs more
 LARGEST = 100.0  # standard deviations, which any test shows

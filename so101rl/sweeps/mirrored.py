@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from so101rl.sweeps.call import ALL, Call
+from so101rl.sweeps.context import ALL, Call
 from so101rl.tracking.base import followed
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from so101rl.errors import So101Error
-from so101rl.rundir import RUN, RunDir
+from so101rl.runs.run_dir import RUN, RunDir
 
 # Ends that are not the settings' fault: the same command takes these jobs up again.
 ANEW = ("infrastructure", "stopped")

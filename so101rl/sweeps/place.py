@@ -2,13 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from so101rl.files import read_json, to_json, write_atomic
-from so101rl.lock import Lock
-from so101rl.provenance import git_state
+from so101rl.runs.lock import Lock
+from so101rl.runs.provenance import git_state, now
 from so101rl.sweeps.job import SweepError
 
 SWEEP, LOCK = "sweep.json", ".lock"
@@ -88,8 +87,3 @@ class Place:
                 f"hydra.sweep.dir={self.path}: it holds runs of no sweep; choose "
                 "another"
             )
-
-
-def now() -> str:
-    """The time, as all our files write it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from so101rl.config.from_run import OUTPUT_ROOTS
 from so101rl.files import read_jsonl
-from so101rl.logs import TIMINGS
-from so101rl.measures import size_bytes, spoken_duration, spoken_size
-from so101rl.rundir import RunDir, find_runs
-from so101rl.saved_run import OUTPUT_ROOTS
+from so101rl.runs.metrics_log import TIMINGS
+from so101rl.runs.run_dir import RunDir, find_runs
+from so101rl.runs.usage import size_bytes, spoken_duration, spoken_size
 from so101rl.sweeps.job import Job, SweepError
 from so101rl.sweeps.processes import Processes, Program
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from so101rl import leash
-from so101rl.failures import overdue
-from so101rl.rundir import RUN, RunDir
+from so101rl.runs import signals
+from so101rl.runs.failures import overdue
+from so101rl.runs.run_dir import RUN, RunDir
 from so101rl.sweeps.job import quoted
 from so101rl.sweeps.outcome import Before, Outcome, log_of, outcome
 
@@ -73,7 +73,7 @@ class Processes:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=os.environ | {leash.VARIABLE: str(reading)},
+                    env=os.environ | {signals.PARENT_PIPE: str(reading)},
                     pass_fds=[reading],
                     process_group=0,  # Ctrl+C is the sweep's, which passes it on
                 )
@@ -115,7 +115,7 @@ class Processes:
             self._ask_to_stop(one)
         found = []
         while self.running:
-            found += self.ended(leash.PATIENCE_S)
+            found += self.ended(signals.PARENT_PATIENCE_S)
         return found
 
     def _hurry(self) -> None:
@@ -134,7 +134,7 @@ class Processes:
 
     def _ask_to_stop(self, one: Running) -> None:
         self._signal(one, signal.SIGTERM)
-        one.shot_at = time.monotonic() + leash.PATIENCE_S
+        one.shot_at = time.monotonic() + signals.PARENT_PATIENCE_S
 
     def _signal(self, one: Running, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

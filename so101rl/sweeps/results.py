@@ -7,13 +7,13 @@ from statistics import fmean
 from typing import Any
 
 from so101rl.files import read_json, write_atomic
-from so101rl.rundir import RUN, RunDir
+from so101rl.runs.preregistration import FILE
+from so101rl.runs.run_dir import RUN, RunDir
+from so101rl.runs.sweep_dir import write_summary
 from so101rl.sweeps.job import Job
 from so101rl.sweeps.outcome import Outcome, log_of
-from so101rl.sweeps.registration import FILE
-from so101rl.sweeps.search import env_steps
+from so101rl.sweeps.search.search import env_steps
 from so101rl.tracking.base import results
-from so101rl.tracking.sweepdir import write_summary
 
 JOBS = "jobs.csv"
 METRIC = "residual/success_rate"  # of jobs that no study has given another

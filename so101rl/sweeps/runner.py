@@ -5,11 +5,11 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from so101rl.stop import Stop
-from so101rl.sweeps.board import Board, best_run
+from so101rl.runs.signals import Stop
 from so101rl.sweeps.job import Job, SweepError
 from so101rl.sweeps.outcome import Breaker, Outcome, log_of, standing
 from so101rl.sweeps.processes import Processes, Program
+from so101rl.sweeps.progress import Board, best_run
 
 WAIT_S = 1.0  # between two looks at the queue [s]
 LISTED = 3  # failures that the last message names

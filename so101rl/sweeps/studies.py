@@ -5,17 +5,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from so101rl.config import settings
+from so101rl.config.schema import settings
 from so101rl.errors import ConfigError
-from so101rl.scores import ON, measure_of
+from so101rl.runs.arms import SAME_ARM
+from so101rl.runs.metrics import ON, measure_of
 from so101rl.statistics import seeds_needed
-from so101rl.study import SAME_ARM
 from so101rl.sweeps.job import Job
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-    from so101rl.sweeps.call import Call
+    from so101rl.sweeps.context import Call
 
 ARM = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 MOST_ARMS = 9  # one reference and eight comparisons; more cost too much power

@@ -8,7 +8,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from so101rl.sweeps.call import Call
+    from so101rl.sweeps.context import Call
 
 
 class OurSweeper(Sweeper):
@@ -22,7 +22,7 @@ class OurSweeper(Sweeper):
         config: DictConfig,
     ) -> None:
         """Take what Hydra gives."""
-        from so101rl.sweeps.launched import launcher
+        from so101rl.sweeps.launchers import launcher
 
         self.hydra_context, self.config = hydra_context, config
         self._task = task_function
@@ -30,7 +30,7 @@ class OurSweeper(Sweeper):
 
     def call(self, arguments: Sequence[str]) -> "Call":
         """What was typed."""
-        from so101rl.sweeps.call import Call
+        from so101rl.sweeps.context import Call
 
         assert self.config is not None and self.hydra_context is not None
         loader = self.hydra_context.config_loader

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from so101rl.errors import So101Error
 from so101rl.files import read_jsonl
-from so101rl.logs import CLOCK, METRICS, TIMINGS
-from so101rl.rundir import RunDir
-from so101rl.scores import all_scores
-from so101rl.tracking.sweepdir import SweepDir
+from so101rl.runs.metrics import all_scores
+from so101rl.runs.metrics_log import CLOCK, METRICS, TIMINGS
+from so101rl.runs.run_dir import RunDir
+from so101rl.runs.sweep_dir import SweepDir
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -11,7 +11,7 @@ import select
 import sys
 import time
 
-from so101rl.rundir import RunDir
+from so101rl.runs.run_dir import RunDir
 from so101rl.tracking.base import Mirrored, Tracker
 from so101rl.tracking.receipts import signed
 

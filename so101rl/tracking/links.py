@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from so101rl.tracking.first_view import TAG, VIEW, link
+from so101rl.tracking.mlflow_view import TAG, VIEW, link
 
 ALL = "/#/experiments?workflowType=machine_learning"
 VIEWS = """

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from so101rl.config import FREE, settings
-from so101rl.notes import note
-from so101rl.rundir import EPISODES, EVALUATION, RUN, RunDir
+from so101rl.config.schema import FREE, settings
+from so101rl.runs.run_dir import EPISODES, EVALUATION, RUN, RunDir
+from so101rl.runs.summary import note
+from so101rl.runs.sweep_dir import SweepDir, sweep_of
 from so101rl.tracking.base import NewLines, Tracker, TrackerError, results
 from so101rl.tracking.mlflow_store import (
     COLOUR,
@@ -22,7 +23,6 @@ from so101rl.tracking.mlflow_store import (
     of_the_code,
 )
 from so101rl.tracking.mlflow_sweep import SWEEP_UID, MlflowSweep
-from so101rl.tracking.sweepdir import SweepDir, sweep_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

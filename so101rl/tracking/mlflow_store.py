@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so101rl.figures.style import GROUP_COLOURS
-from so101rl.tracking import first_view
+from so101rl.tracking import mlflow_view
 from so101rl.tracking.base import TrackerError
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ class MlflowStore:
                 if self._file is not None:
                     files = (self._file.parent / "mlruns").as_uri()
                 number, tags = client.create_experiment(name, files), {}
-            if first_view.TAG not in tags:  # new, or of somebody who made none
-                view = {NOTE: first_view.description(number), **KIND}
-                for key, value in {**view, **first_view.tags()}.items():
+            if mlflow_view.TAG not in tags:  # new, or of somebody who made none
+                view = {NOTE: mlflow_view.description(number), **KIND}
+                for key, value in {**view, **mlflow_view.tags()}.items():
                     if key not in tags:
                         client.set_experiment_tag(number, key, value)
             return client, number

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from so101rl.tracking import first_view
+from so101rl.runs.sweep_dir import NUMBERS, SUMMARY, SWEEP, SweepDir
+from so101rl.tracking import mlflow_view
 from so101rl.tracking.base import Tracker, TrackerError
 from so101rl.tracking.mlflow_store import (
     COLOUR,
@@ -19,7 +20,6 @@ from so101rl.tracking.mlflow_store import (
     named,
     of_the_code,
 )
-from so101rl.tracking.sweepdir import NUMBERS, SUMMARY, SWEEP, SweepDir
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -127,7 +127,7 @@ class MlflowSweep(Tracker[SweepDir]):
         info = sweep.info
         words = f'tags.{SWEEP_UID} = "{info["uid"]}"'
         began = milliseconds(info["started"])
-        view = first_view.of_sweep(
+        view = mlflow_view.of_sweep(
             info["uid"], info["name"], began, words, info["group"]
         )
         for tag, value in view.items():

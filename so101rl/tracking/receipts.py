@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from so101rl.files import read_json, to_json, write_atomic
-from so101rl.logs import METRICS
-from so101rl.rundir import EVALUATION, RUN, RunDir
+from so101rl.runs.metrics_log import METRICS
+from so101rl.runs.run_dir import EVALUATION, RUN, RunDir
+from so101rl.runs.sweep_dir import NUMBERS, SUMMARY, SWEEP, SweepDir
 from so101rl.tracking.base import Tracker
-from so101rl.tracking.sweepdir import NUMBERS, SUMMARY, SWEEP, SweepDir
 
 FOLDER = ".delivered"
 OF_RUNS, OF_SWEEPS = (RUN, METRICS, EVALUATION), (SWEEP, SUMMARY, NUMBERS)

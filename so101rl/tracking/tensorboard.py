@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from so101rl.rundir import RunDir
+from so101rl.runs.run_dir import RunDir
 from so101rl.tracking.base import NewLines, Tracker, TrackerError, results
 
 if TYPE_CHECKING:

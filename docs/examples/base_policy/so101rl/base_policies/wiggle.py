@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from so101rl import robot
 from so101rl.base_policies.base import BasePolicy
 from so101rl.errors import ConfigError, check_positive
+from so101rl.robots import so101
 
 
 class Wiggle(BasePolicy):
@@ -31,7 +31,7 @@ class Wiggle(BasePolicy):
         n_threads: int,
     ):
         del n_threads
-        if joint not in range(robot.N_JOINTS):
+        if joint not in range(so101.N_JOINTS):
             raise ConfigError("base_policy.joint", got=joint, expected="0 to 5")
         check_positive({"base_policy.period": period})
         self._joint, self._amplitude, self._period = joint, amplitude, period
@@ -42,7 +42,7 @@ class Wiggle(BasePolicy):
 
     def act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
         del obs  # what it looked at would stand in `needs`
-        action = np.zeros((len(ids), robot.N_JOINTS))
+        action = np.zeros((len(ids), so101.N_JOINTS))
         phase = 2 * np.pi * self._steps[ids] / self._period
         action[:, self._joint] = self._amplitude * np.sin(phase)
         self._steps[ids] += 1

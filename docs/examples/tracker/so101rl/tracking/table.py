@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from so101rl.rundir import RunDir
+from so101rl.runs.run_dir import RunDir
 from so101rl.tracking.base import Tracker, results
 
 

@@ -1,0 +1,1 @@
+"""Composing and checking the config: all that touches Hydra."""

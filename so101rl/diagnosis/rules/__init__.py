@@ -1,0 +1,1 @@
+"""Rules by subject: each reads a run's facts and returns a finding or None."""

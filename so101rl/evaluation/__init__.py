@@ -1,0 +1,1 @@
+"""Held-out episodes: running, scoring and filming them."""

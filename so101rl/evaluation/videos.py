@@ -1,0 +1,89 @@
+"""Videos of held-out episodes: worst, median, best; base and residual side by side."""
+
+from collections.abc import Mapping, Sequence
+
+from so101rl.envs.wrappers.residual import ResidualEnv
+from so101rl.evaluation.rollout import Episode
+from so101rl.figures.style import class_name
+from so101rl.rendering.renderer import drawable
+from so101rl.rendering.video import EpisodeClip, comparison_video, episode_video
+from so101rl.runs.run_dir import RunDir
+
+EVERY = 2  # control steps between two frames
+SPEED = 2  # of a comparison, which has twice as much to draw
+
+
+def film(
+    run: RunDir, env: ResidualEnv, played: Mapping[str, Sequence[Episode]]
+) -> None:
+    """Write `videos/LAST.mp4` and, if others played too, `videos/comparison.mp4`.
+
+    Args:
+        run: where the videos go.
+        env: in which the episodes were played.
+        played: the same episodes by policy; the last policy's choose what is shown.
+    """
+    last, hz = list(played)[-1], env.env.control_hz
+    chosen = telling(played[last])
+    model = drawable(env.env.hardware).drawn_model()
+    # Smooth edges take more than half of the time, and a video blurs them anyway.
+    model.vis.quality.offsamples = 0
+    episode_video(
+        run.file(f"videos/{last}.mp4"),
+        model=model,
+        episodes=[
+            _clip(f"{name}: {last}", played[last][i]) for name, i in chosen.items()
+        ],
+        fps=hz,
+        every=EVERY,
+    )
+    if len(played) == 1:
+        return
+    chosen |= changed(played["base"], played[last])
+    comparison_video(
+        run.file("videos/comparison.mp4"),
+        model=model,
+        pairs=[
+            [
+                _clip(f"{name}: {policy}, {SPEED} x speed", episodes[i])
+                for policy, episodes in played.items()
+            ]
+            for name, i in chosen.items()
+        ],
+        fps=SPEED * hz,
+        every=SPEED * EVERY,
+    )
+
+
+def telling(episodes: Sequence[Episode]) -> dict[str, int]:
+    """Numbers of the worst, median and best episode.
+
+    Best is solved soonest; worst is not solved and ends farthest from the goal.
+    """
+
+    def merit(number: int) -> tuple[bool, int, float]:
+        episode = episodes[number]
+        return episode.is_success, -episode.length, -episode.final_distance_m
+
+    ranked = sorted(range(len(episodes)), key=merit)
+    return {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
+
+
+def changed(before: Sequence[Episode], now: Sequence[Episode]) -> dict[str, int]:
+    """Numbers of the first episode that only `now` solves, and that only `before` does.
+
+    Either may be lacking.
+    """
+    pairs = [(b.is_success, n.is_success) for b, n in zip(before, now, strict=True)]
+    wanted = {"mended": (False, True), "broken": (True, False)}
+    return {name: pairs.index(kind) for name, kind in wanted.items() if kind in pairs}
+
+
+def _clip(title: str, episode: Episode) -> EpisodeClip:
+    return EpisodeClip(
+        title=title,
+        qpos=episode.qpos,
+        distance_m=episode.trajectory.distance_m,
+        is_success=episode.is_success,
+        end=class_name(episode.failure),
+    )

@@ -1,0 +1,1 @@
+"""Jobs: what `job=` may name, one function per `conf/job/*.yaml`."""

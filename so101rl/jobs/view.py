@@ -1,0 +1,85 @@
+"""`job=view`: watch a policy in a window or a browser, or take pictures of the task."""
+
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+import mujoco
+from omegaconf import DictConfig
+
+from so101rl.build import build_env
+from so101rl.envs.wrappers.residual import ResidualEnv
+from so101rl.errors import ConfigError
+from so101rl.policies.load import learned
+from so101rl.policies.policy import Policy
+from so101rl.rendering import gl
+from so101rl.viewer.dump import film, read_dump
+from so101rl.viewer.pictures import write_pictures
+from so101rl.viewer.screen import Screen, play, watch
+from so101rl.viewer.session import Session
+from so101rl.viewer.window import open_window
+
+SAMPLES = 24  # start poses in the drawing
+WEB = "web"  # the value of job.window
+
+
+def view(cfg: DictConfig) -> None:
+    """Show a policy at work (`run=`, else the base), or what the task looks like.
+
+    Args:
+        cfg: Composed config; `job.window` chooses window, browser or pictures.
+    """
+    window = gl.has_display() if cfg.job.window is None else cfg.job.window
+    if window not in (True, False, WEB):
+        raise ConfigError(
+            "job.window", got=window, expected=f"true, false, {WEB} or null"
+        )
+    if cfg.replay is not None:
+        replay(cfg, window)
+    elif window:
+        show(cfg, window)
+    else:
+        env = build_env(cfg, SAMPLES)
+        directory = Path(cfg.job.directory)
+        for path in write_pictures(env, directory=directory, seed=cfg.seed):
+            print(path)
+
+
+def show(cfg: DictConfig, window: bool | str) -> None:
+    """Let a policy work until window or browser is closed."""
+    policy: Policy | None = None
+    step = 0
+    if cfg.run is not None or cfg.checkpoint is not None:
+        policy, step = learned(cfg)
+    env: ResidualEnv = build_env(cfg, 1)
+    env.progress(step)
+    session = Session(env, policy, root=cfg.seed, episode=cfg.job.episode)
+    with (
+        suppress(KeyboardInterrupt),  # the way to end it
+        open_screen(cfg, window, session.model, session.data) as screen,
+    ):
+        watch(screen, session)
+
+
+def replay(cfg: DictConfig, window: bool | str) -> None:
+    """Play the steps before a training diverged: on a screen, or as a video."""
+    dump = read_dump(Path(cfg.replay))
+    if not window:
+        print(film(dump, Path(cfg.job.directory)))
+        return
+    data = mujoco.MjData(dump.model)
+    with (
+        suppress(KeyboardInterrupt),
+        open_screen(cfg, window, dump.model, data) as screen,
+    ):
+        play(screen, dump.model, data, dump.states, dump.hz)
+
+
+def open_screen(
+    cfg: DictConfig, window: bool | str, model: mujoco.MjModel, data: mujoco.MjData
+) -> AbstractContextManager[Screen]:
+    """A window, or a page for a browser."""
+    if window == WEB:
+        from so101rl.viewer.web import open_web  # MuJoCo calls that experimental
+
+        return open_web(model, data, port=cfg.job.port)
+    return open_window(model, data)

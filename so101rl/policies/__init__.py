@@ -1,0 +1,1 @@
+"""A trained residual: on disk, in use, exported."""

@@ -1,0 +1,157 @@
+"""A policy and its base in one file that needs nothing but torch."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from so101rl.build import build_env
+from so101rl.config.from_run import BEST
+from so101rl.envs.wrappers.residual import ResidualEnv
+from so101rl.errors import So101Error
+from so101rl.files import to_json, write_atomic
+from so101rl.policies import torchscript
+from so101rl.policies.load import learned
+from so101rl.policies.policy import Learned
+from so101rl.robots import so101
+from so101rl.runs.provenance import versions
+from so101rl.runs.run_dir import RunDir
+from so101rl.seeds import episode_seeds
+
+FOLDER, SCRIPT, ABOUT = "export", "policy.ts", "policy.json"
+
+
+class ExportError(So101Error):
+    """A policy that cannot be exported, or whose file does something else."""
+
+
+def exported(cfg: DictConfig) -> Path:
+    """Write both files of `export` and return the path of `policy.ts`.
+
+    Raises:
+        ExportError: there is no run, or file and original are not the same.
+    """
+    if cfg.run is None:
+        raise ExportError("job=export needs run=RUN_DIR (or run=latest)")
+    policy, step = learned(cfg)
+    env = build_env(cfg, cfg.job.n_envs)
+    env.progress(step)
+    module = torchscript.compose(policy, env.alpha)
+    content = torchscript.script(module)
+    seeds = episode_seeds(cfg.seed, "report", cfg.job.n_envs)
+    n, worst = compare(content, module, policy, env, seeds, cfg.job.observations)
+    env.close()
+    found = f"largest difference of an action {worst:.1e} on {n} observations"
+    if not worst <= cfg.job.tolerance:
+        raise ExportError(
+            f"the exported policy is not the original: {found}, allowed is "
+            f"{cfg.job.tolerance:.1e} (job.tolerance). Nothing was written."
+        )
+    print(f"checked: {found}")
+    run = RunDir.open(cfg.run)
+    path = run.file(f"{FOLDER}/{SCRIPT}")
+    facts = {
+        "file": SCRIPT,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "checked": {"observations": n, "largest_difference": worst},
+        **interface(module, env),
+        **origin(cfg, run, step),
+    }
+    write_atomic(path, content)
+    write_atomic(path.with_name(ABOUT), to_json(facts))
+    return path
+
+
+def compare(
+    content: bytes,
+    module: torchscript.Composed,
+    policy: Learned,
+    env: ResidualEnv,
+    seeds: Sequence[int],
+    n: int,
+) -> tuple[int, float]:
+    """Ask file and original about the same episodes.
+
+    Args:
+        content: the file's bytes.
+        module: what it was made of.
+        policy: the original.
+        env: where the observations come from.
+        seeds: the first episode of every environment.
+        n: how many observations, at least.
+
+    Returns:
+        How many there were, and the largest difference between two actions.
+    """
+    file = torchscript.load(content)
+    inputs = module.inputs(env.num_envs)
+    policy.reset()
+    obs, _ = env.reset(seed=list(seeds))
+    starts, worst, asked = np.ones(env.num_envs), 0.0, 0
+    while asked < n:
+        now = {"obs": obs, "base_action": env.base_action, "starts": starts}
+        for name in inputs.keys() & now:
+            inputs[name] = torch.as_tensor(now[name], dtype=torch.float32)
+        with torch.no_grad():
+            found = file(*inputs.values())
+        action, *memory = found if isinstance(found, tuple) else (found,)
+        inputs |= dict(zip(module.outputs[1:], memory, strict=True))
+        residual = policy.act(obs)
+        wanted = np.clip(env.base_action + env.alpha * residual, -1.0, 1.0)
+        # Not Python's max, which passes over NaN.
+        worst = float(np.maximum(worst, np.abs(action.numpy() - wanted).max()))
+        obs, _, terminated, truncated, _ = env.step(residual)
+        starts = terminated | truncated
+        policy.reset(np.flatnonzero(starts))
+        asked += len(obs)
+    return asked, worst
+
+
+def interface(module: torchscript.Composed, env: ResidualEnv) -> dict[str, Any]:
+    """What goes in and comes out, as `policy.json` says it."""
+    one, two = module.inputs(1), module.inputs(2)
+    task = env.env
+    return {
+        "inputs": {
+            name: [
+                "n" if a != b else a
+                for a, b in zip(x.shape, two[name].shape, strict=True)
+            ]
+            for name, x in one.items()
+        },
+        "outputs": list(module.outputs),
+        "observation": layout(env),
+        "joints": list(so101.JOINTS),
+        "alpha": env.alpha.tolist(),
+        "act_scale": task.act_scale,
+        "leash": task.leash,
+        "control_hz": task.control_hz,
+    }
+
+
+def layout(env: ResidualEnv) -> list[dict[str, Any]]:
+    """The parts of the observation vector in their order: name, size, scale."""
+    task = env.env
+    parts = [
+        {"name": name, "size": task.obs[name].shape[1], "scale": scale}
+        for name, scale in task.observation.items()
+    ]
+    if env.single_observation_space.shape != (sum(part["size"] for part in parts),):
+        parts.append({"name": "base_action", "size": so101.N_JOINTS, "scale": 1.0})
+    return parts
+
+
+def origin(cfg: DictConfig, run: RunDir, step: int) -> dict[str, Any]:
+    """Where an exported policy comes from, as `policy.json` says it."""
+    return {
+        "run": {key: run.info[key] for key in ("name", "uid", "groups", "git")},
+        "checkpoint": os.path.relpath(cfg.checkpoint or run.path / BEST, run.path),
+        "step": step,
+        "base_policy": OmegaConf.to_container(cfg.base_policy, resolve=True),
+        "versions": versions(),
+    }

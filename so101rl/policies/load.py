@@ -1,0 +1,34 @@
+"""The policy that a run directory or a checkpoint holds."""
+
+import warnings
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from so101rl.build import build_algo, build_env
+from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
+from so101rl.policies import checkpoint
+from so101rl.policies.policy import Learned
+
+
+def learned(cfg: DictConfig) -> tuple[Learned, int]:
+    """The policy that `run=` or `checkpoint=` names, and the env step it stems from."""
+    env = build_env(cfg, 1)
+    if cfg.checkpoint is not None and not Path(cfg.checkpoint).is_dir():
+        path = Path(cfg.checkpoint)
+        model = checkpoint.load_zip(
+            path,
+            algo=cfg.algo._target_,
+            trust=cfg.trust,
+            observations=env.single_observation_space.shape,
+        )
+        step = model.num_timesteps
+    else:
+        path = Path(cfg.checkpoint or Path(cfg.run) / "checkpoints" / "best")
+        with warnings.catch_warnings():
+            # It will not train, so how its batches divide does not matter.
+            warnings.filterwarnings("ignore", "You have specified a mini-batch size")
+            model = build_algo(cfg, SB3VecEnv(env))
+        step = checkpoint.load(model, path)
+    env.close()
+    return Learned(model), step

@@ -1,0 +1,160 @@
+"""Pictures of states, on any machine that has a GL library.
+
+A state is `qpos`; the simulation that made it may have used a model without drawn
+geoms. Nothing here needs a display: a headless Linux machine renders with EGL.
+"""
+
+import atexit
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+import mujoco
+import numpy as np
+from PIL import Image
+
+from so101rl.errors import So101Error
+from so101rl.rendering import gl
+
+GEOMS = 2000  # room for the scene's geoms and MuJoCo's decorations
+
+
+class RenderError(So101Error):
+    """What should be drawn does not fit the model, or the file cannot be written."""
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """Hardware whose states can be drawn: a simulated world.
+
+    Attributes:
+        qpos: The states (n, nq) now.
+    """
+
+    qpos: np.ndarray
+
+    # No properties: to ask whether a thing is drawable would compute them.
+    def drawn_model(self) -> mujoco.MjModel:
+        """The world with everything there is to see."""
+
+    def drawn_xml(self) -> str:
+        """The same as MJCF, whole in itself."""
+
+
+def drawable(hardware: object) -> Drawable:
+    """Return `hardware` if its states can be drawn; raises `RenderError` if not."""
+    if not isinstance(hardware, Drawable):
+        raise RenderError(
+            f"{type(hardware).__name__} is not simulated, so there is nothing to draw; "
+            "hardware=sim can be drawn"
+        )
+    return hardware
+
+
+class SceneRenderer:
+    """Draws states of one model.
+
+    Use it as a context manager, in the thread that made it. Shadows are switched off in
+    `model`: they make a frame 10 to 20 times slower.
+
+    Args:
+        model: The drawn model.
+        width: Picture width [px].
+        height: Picture height [px].
+    """
+
+    def __init__(self, *, model: mujoco.MjModel, width: int, height: int) -> None:
+        """Open the GL context; raises `gl.NoGraphicsError` if there is none."""
+        for name, value in (("width", width), ("height", height)):
+            if value < 1:
+                raise RenderError(f"{name} of a picture must be positive, got {value}")
+        model.vis.quality.shadowsize = 0
+        buffer = model.vis.global_
+        buffer.offwidth = max(buffer.offwidth, width)
+        buffer.offheight = max(buffer.offheight, height)
+        self.model, self.width, self.height = model, width, height
+        self._data = mujoco.MjData(model)
+        self._scene = mujoco.MjvScene(model, maxgeom=GEOMS)
+        self._option = mujoco.MjvOption()
+        self._option.geomgroup[:] = [1, 1, 1, 0, 0, 0]
+        self._option.sitegroup[:] = 0
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._window, self._context = gl.open_context(model, width, height)
+        atexit.register(self.close)  # before EGL ends, or it complains
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the GL context back; harmless when called again."""
+        atexit.unregister(self.close)
+        if self._context is not None:
+            self._window.make_current()
+            self._context.free()
+            self._window.free()
+            self._context = None
+
+    def frame(self, qpos: np.ndarray, *, camera: str) -> np.ndarray:
+        """Draw one state.
+
+        Args:
+            qpos: Generalised coordinates (nq,).
+            camera: Name of a camera of the model.
+
+        Returns:
+            Picture (H, W, 3) uint8, top row first.
+        """
+        if self._context is None:
+            raise RenderError("this SceneRenderer is closed; make a new one")
+        qpos = np.asarray(qpos, float)
+        if qpos.shape != (self.model.nq,):
+            raise RenderError(
+                f"qpos must have the shape ({self.model.nq},), got {qpos.shape}"
+            )
+        view = mujoco.MjvCamera()
+        view.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        view.fixedcamid = self._camera_id(camera)
+        self._data.qpos[:] = qpos
+        mujoco.mj_kinematics(self.model, self._data)
+        mujoco.mj_comPos(self.model, self._data)
+        mujoco.mj_camlight(self.model, self._data)
+        mujoco.mjv_updateScene(
+            self.model,
+            self._data,
+            self._option,
+            None,
+            view,
+            mujoco.mjtCatBit.mjCAT_ALL,
+            self._scene,
+        )
+        picture = np.empty((self.height, self.width, 3), np.uint8)
+        self._window.make_current()
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        mujoco.mjr_readPixels(picture, None, self._rect, self._context)
+        return picture[::-1].copy()
+
+    def _camera_id(self, camera: str) -> int:
+        found = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
+        if found < 0:
+            names = [self.model.camera(i).name for i in range(self.model.ncam)]
+            raise RenderError(
+                f"there is no camera {camera!r}; cameras: {', '.join(names) or 'none'}"
+            )
+        return found
+
+
+def write_picture(path: Path, *, frame: np.ndarray) -> None:
+    """Write one picture (H, W, 3) uint8 as PNG."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(frame).save(path)
+    except OSError as error:
+        raise RenderError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,207 @@
+"""What has to be said below the table of a report, as plain text."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from so101rl.report.record import MISSING, Study
+from so101rl.report.table import DEVIATES, INCOMPLETE, PRELIMINARY, WILSON, Row, T
+from so101rl.report.verdict import UNDECIDED, Compared
+from so101rl.runs.metrics import Measure
+from so101rl.statistics import MIN_SEEDS
+
+SHOWN = 10  # characters of a hash
+MOST_PAIRS = 1000  # more is no plan any more
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to be said below the table.
+
+    Attributes:
+        text: a sentence or more.
+        items: a list that it introduces.
+        loud: whether it may not be overlooked.
+    """
+
+    text: str
+    items: list[str] = field(default_factory=list)
+    loud: bool = False
+
+
+def notes(
+    study: Study, rows: Sequence[Row], found: Sequence[Compared], measure: Measure
+) -> list[Note]:
+    """All of it, the way to read the table first."""
+    return [
+        Note(" ".join(_reading(rows))),
+        *([Note(" ".join(_testing(study, found)))] if study.reference else []),
+        *_lost(study),
+        *_doubts(rows, found),
+        *_chances(found),
+        *_plans(found, measure),
+        *_deviations(study),
+        *_origin(study),
+        *map(Note, study.remarks),
+    ]
+
+
+def _reading(rows: Sequence[Row]) -> Iterator[str]:
+    """What the cells mean, as far as they are there."""
+    kinds = {row.by for row in rows}
+    if T in kinds:
+        yield (
+            "Mean over seeds [95 % t interval over the seed means]. It is not clipped: "
+            "an end below 0 or above 100 says that the seeds are too few for how much "
+            "they differ."
+        )
+    if WILSON in kinds:
+        yield "W: the seed means are equal or one; Wilson interval of one seed."
+    yield "IQM: mean over the seeds without the best and the worst quarter."
+    marks = {mark for row in rows for mark in row.marks}
+    if PRELIMINARY in marks:
+        yield f"{PRELIMINARY}: fewer than {MIN_SEEDS} seeds."
+    if INCOMPLETE in marks:
+        yield f"{INCOMPLETE}: the mean of those seeds alone that gave a result."
+    if DEVIATES in marks:
+        yield f"{DEVIATES}: some of its runs are not what was registered, see below."
+
+
+def _testing(study: Study, found: Sequence[Compared]) -> Iterator[str]:
+    """What was tested, and how."""
+    yield (
+        "Difference: mean over pairs of the same seed, which play the same held-out "
+        "episodes [95 % t interval]. p: sign-flip permutation test over the pairs, "
+        f"two-sided; p (Holm): adjusted for {len(found)} comparisons. A verdict takes "
+        f"p (Holm) <= {study.significance:g}; without it no difference is shown, "
+        "whatever the means look like. d_z: mean difference / standard deviation of "
+        "the differences."
+    )
+    if any(one.exact is False for one in found):
+        yield "Above 16 pairs p counts 99,999 random sign flips."
+
+
+def _lost(study: Study) -> Iterator[Note]:
+    """Runs that gave no result, and runs that are not there."""
+    lost = [record for record in study.records if not record.counts]
+    again = {
+        (one.arm, one.seed) for one in study.records if one.counts
+    }  # seeds that gave one in another run
+    missing = [one for one in lost if one.status == MISSING]
+    failed = [one for one in lost if one.status != MISSING]
+    if failed:
+        runs = sum(one.status != MISSING for one in study.records)
+        items = [
+            f"{one.folder} ({one.run}; {one.arm}, seed {one.seed}): {one.status}, "
+            f"{one.reason}"
+            + (
+                "; another run of this seed gave one"
+                if (one.arm, one.seed) in again
+                else ""
+            )
+            for one in failed
+        ]
+        yield Note(f"{len(failed)} of {runs} runs gave no result:", items, loud=True)
+    if missing:
+        promised = sum(map(len, study.arms.values()))
+        seeds = {
+            arm: [str(one.seed) for one in missing if one.arm == arm]
+            for arm in study.arms
+        }
+        items = [f"{arm}: seed {', '.join(own)}" for arm, own in seeds.items() if own]
+        text = f"Registered runs that are missing, {len(missing)} of {promised}:"
+        yield Note(text, items, loud=True)
+
+
+def _doubts(rows: Sequence[Row], found: Sequence[Compared]) -> Iterator[Note]:
+    """Where an interval may cover too little, or has no width."""
+    items = [f"{row.name}: the seed means look {row.odd}" for row in rows if row.odd]
+    items += [
+        f"{one.arm} - {one.reference}: the differences look {one.odd}"
+        for one in found
+        if one.odd
+    ]
+    if items:
+        yield Note("Intervals that may cover too little:", items)
+    equal = [
+        one.arm for one in found if one.difference is not None and one.effect is None
+    ]
+    if equal:
+        yield Note(
+            f"The difference to {found[0].reference} is the same in all seeds for "
+            f"{', '.join(equal)}: its interval has no width, the truth has."
+        )
+
+
+def _chances(found: Sequence[Compared]) -> Iterator[Note]:
+    """How often a seed of an arm has more than one of the reference."""
+    items = [
+        f"{one.arm}: {one.improvement:.2f} "
+        f"[{one.improvement_low:.2f}, {one.improvement_high:.2f}]"
+        for one in found
+        if one.improvement is not None
+    ]
+    if items:
+        ref = found[0].reference
+        text = f"P(any seed of the arm has more than any of {ref}), ties half [95 %]:"
+        yield Note(text, items)
+
+
+def _plans(found: Sequence[Compared], measure: Measure) -> Iterator[Note]:
+    """What an undecided comparison could have shown."""
+    unit = "points" if measure.unit == "%" else measure.unit
+    items = []
+    for one in found:
+        if one.decision != UNDECIDED:
+            continue
+        parts = []
+        if one.detectable is not None:
+            size = f"{measure.shown(one.detectable)} {unit}".strip()
+            parts.append(f"{len(one.seeds)} pairs show a difference of {size}")
+        if one.seeds_for is not None:
+            few = one.seeds_for <= MOST_PAIRS
+            pairs = f"about {one.seeds_for}" if few else f"more than {MOST_PAIRS:,}"
+            parts.append(f"one of the size seen takes {pairs} pairs")
+        if parts:
+            items.append(f"{one.arm}: {'; '.join(parts)}")
+    if items:
+        text = (
+            "Where no difference is shown (80 % power by a t test; this test has some "
+            "percent less):"
+        )
+        yield Note(text, items)
+
+
+def _deviations(study: Study) -> Iterator[Note]:
+    """What was registered, and what came of it."""
+    if not study.registration:
+        if study.reference == "":
+            yield Note("No test was registered, so there is no verdict.")
+        return
+    when, digest = study.registration["registered"], study.registration["sha256"]
+    git = study.registration["git"] or {}
+    commit = (git.get("commit") or "unknown")[:SHOWN]
+    dirty = ", with changes that were not committed" if git.get("dirty") else ""
+    yield Note(
+        f"Registered {when[:16].replace('T', ' ')} UTC at commit {commit}{dirty}; "
+        f"sha256 {digest[:SHOWN]}. Runs started before that are deviations."
+    )
+    if study.deviations:
+        n = len(study.deviations)
+        text = f"{n} deviation{'s' if n > 1 else ''} from what was registered:"
+        yield Note(text, study.deviations, loud=True)
+
+
+def _origin(study: Study) -> Iterator[Note]:
+    """Which code the runs come from, and whether that is all there is to know."""
+    runs = [record for record in study.records if record.status != MISSING]
+    commits = sorted({(one.commit or "unknown")[:SHOWN] for one in runs})
+    yield Note(f"Commit: {', '.join(commits) or 'none'}.")
+    codes = {one.code for one in runs}
+    if len(codes) > 1:
+        yield Note("The runs come from different code.", loud=True)
+    elif len(commits) > 1:
+        yield Note("The package's code is the same at all of these commits.")
+    dirty = sum(bool(one.dirty) for one in runs)
+    if dirty:
+        text = f"{dirty} of {len(runs)} runs had changes that were not committed."
+        yield Note(text, loud=True)

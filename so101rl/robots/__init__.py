@@ -1,0 +1,1 @@
+"""What any robot tells of itself, and the SO-101."""

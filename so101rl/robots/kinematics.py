@@ -1,0 +1,126 @@
+"""Batched kinematics of the arm alone, for everything that must also run on the arm.
+
+The real arm has no simulator of its surroundings, so whoever needs forward kinematics,
+Jacobians or gravity torques asks this module, which knows joint angles and nothing
+else. The work is done by MuJoCo's native batch on a model of the bare arm.
+"""
+
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from mujoco import batch
+
+from so101rl.arrays import clip
+from so101rl.robots import so101
+
+ARMS_PER_THREAD = 128  # for fewer, waking a thread costs more than it saves
+REACH_ITERATIONS = 300  # more than enough to cross the workspace
+
+
+class ToolState(NamedTuple):
+    """Where the tool is and how the joints move it.
+
+    Attributes:
+        pos: position (n, 3) [m] in the frame of the arm's base.
+        rot: rotation matrix (n, 3, 3), columns are the tool's axes.
+        jac: Jacobian (n, 6, 6): three rows [m/rad] for the position, three rows
+            [rad/rad] for the rotation, one column per joint.
+        gravity: joint torques (n, 6) [N m] that hold the bare arm still.
+    """
+
+    pos: np.ndarray
+    rot: np.ndarray
+    jac: np.ndarray
+    gravity: np.ndarray
+
+
+class Kinematics:
+    """Forward kinematics, Jacobian and gravity of `n` SO-101 arms.
+
+    Args:
+        n: how many arms at most one call asks about.
+        site: the tool's site in the arm's model.
+        n_threads: threads of the native batch at most.
+    """
+
+    def __init__(self, *, n: int, site: str = so101.FINGERTIP, n_threads: int = 1):
+        self.model = so101.bare_model()
+        # Nothing is pushed here: without constraints to make a pass costs 2/3.
+        self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
+        self._site = self.model.site(site).id
+        self._body = int(self.model.site_bodyid[self._site])
+        threads = max(1, min(n_threads, n // ARMS_PER_THREAD))
+        self._batch = batch.Batch(self.model, n, threads)
+        self._qpos = self._batch.bind("qpos")
+        self._pos = self._batch.bind("site_xpos")
+        self._rot = self._batch.bind("site_xmat")
+        self._gravity = self._batch.bind("qfrc_bias")
+
+    def fk(self, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tool position (n, 3) [m] and rotation (n, 3, 3) at `qpos` (n, 6) [rad]."""
+        self._forward(qpos, mujoco.mjtStage.mjSTAGE_POS)
+        return self._pose(len(qpos))
+
+    def tool(self, qpos: np.ndarray) -> ToolState:
+        """Pose, Jacobian and gravity of the tool at `qpos` (n, 6) [rad]."""
+        ids = self._forward(qpos, mujoco.mjtStage.mjSTAGE_VEL)
+        pos, rot = self._pose(len(qpos))
+        jac = np.concatenate(self._batch.jac(self._body, pos, ids), axis=1)
+        return ToolState(pos, rot, jac, self._gravity[: len(qpos)].copy())
+
+    def closest(self, points: np.ndarray, qpos: np.ndarray) -> np.ndarray:
+        """Where the tool gets when it tries to touch `points`.
+
+        Damped least squares within the joint limits, from `qpos`.
+
+        Args:
+            points: wanted positions (k, 3) [m].
+            qpos: starting angles (6,) [rad].
+
+        Returns:
+            Reached positions (k, 3) [m].
+        """
+        lower, upper = self.model.jnt_range.T
+        angles = np.tile(qpos, (len(points), 1))
+        for _ in range(REACH_ITERATIONS):
+            tool = self.tool(angles)
+            step = damped_least_squares(tool.jac[:, :3], points - tool.pos, 1e-3)
+            angles = clip(angles + clip(step, -0.1, 0.1), lower, upper)
+        return self.fk(angles)[0]
+
+    def _forward(self, qpos: np.ndarray, stage: mujoco.mjtStage) -> np.ndarray | None:
+        """Run the stages for `qpos` (n, 6); returns the ids they ran for."""
+        n = len(qpos)
+        if n > len(self._qpos):
+            raise ValueError(
+                f"kinematics was built for {len(self._qpos)} arms, got {n}"
+            )
+        self._qpos[:n] = qpos
+        ids = None if n == len(self._qpos) else np.arange(n)
+        self._batch.forward(ids, stage)
+        return ids
+
+    def _pose(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        rot = self._rot[:n, self._site].reshape(n, 3, 3)
+        return self._pos[:n, self._site].copy(), rot.copy()
+
+
+def damped_least_squares(
+    jac: np.ndarray, error: np.ndarray, damping: float
+) -> np.ndarray:
+    """Joint steps that reduce a task error, `J^T (J J^T + damping I)^-1 e`.
+
+    Wampler 1986, IEEE Transactions on Systems, Man, and Cybernetics 16(1).
+
+    Args:
+        jac: task Jacobian (n, k, j).
+        error: task error (n, k).
+        damping: regularisation, in the squared unit of the Jacobian's rows.
+
+    Returns:
+        Joint steps (n, j) [rad].
+    """
+    transposed = jac.transpose(0, 2, 1)
+    gram = jac @ transposed + damping * np.eye(jac.shape[1])
+    return (transposed @ np.linalg.solve(gram, error[..., None]))[..., 0]

@@ -1,0 +1,1 @@
+"""One run on disk: what it writes, how it ends, what it weighs."""

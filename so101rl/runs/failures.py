@@ -1,0 +1,72 @@
+"""Why a run ended early, in words and by kind: what helps depends on whose fault it is.
+
+`config`: other settings; `diverged`: a training that got lost; `infrastructure`: disk,
+memory, power; `bug`: a report to us; `stopped`: nothing, somebody wanted it; `timeout`:
+more time, or less work.
+"""
+
+import shlex
+from pathlib import Path
+
+from so101rl.errors import DivergedError, So101Error
+from so101rl.files import FileError
+from so101rl.runs.signals import Pruned, Terminated
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """The entry `error` of `run.json`."""
+    from so101rl.config.messages import unwrapped
+
+    if isinstance(error, KeyboardInterrupt):
+        return _entry("stopped", "KeyboardInterrupt", "stopped by Ctrl+C")
+    error = unwrapped(error)
+    return _entry(_kind(error), type(error).__name__, str(error))
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, Terminated | Pruned):
+        return "stopped"
+    if isinstance(error, OSError | MemoryError | FileError):
+        return "infrastructure"
+    if isinstance(error, DivergedError):
+        return "diverged"
+    return "config" if isinstance(error, So101Error) else "bug"
+
+
+def _entry(kind: str, name: str, message: str) -> dict[str, str]:
+    return {"kind": kind, "class": name, "message": message}
+
+
+def overdue(seconds: float) -> dict[str, str]:
+    """The entry of a run that a sweep stopped because it took too long."""
+    return _entry("timeout", "Timeout", f"stopped after {seconds:g} s")
+
+
+GONE = _entry(
+    "infrastructure",
+    "ProcessGone",
+    "its process is gone: kill -9, out of memory, or a power cut",
+)
+
+# By kind (see above): what to do, and the job that does it on the run, if any.
+REMEDIES: dict[str, tuple[str, str | None]] = {
+    "config": ("mend the key that the message names, then train again", None),
+    "infrastructure": ("it goes on where it stood", "resume"),
+    "stopped": ("it goes on where it stood", "resume"),
+    "bug": ("this is ours to mend: please report it, with the message", None),
+    "diverged": (
+        "resumed, it would diverge again: other settings are a new run. What led to it",
+        "explain",
+    ),
+}
+
+
+def remedy(kind: str, run: Path) -> tuple[str, str | None]:
+    """What to do, and the command for it, if there is one."""
+    words, job = REMEDIES[kind]
+    return words, None if job is None else on_run(job, run)
+
+
+def on_run(job: str, run: Path) -> str:
+    """The command line of a job that reads a run."""
+    return f"python main.py job={job} run={shlex.quote(str(run))}"

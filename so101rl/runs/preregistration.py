@@ -1,0 +1,76 @@
+"""What a study promised before its first run, and every later change of mind."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from so101rl.files import read_json, to_json, write_atomic
+from so101rl.runs.provenance import git_state, now
+
+FILE = "registration.json"
+
+
+def register(
+    folder: Path,
+    name: str,
+    study: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    command: str,
+) -> tuple[str, list[str]]:
+    """Write down what a study is going to do, or in what it deviates by now.
+
+    Args:
+        folder: the sweep's.
+        name: the study's.
+        study: arms, seeds, metric, test and so on.
+        settings: by arm, the config's values that make it.
+        command: as typed.
+
+    Returns:
+        The hash of what is registered now, and the changes since it was first.
+    """
+    promised = {"study": dict(study), "settings": dict(settings)}
+    digest = sha256(promised)
+    path = folder / FILE
+    if not path.is_file():
+        entry = {"name": name, "command": command, "sha256": digest}
+        entry |= {"registered": now()}
+        content: dict[str, Any] = {
+            **entry,
+            "git": git_state(),
+            **promised,
+            "deviations": [],
+        }
+        write_atomic(path, to_json(content))
+        return digest, []
+    known = read_json(path)
+    if digest == known["sha256"]:
+        return digest, []
+    changes = differences(
+        {"study": known["study"], "settings": known["settings"]}, promised
+    )
+    if digest not in [one["sha256"] for one in known["deviations"]]:
+        known["deviations"].append(
+            {"at": now(), "sha256": digest, "git": git_state(), "changes": changes}
+        )
+        write_atomic(path, to_json(known))
+    return digest, changes
+
+
+def sha256(content: Mapping[str, Any]) -> str:
+    """A hash that does not depend on the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def differences(before: Any, after: Any, key: str = "") -> list[str]:
+    """What changed, by dotted key, such as `study.seeds: 10 -> 5`."""
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        return [] if before == after else [f"{key}: {before} -> {after}"]
+    found = []
+    for name in [*before, *(name for name in after if name not in before)]:
+        inner = f"{key}.{name}" if key else str(name)
+        absent = "absent"
+        found += differences(before.get(name, absent), after.get(name, absent), inner)
+    return found

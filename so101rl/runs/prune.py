@@ -1,0 +1,137 @@
+"""Deleting what runs leave behind, with everything that could go wrong shut out.
+
+Of a run that has finished, `checkpoints/best` and `checkpoints/final` are needed, and
+no other checkpoint. Nothing is touched that a process is running, that a link leads to,
+or that is no longer as it was when somebody was asked.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from so101rl.config.schema import PRUNE
+from so101rl.runs.run_dir import RUN, BusyRunError, RunDir
+from so101rl.runs.usage import age_s, size_bytes
+
+DAY_S = 86_400
+ENDED_EARLY = ("failed", "killed", "pruned")
+_LEFTOVER = re.compile(r"\..+\.(?P<pid>\d{1,9})\.tmp")  # see `_remove`
+# What a run may go on from, or be asked for: each is more than nothing learned.
+POLICIES = ("best", ".best.old", "step-*", "interrupted")
+
+
+class Doomed(NamedTuple):
+    """What would be deleted of one run.
+
+    Attributes:
+        run: the run.
+        paths: folders; the run's own, or some within it.
+        size: of all of them [bytes].
+    """
+
+    run: RunDir
+    paths: list[Path]
+    size: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run itself would be deleted."""
+        return self.paths == [self.run.path]
+
+
+def doomed(runs: Sequence[RunDir], prune: str) -> list[Doomed]:
+    """What a value of `prune` would delete of settled runs."""
+    chosen = [(run, _chosen(run, prune)) for run in runs if not _is_busy(run)]
+    return [Doomed(run, paths, size_bytes(paths)) for run, paths in chosen if paths]
+
+
+def delete(item: Doomed, prune: str) -> bool:
+    """Delete what was chosen; returns whether it was still as it was then."""
+    within = item.run.evaluations() if item.is_whole else []
+    with contextlib.ExitStack() as stack:
+        try:
+            for run in (item.run, *within):
+                stack.enter_context(run.held())
+        except BusyRunError:
+            return False
+        if _chosen(item.run, prune) != item.paths:
+            return False
+        for path in item.paths:
+            _remove(path)
+    return True
+
+
+def leftovers(roots: Sequence[str]) -> list[Path]:
+    """Folders below some roots whose deletion was interrupted."""
+    found = []
+    for root in roots:
+        for folder, below, files in os.walk(root):
+            old = [] if RUN in files else [n for n in below if _is_leftover(n)]
+            found += [Path(folder, n) for n in old if not Path(folder, n, RUN).exists()]
+            inner = [n for n in below if not _LEFTOVER.fullmatch(n)]
+            below[:] = [] if RUN in files else inner
+    return [path for path in found if not path.is_symlink()]
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether a folder's name is that of one which no process is still deleting."""
+    match = _LEFTOVER.fullmatch(name)
+    return match is not None and not _is_another(int(match["pid"]))
+
+
+def _is_another(pid: int) -> bool:
+    """Whether a process is alive and not this one, which looks before it deletes."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # alive, and somebody else's
+    return True
+
+
+def _is_busy(run: RunDir) -> bool:
+    """Whether a process is running it, or one of its evaluations."""
+    around = [run, *run.evaluations()]
+    return any(one.info["status"] == "running" and not one.settle() for one in around)
+
+
+def _chosen(run: RunDir, prune: str) -> list[Path]:
+    """The folders that go."""
+    status, best = run.info["status"], run.checkpoints / "best"
+    if prune == "checkpoints":
+        return _spare(run) if status == "finished" and best.is_dir() else []
+    if prune == "failed":
+        trained = any(any(run.checkpoints.glob(name)) for name in POLICIES)
+        return [] if trained or status not in ENDED_EARLY else [run.path]
+    days = PRUNE.fullmatch(prune)
+    assert days is not None, f"{prune} was checked when the config was composed"
+    youngest = min(age_s(one) for one in (run, *run.evaluations()))
+    return [run.path] if youngest >= DAY_S * int(days["days"]) else []
+
+
+def _spare(run: RunDir) -> list[Path]:
+    """Checkpoints that only a run that goes on needs, and what a kill left behind."""
+    folder = run.checkpoints
+    if folder.is_symlink():
+        return []
+    found = [*folder.glob("step-*"), *folder.glob(".*.tmp")]
+    # What was put aside for a successor counts only as long as there is none.
+    found += [
+        old for old in folder.glob(".*.old") if (folder / old.name[1:-4]).exists()
+    ]
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+
+
+def _remove(path: Path) -> None:
+    """Delete a folder; a kill leaves a whole run, or none under another name."""
+    doomed = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    os.replace(path, doomed)
+    (doomed / RUN).unlink(missing_ok=True)
+    shutil.rmtree(doomed)

@@ -1,0 +1,342 @@
+"""The run directory: the truth about one run, written here and nowhere else.
+
+Trackers and reports only read it. Names are stable, JSON files are replaced
+atomically, and no name can leave the directory.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from so101rl.errors import So101Error
+from so101rl.files import (
+    FileError,
+    inside,
+    read_json,
+    to_json,
+    write_atomic,
+)
+from so101rl.runs.episodes_csv import rows_in, to_csv
+from so101rl.runs.failures import GONE, described
+from so101rl.runs.lock import Lock
+from so101rl.runs.metrics_log import Logs
+from so101rl.runs.provenance import first_info, now, record, stamp
+from so101rl.runs.signals import Pruned, Stop, Terminated
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+RUN, CONFIG = "run.json", ".hydra/config.yaml"
+REFERENCES = ".hydra/references.yaml"  # the keys of CONFIG that followed another key
+PROVENANCE = "provenance.json"
+LOCK = ".lock"  # held by the process that runs the run, however it may end
+EVALUATION, EPISODES, TESTS = "evaluation.json", "episodes.csv", "tests.csv"
+STATUSES = ("running", "finished", "failed", "killed", "pruned")
+
+
+class RunDirError(So101Error):
+    """A run directory is missing, taken, or used wrongly."""
+
+
+class BusyRunError(RunDirError):
+    """Another process is running this run."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the run."""
+        super().__init__(f"{path}: a process is running this run; wait, or stop it")
+
+
+class RunDir:
+    """One run's directory. `create` starts a run, `open` reads an existing one.
+
+    Attributes:
+        path: the directory, absolute.
+        info: the content of `run.json`.
+        stop: what Ctrl+C and SIGTERM do to it.
+    """
+
+    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+        """Hold a run whose `run.json` is known: use `create` or `open`."""
+        self.path = path
+        self.info = info
+        self.stop = Stop()
+        self._clock = time.monotonic()
+        self._lock, self._logs = Lock(path / LOCK), Logs(path)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        cfg: "DictConfig | Mapping[str, Any]",
+        command: str,
+        groups: Mapping[str, Any] | None = None,
+        seeds: Mapping[str, Any] | None = None,
+        resume: str = "exact",
+        init_from: Mapping[str, Any] | None = None,
+    ) -> "RunDir":
+        """Start a run: write `run.json` (status running) and the resolved config.
+
+        Args:
+            path: the run directory; may exist, but must not hold a run already.
+            cfg: the whole config, `seed` included; stored with everything resolved,
+                and beside it which of its keys followed another.
+            command: the command line, as typed.
+            groups: chosen option per config group (Hydra's `runtime.choices`).
+            seeds: further seeds by role; the root seed is always recorded.
+            resume: `exact`, or `approximate: ` and why a resumed run may differ.
+            init_from: the run whose policy it begins with, see `warm_start`.
+        """
+        from omegaconf import OmegaConf
+
+        from so101rl.config.from_run import references
+
+        root = Path(path).absolute()
+        if (root / RUN).exists():
+            raise RunDirError(f"{root} already holds a run; choose another directory")
+        chosen = {
+            group: option
+            for group, option in (groups or {}).items()
+            if option is not None and not group.startswith("hydra/")
+        }
+        info = first_info(command, chosen, cfg["seed"], seeds or {}, now())
+        config = cfg if OmegaConf.is_config(cfg) else OmegaConf.create(dict(cfg))
+        member = config.get("part_of")
+        info["part_of"] = member and OmegaConf.to_container(member)
+        run = cls(root, {**info, "resume": resume, "init_from": init_from})
+        write_atomic(run.file(CONFIG), OmegaConf.to_yaml(config, resolve=True))
+        followers = references(OmegaConf.to_container(config))  # type: ignore
+        write_atomic(run.file(REFERENCES), OmegaConf.to_yaml(followers))
+        run._take_lock()
+        write_atomic(run.file(PROVENANCE), to_json(record(run.info)))
+        run._save()  # last: with it there is a run
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "RunDir":
+        """Read an existing run directory."""
+        root = Path(path).absolute()
+        if not (root / RUN).is_file():
+            raise RunDirError(f"{root} is no run directory: it has no {RUN}")
+        return cls(root, read_json(root / RUN))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def settle(self) -> bool:
+        """Call a run killed whose process is gone; returns whether it was.
+
+        The lock tells: the kernel frees it with the process, whatever ended that.
+        """
+        if self.info["status"] != "running" or self._lock.is_taken:
+            return False
+        try:
+            with self.held():
+                return self.info.get("error") == GONE
+        except BusyRunError:
+            return False
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from running the run, and settle how it stands.
+
+        Raises:
+            BusyRunError: another process is running it.
+        """
+        self._take_lock()
+        try:
+            self.info = read_json(self.path / RUN)
+            if self.info["status"] == "running":  # whose lock is free
+                self.info["error"] = GONE
+                self._end("killed", self._last_sign_of_life())
+            yield
+        finally:
+            if self.info["status"] != "running":
+                self._lock.free()  # or else its end will
+
+    def reopen(self, *, step: int, metrics: int, resume: str) -> None:
+        """Go on with a run that ended early and is `held`.
+
+        Lines after the point where it goes on are cut off. They will be written again,
+        and then get the clocks that they had: nothing happened twice.
+
+        Args:
+            step: env step where it goes on.
+            metrics: length that `metrics.jsonl` had there [bytes].
+            resume: as in `create`.
+        """
+        self._logs.go_back(step, metrics)
+        self._clock = time.monotonic()
+        again = {"step": step, "at": now(), "after": self.info["status"]}
+        self.info["resumed"] = [*self.info.get("resumed", []), again]
+        self.info |= {"status": "running", "ended": None, "error": None}
+        self.info["resume"] = resume
+        self._save()
+
+    def log_size(self) -> int:
+        """Length of `metrics.jsonl` [bytes], after flushing both logs to the disk."""
+        return self._logs.size()
+
+    def file(self, name: str | os.PathLike[str]) -> Path:
+        """Absolute path of a file to write in this run; makes its folder.
+
+        Args:
+            name: relative name with forward slashes, e.g. `figures/summary.png`.
+        """
+        path = inside(self.path, os.fspath(name))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(
+                f"cannot make the folder {path.parent}: {error.strerror}"
+            ) from error
+        return path
+
+    def log(
+        self,
+        step: int,
+        metrics: Mapping[str, float],
+        timings: Mapping[str, float] | None = None,
+    ) -> None:
+        """Append one line to `metrics.jsonl` and its partner to `timings.jsonl`.
+
+        Args:
+            step: env steps so far over all envs; never goes back.
+            metrics: a pure function of config and seed; finite numbers only.
+            timings: everything that depends on the clock, e.g. `time/fps`.
+        """
+        self._logs.write(step, metrics, timings or {})
+
+    def finish(self, status: str, error: BaseException | None = None) -> None:
+        """Close the run: write its final status, end and wall clock.
+
+        Args:
+            status: finished, failed, killed or pruned.
+            error: what ended the run early, if anything did.
+        """
+        if status not in STATUSES[1:]:
+            ends = ", ".join(STATUSES[1:])
+            raise RunDirError(f"status {status!r} does not end a run; right are {ends}")
+        clock = time.monotonic()
+        self.info["wall_clock_s"] += round(clock - self._clock, 3)
+        self._clock = clock
+        if error is not None:
+            self.info["error"] = described(error)
+        try:
+            self._end(status, now())
+        finally:
+            self._lock.free()
+
+    def condemn(self, error: Mapping[str, str]) -> None:
+        """Let a run that was stopped count as failed, and for good; see `failures`."""
+        with self.held():
+            self.info["error"] = dict(error)
+            self._end("failed", self.info["ended"])
+
+    @contextlib.contextmanager
+    def lifecycle(self) -> Iterator["RunDir"]:
+        """Make the status truthful however the block ends.
+
+        Normal end: finished. Ctrl+C and SIGTERM: killed. A sweep's wish: pruned. Any
+        other exception, `sys.exit` included: failed. Exceptions go on upwards. A status
+        that the block itself has set stands.
+        """
+        with self.stop.signals():
+            try:
+                yield self
+            except (KeyboardInterrupt, Terminated) as error:
+                self.finish("killed", error)
+                raise
+            except Pruned as error:
+                self.finish("pruned", error)
+                raise
+            except BaseException as error:
+                self.finish("failed", error)
+                raise
+            if self.info["status"] == "running":
+                self.finish("finished")
+
+    def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
+        """Write `evaluation.json` atomically; refuses NaN and infinity by name."""
+        write_atomic(self.file(EVALUATION), to_json(evaluation))
+
+    def write_episodes(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write `episodes.csv` atomically; see `episode_rows`."""
+        write_atomic(self.file(EPISODES), to_csv(rows))
+
+    def write_tests(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write `tests.csv` atomically: as `episodes.csv`, under other conditions."""
+        write_atomic(self.file(TESTS), to_csv(rows))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All lines of `metrics.jsonl`, oldest first."""
+        return self._logs.read()
+
+    def episodes(self) -> list[dict[str, Any]]:
+        """The rows of `episodes.csv`; none if the run was never evaluated."""
+        return rows_in(self.path / EPISODES)
+
+    def tests(self) -> list[dict[str, Any]]:
+        """The rows of `tests.csv`; none without `evaluation.tests`."""
+        return rows_in(self.path / TESTS)
+
+    def evaluations(self) -> list["RunDir"]:
+        """What `job=evaluate run=` left within this run, oldest first."""
+        return find_runs([self.path / "evaluations"])
+
+    def evaluation(self) -> dict[str, Any] | None:
+        """Content of `evaluation.json`; None if the run was never evaluated."""
+        path = self.path / EVALUATION
+        return read_json(path) if path.exists() else None
+
+    def config(self) -> "DictConfig":
+        """The run's resolved config, in struct mode."""
+        from omegaconf import DictConfig, OmegaConf
+
+        from so101rl.config.from_run import read_config
+
+        path = self.path / CONFIG
+        if not path.is_file():
+            raise RunDirError(f"{self.path} has no {CONFIG}")
+        config = read_config(path)
+        if not isinstance(config, DictConfig):
+            raise RunDirError(f"{path} holds no mapping")
+        OmegaConf.set_struct(config, True)
+        return config
+
+    def _end(self, status: str, when: str) -> None:
+        self.info["status"], self.info["ended"] = status, when
+        self._save()
+
+    def _last_sign_of_life(self) -> str:
+        """When the run wrote its last line, or started."""
+        clock = self._logs.last_clock()
+        if clock is None:
+            return str(self.info["started"])
+        return stamp(datetime.fromtimestamp(clock, UTC))
+
+    def _take_lock(self) -> None:
+        self.file(LOCK)  # makes the folder
+        if not self._lock.take():
+            raise BusyRunError(self.path)
+
+    def _save(self) -> None:
+        write_atomic(self.file(RUN), to_json(self.info))
+
+
+def find_runs(roots: Sequence[str | os.PathLike[str]]) -> list[RunDir]:
+    """All runs at or below some folders, oldest first; an absent folder has none."""
+    found: dict[Path, RunDir] = {}
+    for root in roots:
+        for folder, below, files in os.walk(root):
+            if RUN in files:
+                run = RunDir.open(folder)
+                found[run.path.resolve()] = run
+                below.clear()  # runs do not nest
+    return sorted(found.values(), key=lambda run: (run.info["started"], str(run.path)))

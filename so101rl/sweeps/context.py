@@ -1,0 +1,102 @@
+"""What was typed for a sweep, and how its jobs are called."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from so101rl.config.threads import n_threads
+from so101rl.sweeps.job import for_jobs
+from so101rl.sweeps.processes import Program
+
+ALL = "all"  # the option of `sweep` that searches for nothing
+
+
+@dataclass(frozen=True)
+class Call:
+    """One `python main.py -m ...`.
+
+    Attributes:
+        config: composed from what was typed, `hydra` included.
+        loader: composes the jobs' configs.
+        script: `main.py`.
+        arguments: what was typed, those for Hydra left out.
+    """
+
+    config: DictConfig
+    loader: ConfigLoader
+    script: Path
+    arguments: Sequence[str]
+
+    @classmethod
+    def of(
+        cls,
+        config: DictConfig,
+        loader: ConfigLoader,
+        task: TaskFunction,
+        arguments: Sequence[str],
+    ) -> "Call":
+        """Put together what Hydra gives a sweeper."""
+        file = sys.modules[task.__module__].__file__
+        assert file is not None
+        return cls(config, loader, Path(file).resolve(), list(arguments))
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's folder."""
+        return Path(self.config.hydra.sweep.dir)
+
+    @property
+    def name(self) -> str:
+        """The sweep's name: that of its yaml, or else of its folder."""
+        chosen = self.config.hydra.runtime.choices
+        if self.config.study is not None:
+            return str(chosen.experiment)
+        return self.folder.name if chosen.sweep == ALL else str(chosen.sweep)
+
+    @property
+    def line(self) -> str:
+        """The command line."""
+        return " ".join(["python main.py", *sys.argv[1:]])
+
+    def parsed(self, words: Sequence[str]) -> list[Override]:
+        """Read words as Hydra does."""
+        parser = OverridesParser.create(config_loader=self.loader)
+        return parser.parse_overrides(list(words))
+
+    def typed(self) -> list[Override]:
+        """What was typed that is for the jobs."""
+        return for_jobs(self.parsed(self.arguments))
+
+    def compose(self, words: Sequence[str]) -> DictConfig:
+        """A job's config, as its process will get it.
+
+        Raises:
+            So101Error: what it is told cannot work.
+        """
+        name = self.config.hydra.job.config_name
+        cfg = self.loader.load_configuration(name, list(words), RunMode.RUN)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
+
+    def program(self, n_jobs: int) -> Program:
+        """How to call a job, of which `n_jobs` share the machine."""
+        sources = self.config.hydra.runtime.config_sources
+        (conf,) = (one.path for one in sources if one.provider == "main")
+        keys = {item.key_or_group for item in self.typed()}
+        threads = max(1, n_threads(None) // n_jobs)
+        common = () if "n_threads" in keys else (f"n_threads={threads}",)
+        return Program(self.script, Path(conf), common)
+
+    def plain(self, key: str) -> Any:
+        """A node of the config as plain Python."""
+        node = OmegaConf.select(self.config, key)
+        return OmegaConf.to_container(node, resolve=True)

@@ -1,0 +1,105 @@
+"""Starts a sweep whose jobs are known: all combinations typed, or a study."""
+
+from hydra.plugins.launcher import Launcher
+
+from so101rl.config.threads import n_threads
+from so101rl.runs.preregistration import register
+from so101rl.sweeps.context import Call
+from so101rl.sweeps.job import Job, every_combination
+from so101rl.sweeps.launchers import end_of, is_done, launch
+from so101rl.sweeps.mirrored import mirrored
+from so101rl.sweeps.outcome import Outcome
+from so101rl.sweeps.place import Place
+from so101rl.sweeps.preview import preview
+from so101rl.sweeps.progress import Board
+from so101rl.sweeps.results import conclude_jobs
+from so101rl.sweeps.runner import refuse_failures, run_all
+from so101rl.sweeps.studies import Study, study_of
+
+
+def start(
+    call: Call,
+    n_jobs: int | None,
+    timeout_s: float | None,
+    *,
+    dry_run: bool,
+    through: Launcher | None = None,
+) -> None:
+    """Run a sweep to its end, or go on with one.
+
+    Args:
+        call: what was typed.
+        n_jobs: processes at a time; None: as many as there are cores.
+        timeout_s: for one job [s]; None: none.
+        dry_run: only say what would be run.
+        through: what runs the jobs; None: processes of our own.
+
+    Raises:
+        So101Error: it cannot start, or a job gave no result.
+    """
+    at_a_time = n_jobs or n_threads(None)
+    if dry_run:
+        _show(call, at_a_time)
+        return
+    place = Place(call.folder)
+    with place.held():
+        jobs = _jobs(call, place)
+        program = call.program(at_a_time)
+        ends: dict[str, Outcome] = {}
+        with mirrored(call, place.path, lambda: conclude_jobs(jobs, place.path, ends)):
+            if through is not None:
+                left = [job for job in jobs if not is_done(place.path / job.name)]
+                launch(through, left, place.path, program.common)
+                ends |= {job.name: end_of(place.path / job.name) for job in jobs}
+                refuse_failures(ends, place.path)
+                return
+            print(f"sweep: {place.path} ({len(jobs)} jobs, {at_a_time} at a time)")
+            with Board(call.name, len(jobs), at_a_time) as board:
+                ends |= run_all(
+                    jobs,
+                    place.path,
+                    program,
+                    board,
+                    n_jobs=at_a_time,
+                    timeout_s=timeout_s,
+                )
+            print(board.summary())
+            refuse_failures(ends, place.path)
+
+
+def _show(call: Call, n_jobs: int) -> None:
+    """Say what would be run."""
+    if call.config.study is None:
+        jobs = every_combination(call.typed(), call.name)
+    else:
+        study = study_of(call)
+        jobs = [*study.jobs]
+        _doubt(study)
+    left = [job for job in jobs if not is_done(call.folder / job.name)]
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} jobs are done")
+    if left:
+        print(preview(left, call.compose, call.program(n_jobs), n_jobs))
+
+
+def _jobs(call: Call, place: Place) -> list[Job]:
+    if call.config.study is None:
+        jobs = every_combination(call.typed(), call.name)
+        what = {f"job {job.name}": " ".join(job.overrides) for job in jobs}
+        place.settle(what, call.line)
+        return jobs
+    study = study_of(call)
+    place.settle({"study": call.name}, call.line)
+    _doubt(study)
+    digest, changes = register(
+        place.path, call.name, study.promised, study.settings, call.line
+    )
+    for change in changes:
+        print(f"DEVIATION from what was registered: {change}")
+    return study.registered(digest)
+
+
+def _doubt(study: Study) -> None:
+    """Say so if a study cannot come to a verdict."""
+    if study.doubt:
+        print(study.doubt)

@@ -1,0 +1,1 @@
+"""Measuring what is simulated, and comparing it with physics."""

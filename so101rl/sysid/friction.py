@@ -1,0 +1,183 @@
+"""How the object slides on the table: what dry friction predicts, and what happens."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from so101rl.envs.base import TaskEnv
+from so101rl.errors import So101Error, check_positive
+from so101rl.scene.scene import OBJECT, TABLE, ContactPair, Scene
+
+GRAVITY = 9.81  # [m/s^2] MuJoCo's own
+DRAWN, TURNED, TOWED = 0, 1, slice(2, None)  # what is done to the object of each world
+TOWS = 8  # at speeds around the one asked for, because a hop more or less matters
+SPREAD = 0.25  # their share below and above it
+WORLDS = 2 + TOWS
+MOST = 1.2  # pull and moment grow to so much of what Coulomb says
+TOW = 1.0  # [s] of the steady pull
+HAND = 20.0  # [rad/s] of the spring that tows, critically damped
+SLID = 1e-4  # [m] what has moved so far slides; before, it creeps by a tenth of it
+
+
+class NoFrictionError(So101Error):
+    """There is no friction between object and table that could be tested."""
+
+    def __init__(self, reason: str) -> None:
+        """Pass on why."""
+        super().__init__(
+            f"there is no friction to test: {reason}; right is a pair [{OBJECT}, "
+            f"{TABLE}] with a friction > 0 among env.scene.pairs"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coulomb:
+    """What dry friction says of an object that stands on the corners of its base.
+
+    Attributes:
+        pair: name of the contact pair of object and table.
+        force: pull at which it begins to slide and slides on [N].
+        slowing: deceleration of what is let go [m/s^2].
+        moment: moment about the vertical at which it begins to turn [N m].
+        even_moment: the same if its weight were spread evenly, as paper's is [N m].
+        radius: distance of a corner from the middle [m].
+    """
+
+    pair: str
+    force: float
+    slowing: float
+    moment: float
+    even_moment: float
+    radius: float
+
+
+def coulomb(scene: Scene) -> Coulomb:
+    """Predict how the object of `scene` slides."""
+    name, pair = _support(scene)
+    a, b, _ = scene.object_size
+    weight, radius = scene.object_mass * GRAVITY, np.hypot(a, b) / 2
+    # Mean distance of a rectangle's points from its middle.
+    mean = 4 * radius + a**2 / b * np.arcsinh(b / a) + b**2 / a * np.arcsinh(a / b)
+    return Coulomb(
+        pair=name,
+        force=pair.friction * weight,
+        slowing=pair.friction * GRAVITY,
+        # A corner that turns slides and spins, and both share one friction cone.
+        moment=weight * float(np.hypot(pair.friction * radius, pair.spin)),
+        even_moment=weight * pair.friction * float(mean) / 12,
+        radius=float(radius),
+    )
+
+
+def _support(scene: Scene) -> tuple[str, ContactPair]:
+    """The pair that carries the object, and its name."""
+    for name, pair in scene.pairs.items():
+        if set(pair.geoms) == {OBJECT, TABLE}:
+            if pair.friction == 0:
+                raise NoFrictionError(f"env.scene.pairs.{name}.friction is 0")
+            return name, pair
+    raise NoFrictionError(f"no pair lets {OBJECT} and {TABLE} touch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulls:
+    """What happened to the objects, one row per physics step.
+
+    Attributes:
+        time: since the pulls began (T,) [s].
+        force: the rising pull at the first object (T,) [N].
+        moved: how far that object moved (T,) [m].
+        moment: the rising moment on the second object (T,) [N m].
+        turned: how far that object turned (T,) [rad].
+        tow: the pulls that keep the others at a steady speed (T, 8) [N].
+        speed: their speeds (T, 8) [m/s].
+        height: how high their middles are above where they lay (T, 8) [m].
+    """
+
+    time: np.ndarray
+    force: np.ndarray
+    moved: np.ndarray
+    moment: np.ndarray
+    turned: np.ndarray
+    tow: np.ndarray
+    speed: np.ndarray
+    height: np.ndarray
+
+    def slides_at(self) -> float:
+        """The pull at which the first object began to slide [N], inf if it did not."""
+        return _first(self.force, self.moved > SLID)
+
+    def turns_at(self, radius: float) -> float:
+        """The moment at which corners at `radius` [m] began to slide [N m], or inf."""
+        return _first(self.moment, self.turned * radius > SLID)
+
+    def slides_on_at(self) -> float:
+        """The pull that kept the speed [N], mean over time and objects."""
+        return float(self.tow[self._steady()].mean())
+
+    def hops(self) -> float:
+        """How high the towed objects rose at most [m]."""
+        return float(self.height[self._steady()].max())
+
+    def slows_by(self) -> float:
+        """Deceleration of what was let go [m/s^2], from the way it slid until rest."""
+        start, step = self.speed[self._steady()].mean(axis=0), self.time[0]
+        glide = self.speed[self.time > TOW].sum(axis=0) + start / 2  # trapezoids
+        return float((start**2).sum() / 2 / (glide * step).sum())
+
+    def _steady(self) -> np.ndarray:
+        return (self.time > TOW / 2) & (self.time <= TOW)
+
+
+def _first(values: np.ndarray, when: np.ndarray) -> float:
+    return float(values[np.argmax(when)]) if when.any() else np.inf
+
+
+def pull(task: TaskEnv, *, rise: float, speed: float) -> Pulls:
+    """Draw one object slowly harder, turn a second, tow the others and let them go.
+
+    Args:
+        task: `WORLDS` worlds without randomization, controlled at every physics step.
+        rise: time in which pull and moment grow to 1.2 times Coulomb's [s].
+        speed: of the tow [m/s].
+    """
+    check_positive({"job.rise": rise, "job.speed": speed})
+    expected, hz = coulomb(task.scene), task.control_hz
+    pace = speed * np.linspace(1 - SPREAD, 1 + SPREAD, TOWS)
+    glide = 2 * pace.max() / expected.slowing  # twice as long as it should slide
+    time = np.arange(1, int(max(rise, TOW + glide) * hz) + 1) / hz
+    share = MOST * np.minimum(time / rise, 1.0)
+    wrench = np.zeros((len(time), WORLDS, 6))
+    wrench[:, DRAWN, 0] = share * expected.force
+    wrench[:, TURNED, 5] = share * expected.moment
+    pose = [_lay_down(task)] * 2
+    for k, now in enumerate(time):
+        if now <= TOW:
+            lag = pace * now - (pose[-1] - pose[0])[TOWED, 0]
+            slower = pace - (pose[-1] - pose[-2])[TOWED, 0] * hz
+            spring = HAND**2 * lag + 2 * HAND * slower
+            wrench[k, TOWED, 0] = task.scene.object_mass * spring
+        task.hardware.object.pull(wrench[k])
+        task.hardware.arm.step(task.target_qpos)
+        pose.append(task.hardware.object.read())
+    path = np.array(pose[1:])
+    gone = path[1:] - path[0]
+    yaw = np.unwrap(2 * np.arctan2(path[:, TURNED, 6], path[:, TURNED, 3]))
+    return Pulls(
+        time=time,
+        force=wrench[:, DRAWN, 0],
+        moved=gone[:, DRAWN, 0],
+        moment=wrench[:, TURNED, 5],
+        turned=yaw[1:] - yaw[0],
+        tow=wrench[:, TOWED, 0],
+        speed=np.diff(path[:, TOWED, 0], axis=0) * hz,
+        height=gone[:, TOWED, 2],
+    )
+
+
+def _lay_down(task: TaskEnv) -> np.ndarray:
+    """Put every object where episodes start; their poses (n, 7)."""
+    task.reset()
+    ids = np.arange(task.num_envs)
+    task.place(ids, np.tile(task.start_pose, (len(ids), 1)))
+    return task.hardware.object.read()

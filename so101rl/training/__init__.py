@@ -1,0 +1,1 @@
+"""Training a residual: the trainer and what happens beside learning."""

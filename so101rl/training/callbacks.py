@@ -1,0 +1,287 @@
+"""What happens beside learning, every so many env steps."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from stable_baselines3.common.callbacks import BaseCallback
+
+from so101rl.envs.wrappers.residual import ResidualEnv
+from so101rl.envs.wrappers.sb3_vec_env import Books, SB3VecEnv
+from so101rl.errors import DivergedError
+from so101rl.evaluation.rollout import run_episodes
+from so101rl.policies import checkpoint
+from so101rl.policies.policy import Learned
+from so101rl.runs.run_dir import RunDir
+from so101rl.training import learner_state
+
+
+class EverySteps(BaseCallback):
+    """Calls `fire` whenever another `every` env steps, over all envs, have passed."""
+
+    def __init__(self, every: int):
+        super().__init__()
+        self._every, self._next = every, every
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._next:
+            self._next = (self.num_timesteps // self._every + 1) * self._every
+            self.fire()
+        return True
+
+    def fire(self) -> None:
+        """What is due."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """What its next calls depend on."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._next = state["next"]
+
+
+class FollowAlpha(BaseCallback):
+    """Moves the schedule of the residual's authority."""
+
+    def __init__(self, env: ResidualEnv):
+        super().__init__()
+        self._env = env
+
+    def _on_step(self) -> bool:
+        self._env.progress(self.num_timesteps)
+        return True
+
+
+class Log(EverySteps):
+    """Writes a line of `metrics.jsonl` and `timings.jsonl`.
+
+    Args:
+        run: where to.
+        env: whose alpha is logged.
+        books: what happened in the rollouts.
+        every: env steps between two lines.
+    """
+
+    def __init__(self, run: RunDir, env: ResidualEnv, books: Books, every: int):
+        super().__init__(every)
+        self._run, self._env, self._books = run, env, books
+        self._last = (0, time.monotonic())
+        self.latest: dict[str, float] = {}
+
+    def fire(self) -> None:
+        metrics = self._books.read() | self._training()
+        metrics["residual/alpha"] = float(np.mean(self._env.alpha))
+        step, now = self.num_timesteps, time.monotonic()
+        fps = (step - self._last[0]) / max(now - self._last[1], 1e-9)
+        self._last = step, now
+        self._run.log(step, metrics, {"time/fps": fps})
+        self.latest = metrics | {"time/fps": fps}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "last": self._last[0]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._last = state["last"], time.monotonic()
+
+    def _on_training_end(self) -> None:
+        if self._last[0] < self.num_timesteps:
+            self.fire()  # what came after the last full interval
+
+    def _training(self) -> dict[str, float]:
+        """SB3's own `train/*`, as of the last update."""
+        values = self.model.logger.name_to_value
+        found = {k: float(v) for k, v in values.items() if k.startswith("train/")}
+        variance = found.get("train/explained_variance", 0.0)
+        if not np.isfinite(variance):  # undefined while all returns are equal
+            del found["train/explained_variance"]
+        return found
+
+
+class SaveCheckpoints(EverySteps):
+    """Keeps the last few checkpoints, each with all that a resumed training needs.
+
+    They are written, and put back, where a rollout starts; see `learner_state`. So is
+    the end of a training that somebody asked to stop.
+
+    Args:
+        run: whose checkpoints they are.
+        vec_env: the training's environments.
+        others: the callbacks with a state, by name.
+        every: env steps between two.
+        keep: how many stay.
+        start: the checkpoint to go on from; None: the beginning.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        vec_env: SB3VecEnv,
+        others: Mapping[str, EverySteps],
+        *,
+        every: int,
+        keep: int,
+        start: Mapping[str, Any] | None,
+    ):
+        super().__init__(every)
+        self._run, self._vec_env, self._keep = run, vec_env, keep
+        self._stateful = {**others, "save": self}
+        self._start, self._due = start, False
+
+    def fire(self) -> None:
+        self._due = True
+
+    def _on_rollout_start(self) -> None:
+        if self._start is not None:
+            self._restore(self._start)
+            self._start = None
+        elif self._due or self._run.stop.requested:
+            self._due = False
+            self._save()
+        self._run.stop.now()
+
+    def _save(self) -> None:
+        step = self.model.num_timesteps
+        training = {
+            "learner": learner_state.capture(self.model),
+            "world": self._vec_env.state_dict(),
+            "callbacks": {
+                name: callback.state_dict() for name, callback in self._stateful.items()
+            },
+            "logs": self._run.log_size(),
+        }
+        path = self._run.checkpoints / f"step-{step}"
+        checkpoint.save(self.model, path, step=step, training=training)
+        for old in checkpoint.steps(self._run.checkpoints)[self._keep :]:
+            checkpoint.remove(old)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        learner_state.restore(self.model, state["learner"])
+        self._vec_env.load_state_dict(checkpoint.arrays(state["world"]))
+        for name, callback in self._stateful.items():
+            callback.load_state_dict(state["callbacks"][name])
+
+
+class SelectBest(EverySteps):
+    """Scores the policy on its own episodes and keeps the best.
+
+    Args:
+        run: where the scores and the best policy go.
+        env: a batch of its own.
+        seeds: episodes that never train or report.
+        every: env steps between two scores.
+        stop_at: share of solved episodes that ends the training; None: none does.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        env: ResidualEnv,
+        seeds: list[int],
+        every: int,
+        *,
+        stop_at: float | None = None,
+    ):
+        super().__init__(every)
+        self._run, self._env, self._seeds = run, env, seeds
+        self._stop_at = stop_at
+        self.best: tuple[float, float] | None = None
+        self._judged: int | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "best": self.best, "judged": self._judged}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.best, self._judged = state["best"], state["judged"]
+
+    def _on_rollout_start(self) -> None:
+        if self._judged is None:
+            self.fire()  # step 0: exactly the base policy, if it starts there
+
+    def _on_step(self) -> bool:
+        super()._on_step()
+        if self._stop_at is None or self.best is None:
+            return True
+        return self.best[0] < self._stop_at
+
+    def fire(self) -> None:
+        """Score the policy as it is now, unless that was done."""
+        if self._judged == self.num_timesteps:
+            return
+        self._judged = self.num_timesteps
+        self._env.progress(self.num_timesteps)
+        try:
+            episodes = run_episodes(self._env, Learned(self.model), self._seeds)
+        except DivergedError as error:  # in another environment than the training's
+            raise DivergedError(f"{error.point} (in scoring)", error.detail) from error
+        success = float(np.mean([episode.is_success for episode in episodes]))
+        reward = float(np.mean([episode.total_reward for episode in episodes]))
+        self._run.log(
+            self.num_timesteps,
+            {"eval/success_rate": success, "eval/mean_reward": reward},
+        )
+        if self.best is None or (success, reward) > self.best:
+            self.best = success, reward
+            best = self._run.checkpoints / "best"
+            checkpoint.save(self.model, best, step=self.num_timesteps)
+            checkpoint.export_zip(self.model, self._run.path / "best_model.zip")
+
+
+class ShowProgress(BaseCallback):
+    """A bar with time left, speed and success.
+
+    Args:
+        total: env steps of the whole run.
+        log: whose latest numbers are shown.
+        select: whose best score is shown.
+    """
+
+    def __init__(self, total: int, log: Log, select: SelectBest):
+        super().__init__()
+        self._log, self._select = log, select
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps, left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            refresh_per_second=2,
+        )
+        self._task = self._bar.add_task("", total=total, numbers="")
+
+    def _on_training_start(self) -> None:
+        self._bar.start()
+
+    def _on_step(self) -> bool:
+        self._bar.update(self._task, completed=self.num_timesteps)
+        if self._log.latest:
+            self._bar.update(self._task, numbers=self._numbers())
+        return True
+
+    def _on_training_end(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the terminal as it was; safe to call twice."""
+        self._bar.stop()
+
+    def _numbers(self) -> str:
+        latest = self._log.latest
+        text = f"{latest['time/fps']:,.0f} steps/s"
+        if "rollout/success_rate" in latest:
+            text += f", success {latest['rollout/success_rate']:.0%}"
+        if self._select.best is not None:
+            text += f", best {self._select.best[0]:.0%}"
+        return text

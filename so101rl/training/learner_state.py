@@ -1,0 +1,127 @@
+"""Everything that the next steps of a training depend on, as tensors and plain values.
+
+A checkpoint is taken, and put back, at one line of the program: the start of a rollout.
+There every Stable-Baselines3 learner keeps what it knows in its attributes; half-way
+through a rollout some of it lies in local variables that nobody can reach.
+"""
+
+import random
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import BaseBuffer
+from stable_baselines3.common.noise import NormalActionNoise
+
+from so101rl.policies.checkpoint import arrays
+
+COUNTERS = (
+    "num_timesteps",
+    "_episode_num",
+    "_n_updates",
+    "_current_progress_remaining",
+)
+LAST = ("_last_obs", "_last_episode_starts", "_last_original_obs")
+BOOKS = ("ep_info_buffer", "ep_success_buffer")
+REPLAY = (
+    "observations",
+    "next_observations",
+    "actions",
+    "rewards",
+    "dones",
+    "timeouts",
+)
+
+
+def capture(model: BaseAlgorithm) -> dict[str, Any]:
+    """The learner's state at the start of a rollout, random generators included."""
+    learner: Any = model
+    _, variables = learner._get_torch_save_params()
+    return {
+        "parameters": model.get_parameters(),
+        "variables": {name: getattr(model, name).detach() for name in variables},
+        "counters": {name: getattr(model, name) for name in COUNTERS},
+        "last": {name: getattr(model, name, None) for name in LAST},
+        "books": {name: list(getattr(model, name) or ()) for name in BOOKS},
+        "train": dict(model.logger.name_to_value),
+        "memory": _memory(model),
+        "replay": _replay(getattr(model, "replay_buffer", None)),
+        "generators": _generators(model),
+    }
+
+
+def restore(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
+    """Put back what `capture` returned, into a learner of the same config."""
+    learner: Any = model
+    model.set_parameters(state["parameters"], device=model.device)
+    with torch.no_grad():
+        for name, value in state["variables"].items():
+            getattr(model, name).copy_(value)
+        for memory, value in zip(_memory(model), state["memory"], strict=True):
+            memory.copy_(value)
+    for name, value in {**state["counters"], **arrays(state["last"])}.items():
+        setattr(model, name, value)
+    for name, values in state["books"].items():
+        setattr(model, name, deque(values, maxlen=learner._stats_window_size))
+    model.logger.name_to_value.update(state["train"])
+    if state["replay"] is not None:
+        buffer = learner.replay_buffer
+        for name in REPLAY:
+            saved = arrays(state["replay"][name])
+            getattr(buffer, name)[: len(saved)] = saved
+        buffer.pos, buffer.full = state["replay"]["pos"], state["replay"]["full"]
+    _restore_generators(model, arrays(state["generators"]))
+
+
+def why_approximate(model: BaseAlgorithm) -> str | None:
+    """Why a resumed training of this learner may differ in bytes; None: it may not."""
+    noise = getattr(model, "action_noise", None)
+    noise = getattr(noise, "base_noise", noise)  # one copy per environment
+    if model.device.type != "cpu":
+        return f"the learner runs on {model.device.type}"
+    if getattr(model, "use_sde", False):
+        return "state-dependent exploration draws before a rollout starts"
+    if noise is not None and not isinstance(noise, NormalActionNoise):
+        return f"{type(noise).__name__} has a memory that is not saved"
+    if getattr(model, "optimize_memory_usage", False):
+        return "the replay buffer keeps its observations only once"
+    return None
+
+
+def _memory(model: BaseAlgorithm) -> list[torch.Tensor]:
+    """What a recurrent policy remembers of the episodes under way; mostly nothing.
+
+    Hidden and cell states of the actor, then of the critic, each (layers, n, hidden).
+    """
+    states = getattr(model, "_last_lstm_states", ())
+    return [tensor for state in states for tensor in state]
+
+
+def _replay(buffer: Any) -> dict[str, Any] | None:
+    """The transitions in a replay buffer; None for learners without one."""
+    if not isinstance(buffer, BaseBuffer) or not hasattr(buffer, "next_observations"):
+        return None
+    filled = buffer.buffer_size if buffer.full else buffer.pos
+    arrays = {name: getattr(buffer, name)[:filled] for name in REPLAY}
+    return {**arrays, "pos": buffer.pos, "full": buffer.full}
+
+
+def _generators(model: BaseAlgorithm) -> dict[str, Any]:
+    version, numbers, gauss = random.getstate()
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": np.random.get_state(legacy=False),
+        "torch": torch.get_rng_state(),
+        "action_space": model.action_space.np_random.bit_generator.state,
+    }
+
+
+def _restore_generators(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(torch.from_numpy(state["torch"]))
+    model.action_space.np_random.bit_generator.state = state["action_space"]

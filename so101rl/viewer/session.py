@@ -1,0 +1,132 @@
+"""A policy at work, episode after episode, as somebody who watches asks for them."""
+
+from typing import Protocol, cast
+
+import mujoco
+import numpy as np
+
+from so101rl.envs.wrappers.residual import ResidualEnv
+from so101rl.errors import ConfigError
+from so101rl.policies.policy import NoResidual, Policy
+from so101rl.rendering.renderer import Drawable, drawable
+from so101rl.scene.scene import OBJECT
+from so101rl.seeds import MAX_EPISODES, episode_seeds
+from so101rl.viewer.controls import RESTARTS, Command, Controls
+
+STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+LINGER = 1.0  # [s] an episode's end can be seen before the next begins
+
+
+class World(Drawable, Protocol):
+    """A simulation.
+
+    Attributes:
+        state: all of its physics (n, nstate), as MuJoCo's mjSTATE_INTEGRATION.
+    """
+
+    state: np.ndarray
+
+
+class Session:
+    """One arm under somebody's eyes and hands.
+
+    Args:
+        env: the task, a batch of one.
+        policy: what is asked for residuals; None: nothing was learned.
+        root: root of the episodes' seeds; they are those of an evaluation.
+        episode: number of the first episode.
+    """
+
+    def __init__(
+        self, env: ResidualEnv, policy: Policy | None, *, root: int, episode: int = 0
+    ):
+        if not 0 <= episode < MAX_EPISODES:
+            expected = f"a number from 0 to {MAX_EPISODES - 1}"
+            raise ConfigError("job.episode", got=episode, expected=expected)
+        env.env.autoreset = False  # how an episode ended stays to be seen
+        self._env, self._root = env, root
+        self._policy: Policy = NoResidual() if policy is None else policy
+        self._world = cast(World, drawable(env.env.hardware))
+        self.model = self._world.drawn_model()
+        self.data = mujoco.MjData(self.model)
+        self._object = self.model.body(OBJECT).id
+        learned = None if policy is None else True
+        self.controls = Controls(episode=episode, residual=learned)
+        self._begin()
+
+    @property
+    def seed(self) -> int:
+        """Seed of the episode that is shown."""
+        return episode_seeds(self._root, "report", 1, self.controls.episode)[0]
+
+    @property
+    def period(self) -> float:
+        """Time from one control step to the next, as it is watched [s]."""
+        return 1 / (self._env.env.control_hz * self.controls.speed)
+
+    def do(self, command: Command) -> None:
+        """Follow a command."""
+        self.controls = self.controls.after(command)
+        if command in RESTARTS:
+            self._begin()
+        if command is Command.STEP:
+            self._step()
+
+    def advance(self) -> None:
+        """Let time pass: a control step, unless it is paused or the episode is over."""
+        if self.controls.paused:
+            return
+        if self._outcome is None:
+            self._step()
+            return
+        self._lingered += 1
+        if self._lingered >= LINGER * self._env.env.control_hz:
+            self.do(Command.NEXT)
+
+    def draw(self) -> None:
+        """Put the world as it is now into `data`, without anybody's pull."""
+        mujoco.mj_setState(self.model, self.data, self._world.state[0], STATE)
+        mujoco.mj_forward(self.model, self.data)
+        self.data.xfrc_applied[:] = 0
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What there is to say about the episode: names and values."""
+        task, controls = self._env.env, self.controls
+        base = type(self._env.base_policy).__name__.lower()
+        learned = {None: "", True: " + residual", False: ", residual off"}
+        speed = "paused" if controls.paused else f"{controls.speed:g} x real time"
+        said = [
+            ("episode", f"{controls.episode}, seed {self.seed}"),
+            ("policy", base + learned[controls.residual]),
+            ("step", f"{task.elapsed[0]} of {task.max_episode_steps}"),
+            ("outcome", self._outcome or "under way"),
+            ("speed", speed),
+        ]
+        for name, value in task.metrics().items():
+            what, _, unit = name.rpartition("_")
+            said.append((f"{what.replace('_', ' ')} [{unit}]", f"{value[0]:.3f}"))
+        if self._pulled.any():
+            force = 1e3 * np.linalg.norm(self._pulled[:2])
+            said.append(("pulled [mN]", f"{force:.1f}"))
+        return said
+
+    def _begin(self) -> None:
+        self._policy.reset()
+        self._obs, _ = self._env.reset(seed=[self.seed])
+        self._outcome: str | None = None
+        self._lingered, self._pulled = 0, np.zeros(6)
+        self.draw()
+
+    def _step(self) -> None:
+        """One control step, with the pull that a viewer left in `data`."""
+        if self._outcome is not None:
+            return
+        self._pulled = self.data.xfrc_applied[self._object].copy()
+        self._env.env.hardware.object.pull(self._pulled[None])
+        # Asked even when it is off: a recurrent policy must not lose the thread.
+        residual = self._policy.act(self._obs)
+        if self.controls.residual is False:
+            residual = np.zeros_like(residual)
+        self._obs, _, solved, over, info = self._env.step(residual)
+        if solved[0] or over[0]:
+            self._outcome = "solved" if solved[0] else str(info["failure"][0])

@@ -1,0 +1,678 @@
+"""`job=explain`: every symptom is found where it is, and its advice can be typed."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, config_of
+
+from so101rl.config.compose import compose
+from so101rl.config.schema import RANGES, settings
+from so101rl.diagnosis.advice import changes, command
+from so101rl.diagnosis.facts import Effort, Elsewhere, Facts, read_facts
+from so101rl.diagnosis.rules.outcome import CLASSES
+from so101rl.diagnosis.symptoms import RULES, symptoms
+from so101rl.diagnosis.text import told
+from so101rl.diagnosis.verdict import (
+    FAIR,
+    GOOD,
+    POOR,
+    UNJUDGED,
+    UNSURE,
+    compared,
+    judged,
+)
+from so101rl.errors import DivergedError
+from so101rl.figures.diagnosis import figure_diagnosis
+from so101rl.runs.run_dir import RunDir
+from so101rl.runs.trajectories import Trajectory, write_trajectories
+
+JOB = config_of("job=explain").job
+ALGOS = ("ppo", "sac", "td3")
+GROUP_KEYS = ("base_policy", "env", "randomization")
+N = 100
+PPO = {
+    "residual/l2": 1.0,
+    "residual/alpha": 1.0,
+    "residual/share": 0.4,
+    "residual/clipped": 0.2,
+    "reward/progress": 0.02,
+    "reward/residual": -0.0002,
+    "train/approx_kl": 0.04,
+    "train/clip_fraction": 0.2,
+    "train/explained_variance": 0.9,
+    "train/value_loss": 0.1,
+    "rollout/episodes": 200.0,
+}
+RATES = (0.75, 0.6, 0.7, 0.8, 0.9, 1.0, 0.98, 1.0)
+
+
+def rows(policy, solved, failure="wrong_yaw"):
+    return [
+        {
+            "policy": policy,
+            "episode": i,
+            "seed": i,
+            "is_success": i < solved,
+            "return": 1.0,
+            "length": 100,
+            "final_distance_m": 0.004,
+            "final_yaw_error_rad": 0.2,
+            "time_to_success_s": None,
+            "mean_residual_l2": 0.5,
+            "failure": "none" if i < solved else failure,
+        }
+        for i in range(N)
+    ]
+
+
+def scores(solved, failure="wrong_yaw"):
+    failures = {failure: N - solved} if solved < N else {}
+    return {"success_rate": solved / N, "n_episodes": N, "failures": failures}
+
+
+def lines(rates=RATES, **metrics):
+    """Log lines of a good training; a metric may be one number or one per line."""
+    found = []
+    for i, rate in enumerate(rates):
+        line = {
+            "step": 20_000 * (i + 1),
+            **PPO,
+            "train/std": 0.5 - 0.03 * i,
+            "rollout/success_rate": rate,
+            "eval/success_rate": rate,
+        }
+        for name, value in metrics.items():
+            key = name.replace("__", "/")
+            line[key] = value[i] if isinstance(value, tuple) else value
+        found.append({key: value for key, value in line.items() if value is not None})
+    return found
+
+
+def a_run(*typed, base=75, residual=99, failure="wrong_yaw", **known):
+    """Facts of a run that nothing is wrong with, but for what is typed and known."""
+    cfg = config_of(*typed)
+    values = settings(cfg)
+    chosen = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
+    chosen |= {"randomization": "default"}
+    chosen |= dict(word.split("=") for word in typed if word.split("=")[0] in chosen)
+    good = {
+        "path": Path("run"),
+        "info": {
+            "name": "some-run",
+            "seed": 0,
+            "status": "finished",
+            "error": None,
+            "groups": chosen,
+        },
+        "values": values,
+        "typed": list(typed),
+        "lines": lines(),
+        "fps": 5000.0,
+        "scores": {"base": scores(base), "residual": scores(residual, failure)},
+        "policy_step": 160_000,
+        "judged_alpha": None,
+        "rows": {
+            "base": rows("base", base),
+            "residual": rows("residual", residual, failure),
+        },
+        "effort": {"residual": Effort(0.4, 0.2)},
+        "elsewhere": [],
+        "few": JOB.few,
+    }
+    return Facts(**good | known)
+
+
+def names(facts):
+    return [symptom.name for symptom in symptoms(facts, JOB.symptoms)]
+
+
+def ended(status, kind, message="it is over"):
+    error = kind and {"kind": kind, "class": "Error", "message": message}
+    return {**a_run().info, "status": status, "error": error}
+
+
+def off_policy(**metrics):
+    """Log lines of SAC, which has no KL, noise or explained variance."""
+    gone = dict.fromkeys([name for name in PPO if name.startswith("train/")])
+    keys = {name.replace("/", "__"): None for name in [*gone, "train/std"]}
+    return lines(**keys, **metrics)
+
+
+SICK = {
+    "diverged": lambda: a_run(info=ended("failed", "diverged")),
+    "residual_off": lambda: a_run("residual.alpha=0"),
+    "penalty_dominates": lambda: a_run(lines=lines(reward__residual=-0.05)),
+    "unstable_updates": lambda: a_run(lines=lines(train__approx_kl=0.9)),
+    "critic_grows": lambda: a_run(
+        "algo=sac",
+        lines=off_policy(train__critic_loss=(1.0, 1, 1, 2, 5, 20, 50, 100)),
+    ),
+    "residual_saturated": lambda: a_run(effort={"residual": Effort(0.95, 0.2)}),
+    "worse_than_base": lambda: a_run(base=90, residual=60),
+    "little_authority": lambda: a_run("residual.alpha=0.1", residual=76),
+    "residual_unused": lambda: a_run(effort={"residual": Effort(0.01, 0.0)}),
+    "actions_clipped": lambda: a_run(effort={"residual": Effort(0.4, 0.6)}),
+    "nothing_solved": lambda: a_run(residual=0, lines=lines([0.0] * 8)),
+    "fell_back": lambda: a_run(lines=lines((0.7, 0.9, 0.9, 0.5, 0.4, 0.3))),
+    "still_rising": lambda: a_run(lines=lines((0.2, 0.2, 0.4, 0.4, 0.6, 0.7))),
+    "exploration_lost": lambda: a_run(lines=lines(train__std=0.01)),
+    "exploration_stays": lambda: a_run(lines=lines(train__std=0.9)),
+    "value_poor": lambda: a_run(lines=lines(train__explained_variance=0.1)),
+    "flat": lambda: a_run(lines=lines([0.4] * 8)),
+    "too_short": lambda: a_run("total_timesteps=1000"),
+    "noise_gap": lambda: a_run(lines=lines(rollout__success_rate=0.3)),
+    "selection_luck": lambda: a_run(residual=70),
+    "worse_elsewhere": lambda: a_run(elsewhere=[Elsewhere("randomization", 40, 100)]),
+    "not_randomized": lambda: a_run("randomization=none"),
+    "base_solves": lambda: a_run(base=99),
+    "slow": lambda: a_run(fps=50.0),
+    **{
+        name: lambda name=name: a_run(base=10, residual=60, failure=name)
+        for name in CLASSES
+    },
+}
+
+
+def test_a_good_run_has_no_symptom():
+    assert names(a_run()) == []
+    answer = told(a_run(), [], JOB)
+    assert answer[1].startswith("GOOD: solves 99% [95, 100] of 100 held-out episodes")
+    assert answer[-1] == "Nothing needs changing."
+    hard = a_run(elsewhere=[Elsewhere("randomization", 40, 100)])
+    answer = told(hard, symptoms(hard, JOB.symptoms), JOB)
+    assert answer[-1] == (
+        "Also seen: worse_elsewhere (99% as trained, 40% with another randomization)."
+    )
+
+
+@pytest.mark.parametrize("name", SICK)
+def test_a_symptom_is_found_where_it_is(name):
+    assert name in names(SICK[name]())
+
+
+def test_every_rule_is_tried_and_has_its_limits():
+    assert set(SICK) == set(RULES) == set(JOB.symptoms)
+
+
+@pytest.mark.parametrize(
+    ("first", "facts"),
+    [
+        (
+            "unstable_updates",
+            {"lines": lines((0.7, 0.1, *[0.0] * 6), train__approx_kl=1e8)},
+        ),
+        (
+            "penalty_dominates",
+            {"lines": lines(reward__residual=-20.0, train__approx_kl=0.8)},
+        ),
+        (
+            "exploration_stays",
+            {"lines": lines([0.75] * 8, train__std=(0.7, 0.9, 1, 1, 2, 2, 2, 3))},
+        ),
+        ("diverged", {"info": ended("failed", "diverged"), "scores": {}, "rows": {}}),
+    ],
+)
+def test_the_cause_comes_before_what_follows_from_it(first, facts):
+    assert names(a_run(residual=60, **facts))[0] == first
+
+
+def test_what_a_run_did_not_write_down_is_no_symptom():
+    bare = a_run(lines=[], fps=None, scores={}, policy_step=None, rows={}, effort={})
+    assert names(bare) == []
+    assert judged(bare, JOB) == UNJUDGED
+    assert "ended before its first log line" in "\n".join(told(bare, [], JOB))
+    few = dataclasses.replace(bare, lines=lines(RATES[:2]))
+    assert names(few) == []
+    assert "has not played" in "\n".join(told(few, [], JOB))
+
+
+def test_an_off_policy_run_is_judged_by_what_it_logs():
+    good = a_run("algo=sac", lines=off_policy(train__ent_coef=0.01))
+    assert names(good) == []
+    assert "exploration_lost" in names(
+        a_run("algo=sac", lines=off_policy(train__ent_coef=1e-7))
+    )
+
+
+def test_a_base_alone_is_not_called_bad():
+    alone = a_run(
+        "job=evaluate",
+        lines=[],
+        fps=None,
+        scores={"base": scores(75)},
+        rows={"base": rows("base", 75)},
+        policy_step=0,
+        effort={},
+    )
+    assert names(alone) == ["wrong_yaw"]
+    answer = "\n".join(told(alone, symptoms(alone, JOB.symptoms), JOB))
+    assert "NOT TRAINED: the base 75% [66, 82] of 100 episodes" in answer
+    assert "on top of it: python main.py\n" in answer
+
+
+def test_the_verdict_counts_the_doubt():
+    assert judged(a_run(residual=95), JOB) == GOOD
+    assert judged(a_run(residual=90), JOB) == FAIR
+    assert judged(a_run(residual=30, base=10), JOB) == POOR
+    assert judged(a_run(residual=70, base=99), JOB) == POOR
+    assert judged(a_run(residual=80, policy_step=0), JOB) == POOR
+    assert judged(a_run(base=99, policy_step=0), JOB) == GOOD
+
+
+@pytest.mark.parametrize(("rate", "n"), [(0, 1), (100, 1), (100, 3), (50, 10)])
+def test_few_episodes_are_no_verdict(rate, n):
+    few = a_run(scores={"residual": {**scores(rate), "n_episodes": n}}, rows={})
+    assert judged(few, JOB) == UNSURE
+    answer = "\n".join(told(few, [], JOB))
+    assert "too few to tell; more: python main.py job=evaluate run=run" in answer
+
+
+def test_a_warm_start_that_got_no_better_names_its_source():
+    warm = a_run(policy_step=0, info={**a_run().info, "init_from": {"name": "a-run"}})
+    answer = " ".join(told(warm, [], JOB))
+    assert "GOOD" in answer
+    assert "step 0, that of init_from: training got no better." in answer
+    assert "init_from" not in " ".join(told(a_run(policy_step=0), [], JOB))
+
+
+def test_noise_is_no_falling_back():
+    rates = (0.75, 0.92, 0.75, 0.78, 0.76, 0.72, 0.74, 0.75)
+    few = a_run("evaluation.select_episodes=16", lines=lines(rates))
+    assert "fell_back" not in names(few)
+    last = a_run(lines=lines((0.7, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.7)))
+    assert "fell_back" not in names(last)
+
+
+def test_a_few_episodes_elsewhere_are_no_symptom():
+    few = a_run(base=75, residual=90, elsewhere=[Elsewhere("randomization", 2, 3)])
+    assert "worse_elsewhere" not in names(few)
+
+
+def test_alpha_is_that_of_the_judged_policy():
+    ramp = "residual.alpha={start: 0.0, end: 1.0, steps: 1000}"
+    assert a_run(ramp).alpha == 1.0
+    assert a_run(ramp, judged_alpha=[0.2] * 6).alpha == pytest.approx(0.2)
+
+
+def test_base_and_residual_are_compared_episode_by_episode():
+    pair = compared(a_run(base=60, residual=65))
+    assert (pair.won, pair.lost, pair.p) == (5, 0, pytest.approx(2 / 2**5))
+    assert not pair.is_better(0.05) and not pair.is_worse(0.05)
+    pair = compared(a_run(base=66, residual=60))
+    assert (pair.won, pair.lost, pair.p) == (0, 6, pytest.approx(2 / 2**6))
+    assert pair.is_worse(0.05)
+    assert compared(a_run(base=60, residual=60)).p == 1.0
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "hint"),
+    [
+        ("killed", "stopped", "job=resume run=run"),
+        ("killed", "infrastructure", "job=resume run=run"),
+        ("failed", "config", "mend the key"),
+        ("failed", "bug", "report"),
+        ("failed", "diverged", "(diverged): it is over"),
+        ("running", None, "a process is running it"),
+    ],
+)
+def test_a_run_that_did_not_finish_says_what_to_do(status, kind, hint):
+    facts = a_run(info=ended(status, kind), scores={}, rows={}, effort={})
+    answer = told(facts, [], JOB)
+    assert answer[1].startswith(f"{status.upper()} after 160,000 of 500,000 env steps")
+    assert hint in "\n".join(answer)
+
+
+def test_the_answer_is_short_however_sick_the_run():
+    sick = [found for make in SICK.values() for found in symptoms(make(), JOB.symptoms)]
+    everything = list({symptom.name: symptom for symptom in sick}.values())
+    facts = a_run(residual=80, info=ended("killed", "stopped"))
+    answer = told(facts, everything, JOB)
+    assert len(answer) < JOB.lines  # one is left for the figure
+    assert sum(everything[0].name in line for line in answer) == 1
+    assert answer[-1].startswith("Next, one change at a time: python main.py ")
+
+
+# ---- advice ------------------------------------------------------------------------
+
+
+def all_changes(facts, measured=0.1):
+    return [
+        change
+        for own in JOB.symptoms.values()
+        for change in changes(own["try"], facts, measured)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("algo", "base"),
+    [("ppo", "jacobian"), ("ppo", "zero"), ("sac", "jacobian"), ("td3", "jacobian")],
+)
+def test_all_advice_can_be_typed_and_built(algo, base):
+    from so101rl.build import build_algo, build_env
+    from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
+
+    typed = [f"algo={algo}", f"base_policy={base}", "residual.alpha=0.5"]
+    first = {}
+    for change in all_changes(a_run(*typed, "total_timesteps=1000")):
+        first.setdefault(change.key, change.word)
+        for number in np.ravel(change.new):
+            low, high = RANGES.get(change.key, (-np.inf, np.inf))
+            assert isinstance(number, str) or low <= number <= high
+    swaps = {first.pop(key) for key in GROUP_KEYS if key in first}
+    assert len(first) > 8
+    cfg = compose([*typed, "n_threads=1", *first.values()])
+    build_algo(cfg, SB3VecEnv(build_env(cfg, 2)))
+    if base == "zero":
+        assert "base_policy=jacobian" in swaps
+        compose(sorted(swaps))
+
+
+def test_every_key_of_the_advice_exists_somewhere():
+    known = set()
+    for algo in ALGOS:
+        cfg = compose([f"algo={algo}", "base_policy=jacobian"])
+        known |= {*settings(cfg), *GROUP_KEYS}
+    for name, own in JOB.symptoms.items():
+        assert own["try"], name
+        for key, how in own["try"].items():
+            assert key in known, f"{name}: {key}"
+            assert len({"times", "plus", "horizon", "to"} & set(how)) == 1, key
+
+
+def advice(how, *typed, measured=None):
+    found = changes(how, a_run(*typed), measured)
+    return found[0].word if found else None
+
+
+@pytest.mark.parametrize(
+    ("key", "how", "typed", "word"),
+    [
+        ("algo.learning_rate", {"times": 0.3}, (), "algo.learning_rate=0.0003"),
+        ("algo.n_epochs", {"times": 0.5, "whole": True}, (),
+         "algo.n_epochs=5"),
+        ("algo.gamma", {"horizon": 2}, (), "algo.gamma=0.99"),
+        ("algo.ent_coef", {"plus": 0.005}, (), "algo.ent_coef=0"),
+        ("algo.ent_coef", {"plus": -0.005, "most": 0.0}, ("algo.ent_coef=0.1",),
+         "algo.ent_coef=0"),
+        ("algo.policy_kwargs.net_arch", {"times": 2, "whole": True}, (),
+         "algo.policy_kwargs.net_arch=[128,128]"),
+        ("residual.alpha", {"times": 3}, ("residual.alpha=0.5",), "residual.alpha=1"),
+        ("residual.alpha", {"times": 2}, ("residual.alpha=[0.1,0.2,0.3,0.4,0.5,0.6]",),
+         "residual.alpha=[0.2,0.4,0.6,0.8,1,1]"),
+        ("env.act_scale", {"times": 1.5, "most": 0.1}, ("env.act_scale=0.09",),
+         "env.act_scale=0.1"),
+        ("residual.alpha", {"times": 0.5}, ("residual.alpha=1",), "residual.alpha=0.5"),
+        ("algo.batch_size", {"times": 2, "whole": True}, ("n_envs=16",), None),
+        ("residual.penalty", {"times": "measured"}, (), "residual.penalty=5e-05"),
+        ("base_policy", {"to": "zero"}, (), "base_policy=zero"),
+    ],
+)  # fmt: skip
+def test_a_change_starts_from_the_runs_own_value(key, how, typed, word):
+    assert advice({key: how}, *typed, measured=0.05) == word
+
+
+@pytest.mark.parametrize(
+    ("key", "how", "typed"),
+    [
+        ("residual.alpha", {"times": 1.5}, ()),  # cannot be more than 1
+        ("env.act_scale", {"times": 1.5, "most": 0.1}, ("env.act_scale=0.2",)),
+        ("residual.penalty", {"times": 0.1}, ("residual.penalty=0",)),
+        ("residual.exploration_std", {"times": 2}, ("residual.exploration_std=null",)),
+        ("residual.alpha", {"times": 2},
+         ("residual.alpha={start: 0.0, end: 0.5, steps: 1000}",)),
+        ("algo.clip_range", {"times": 0.5}, ("algo=sac",)),  # it has no such key
+        ("algo.ent_coef", {"plus": 0.005}, ("algo=sac",)),  # auto
+        ("residual.penalty", {"times": "measured"}, ()),  # nobody measured it
+        ("base_policy", {"to": "jacobian"}, ()),
+    ],
+)  # fmt: skip
+def test_a_change_that_makes_no_sense_is_not_offered(key, how, typed):
+    assert advice({key: how}, *typed) is None
+
+
+def test_the_command_is_the_runs_own_with_one_thing_changed():
+    typed = ["algo=ppo", "algo.learning_rate=0.03", "residual.alpha=[1,1,1,1,1,0]"]
+    facts = dataclasses.replace(
+        a_run(*typed), typed=["job=resume", "run=somewhere", *typed]
+    )
+    [change] = changes({"algo.learning_rate": {"times": 0.1}}, facts, None)
+    assert command(facts, change) == (
+        "python main.py algo=ppo 'residual.alpha=[1,1,1,1,1,0]' "
+        "algo.learning_rate=0.003"
+    )
+
+
+def test_without_its_command_only_the_change_is_told():
+    facts = a_run(typed=None, residual=0, lines=lines([0.0] * 8))
+    answer = told(facts, symptoms(facts, JOB.symptoms), JOB)
+    change = answer[-1].removeprefix("Next, one change at a time: ")
+    assert "python" not in change and change.count("=") == 1
+
+
+# ---- the run directory -------------------------------------------------------------
+
+
+def write_run(path, *typed, rates=RATES, evaluated=True, error=None):
+    """A run directory as a training leaves it."""
+    facts = a_run(*typed)
+    run = RunDir.create(
+        path,
+        cfg=config_of(*typed),
+        command="main.py",
+        groups=facts.groups,
+    )
+    (path / ".hydra" / "overrides.yaml").write_text(json.dumps(list(typed)))
+    for line in lines(rates):
+        own = dict(line)
+        run.log(own.pop("step"), own, {"time/fps": 4000.0})
+    if evaluated:
+        write_evaluation(run, 75, 99)
+    run.finish("failed" if error else "finished", error)
+    return run
+
+
+def write_evaluation(run, base, residual):
+    run.write_evaluation(
+        {
+            "policies": {"base": scores(base), "residual": scores(residual)},
+            "policy_step": 160_000,
+            "alpha": [1.0] * 6,
+        }
+    )
+    run.write_episodes([*rows("base", base), *rows("residual", residual)])
+
+
+def paths(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_the_job_says_and_draws_and_touches_nothing_else(run_main, tmp_path):
+    write_run(tmp_path / "run", "algo.learning_rate=0.002")
+    before = paths(tmp_path)
+    code, said, _ = run_main("job=explain", "run=run")
+    assert code == 0, said.err
+    assert "GOOD: solves 99%" in said.out
+    added = paths(tmp_path) - before
+    assert added == {"run/figures", "run/figures/diagnosis.png"}
+
+
+def test_the_job_needs_a_run(run_main):
+    code, said, _ = run_main("job=explain")
+    assert code == 2
+    assert said.err == "error: run=null: expected a run directory, or latest.\n"
+
+
+def test_a_training_that_diverged_is_explained(tmp_path):
+    run = write_run(
+        tmp_path / "run",
+        "algo.learning_rate=10",
+        evaluated=False,
+        error=DivergedError("the loss", "nan"),
+    )
+    facts = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+    answer = told(facts, symptoms(facts, JOB.symptoms), JOB)
+    assert answer[1].startswith("FAILED after 160,000 of 500,000 env steps (diverged)")
+    assert answer[-1].endswith("python main.py algo.learning_rate=1")
+
+
+def test_a_run_is_read_from_its_files(tmp_path):
+    run = write_run(tmp_path / "run", "algo.learning_rate=0.002")
+    few = {**PPO, "rollout/success_rate": 1.0, "rollout/episodes": 3.0}
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 170_000, **few}) + "\n")
+    steps = np.zeros(5)
+    episode = Trajectory(
+        object_pose=np.zeros((6, 7)),
+        tip=np.zeros((6, 3)),
+        distance_m=steps,
+        yaw_error_rad=steps,
+        residual_l2=steps + 6**0.5 / 2,
+        clipped=steps + 0.25,
+    )
+    write_trajectories(run.file("trajectories.npz"), {"residual": [episode] * N})
+    other = RunDir.create(
+        run.path / "evaluations" / "1",
+        cfg=config_of("algo.learning_rate=0.002", "randomization=hard", "job=evaluate"),
+        command="main.py job=evaluate run=run randomization=hard tracking=none",
+    )
+    write_evaluation(other, 30, 40)
+    another_policy = RunDir.create(
+        run.path / "evaluations" / "2",
+        cfg=config_of("randomization=hard", "residual.alpha=0.1", "job=evaluate"),
+        command="main.py job=evaluate run=run randomization=hard residual.alpha=0.1",
+    )
+    write_evaluation(another_policy, 30, 10)
+    facts = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+    assert facts.typed == ["algo.learning_rate=0.002"]
+    assert facts.values["algo.learning_rate"] == 0.002
+    assert facts.fps == 4000.0
+    assert facts.judged_alpha == [1.0] * 6
+    assert facts.effort["residual"].size == pytest.approx(0.5)
+    assert facts.effort["residual"].clipped == pytest.approx(0.25)
+    # Neither the first, in which only solved episodes can end, nor that of 3.
+    assert facts.points("rollout/success_rate") == list(RATES[2:])
+    assert len(facts.points("residual/l2")) == len(RATES) + 1
+    assert facts.elsewhere == [Elsewhere("randomization", 40, N)]
+    assert compared(facts).won == 24
+    inside = read_facts(other.path, few=JOB.few, episodes=JOB.episodes)
+    assert inside.typed == [*facts.typed, "randomization=hard"]
+    assert inside.lines == []
+
+
+def test_the_command_names_the_run_that_it_began_with(tmp_path):
+    run = write_run(tmp_path / "run", "init_from=/runs/first")
+    typed = run.path / ".hydra" / "overrides.yaml"
+    typed.write_text('["algo=ppo", "init_from=latest"]')
+    facts = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+    assert command(facts) == "python main.py algo=ppo init_from=/runs/first"
+    typed.unlink()
+    bare = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+    assert bare.typed is None
+
+
+@pytest.mark.parametrize(
+    ("alpha", "mean", "largest"),
+    [
+        ("[1,0,0,0,0,0]", 1 / 6, 1.0),
+        ("[0.6,0.8,0,0,0,0]", 1.4 / 6, 1.0),
+        ("0.5", 0.5, 0.5 * 6**0.5),
+        ("{start: 0.0, end: 1.0, steps: 1000}", 0.7, 0.7 * 6**0.5),
+    ],
+)
+def test_a_residual_at_its_limit_is_all_of_its_largest(tmp_path, alpha, mean, largest):
+    run = write_run(tmp_path / "run", f"residual.alpha={alpha}", rates=())
+    for step in range(JOB.few):
+        run.log(step + 1, {"residual/l2": largest, "residual/alpha": mean})
+    facts = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+    assert facts.points("residual/share") == pytest.approx([1.0] * JOB.few)
+
+
+# ---- the figure --------------------------------------------------------------------
+
+
+def panels(monkeypatch, run, found, drawn):
+    """Titles of the panels that are drawn."""
+    from matplotlib.figure import Figure
+
+    titles = []
+
+    def look(figure, path, **_):
+        figure.draw_without_rendering()
+        shown = [axes for axes in figure.axes if axes.get_visible()]
+        titles.extend(axes.get_title(loc="left") for axes in shown)
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    figure_diagnosis(run, drawn, found, JOB.symptoms)
+    return [title for title in titles if title]
+
+
+def test_the_figure_has_a_panel_for_all_there_is(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run")
+    facts = a_run()
+    assert panels(monkeypatch, run, facts.rows, facts.lines) == [
+        "Learning",
+        "How episodes end: residual",
+        "Residual, with noise",
+        "Size of the updates",
+        "Exploration",
+        "Value network",
+    ]
+    sac = off_policy(train__critic_loss=1.0, train__ent_coef=0.1)
+    found = panels(monkeypatch, run, facts.rows, sac)
+    assert "Size of the updates" not in found and "Exploration" in found
+    base = {"base": facts.rows["base"]}
+    assert panels(monkeypatch, run, base, []) == ["How episodes end: base"]
+
+
+def test_without_data_there_is_no_figure(tmp_path):
+    run = write_run(tmp_path / "run", rates=(), evaluated=False)
+    start = [{"step": 0, "eval/success_rate": 0.7}]
+    assert figure_diagnosis(run, start, {}, JOB.symptoms) is None
+    assert not (run.path / "figures").exists()
+
+
+# ---- the page, and what it costs ---------------------------------------------------
+
+
+def test_the_page_has_every_symptom_with_its_limits():
+    page = (ROOT / "docs" / "tuning.md").read_text()
+    cells = {
+        match[1]: match[0] for match in re.finditer(r"^\| `(\w+)` \|.*$", page, re.M)
+    }
+    assert set(cells) == set(RULES)
+    for name, own in JOB.symptoms.items():
+        told_keys = set(re.findall(r"`([a-z_.]+)[=`]", cells[name])) - {name}
+        assert set(map(str, own["try"])) <= told_keys, name
+        for limit, value in own.items():
+            if limit != "try":
+                shown = {f"{value:g}", f"{100 * value:g} %"}
+                assert any(number in cells[name] for number in shown), (name, limit)
+
+
+def test_every_key_of_the_page_exists():
+    page = (ROOT / "docs" / "tuning.md").read_text()
+    known = set()
+    for algo in ALGOS:
+        cfg = compose([f"algo={algo}", "job=explain"])
+        for key in settings(cfg):
+            parts = key.split(".")
+            known |= {".".join(parts[: i + 1]) for i in range(len(parts))}
+    groups = "env|base_policy|algo|residual|evaluation|hardware|randomization|job"
+    for key in re.findall(rf"`((?:{groups})\.[a-z_.0-9]+?)(?:=[^`]*)?`", page):
+        assert key in known, key
+
+
+def test_explaining_does_not_load_the_learner():
+    code = (
+        "import sys, so101rl.jobs.explain\n"
+        "heavy = {'torch', 'mujoco', 'matplotlib', 'pandas', 'mlflow', 'scipy'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert done.returncode == 0

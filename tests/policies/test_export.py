@@ -1,0 +1,151 @@
+"""The exported file does what the policy and its base do."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import PPO_KEYS, config_of
+from learners import TINY, tiny
+from untrained import untrained
+
+from so101rl.build import build_env
+from so101rl.config.compose import compose
+from so101rl.policies import torchscript
+from so101rl.policies.export import ExportError, exported
+from so101rl.policies.policy import Learned
+from so101rl.runs.run_dir import RunDir
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:You have specified a mini-batch size",
+    r"ignore:`torch\.jit:DeprecationWarning",  # as whoever loads the file gets it
+)
+SMALL = ["n_threads=1", "env.max_episode_steps=60"]
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Make a run without a training and export it: file, `policy.json`, learner."""
+
+    def make(*typed, job=()):
+        run, model = untrained(tmp_path / "run", config_of(*SMALL, *typed))
+        path = exported(compose(["job=export", f"run={run.path}", *job]))
+        return path, json.loads(path.with_name("policy.json").read_text()), model
+
+    return make
+
+
+def asked(file, obs, base_action, *more):
+    tensors = [torch.as_tensor(x, dtype=torch.float32) for x in (obs, base_action)]
+    with torch.no_grad():
+        return file(*tensors, *more)
+
+
+@pytest.mark.parametrize("algo", TINY)
+def test_every_algorithm_is_exported_and_compared(algo, made, capsys):
+    path, about, model = made(*tiny(algo))
+    assert "1000 observations" in capsys.readouterr().out
+    assert about["checked"]["observations"] == 1000
+    assert about["checked"]["largest_difference"] < 1e-5
+    assert about["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    # The comparison of its own, with other numbers of rows.
+    file, rng = torch.jit.load(path), np.random.default_rng(0)
+    size = model.observation_space.shape[0]
+    for n in (1, 2, 17):
+        policy, memory = Learned(model), []
+        if "hidden" in about["inputs"]:
+            shape = [n if k == "n" else k for k in about["inputs"]["hidden"]]
+            memory = [torch.zeros(shape), torch.zeros(shape), torch.ones(n)]
+        for _ in range(3):
+            obs = rng.normal(size=(n, size)).astype(np.float32)
+            base = rng.uniform(-1, 1, (n, 6))
+            answer = asked(file, obs, base, *memory)
+            if memory:
+                answer, *kept = answer
+                memory = [*kept, torch.zeros(n)]
+            wanted = np.clip(base + policy.act(obs), -1, 1)
+            assert np.abs(wanted - base).max() > 0
+            np.testing.assert_allclose(answer.numpy(), wanted, atol=1e-5)
+
+
+def test_the_authority_is_in_it_and_may_be_another(made):
+    typed = "residual.alpha=[0,0.1,0.2,0.3,0.4,0.5]"
+    path, about, model = made(*tiny("ppo"), job=[typed])
+    alpha = np.arange(6) / 10
+    np.testing.assert_allclose(about["alpha"], alpha)
+    obs = np.random.default_rng(0).normal(size=(9, *model.observation_space.shape))
+    residual = model.predict(obs.astype(np.float32), deterministic=True)[0]
+    base = np.zeros((9, 6))
+    answer = asked(torch.jit.load(path), obs, base).numpy()
+    np.testing.assert_allclose(answer, alpha * residual, atol=1e-6)
+
+
+@pytest.mark.parametrize("base", ["zero", "jacobian"])
+def test_policy_json_tells_how_to_build_the_observation(base, made):
+    path, about, _ = made(*tiny("ppo"), f"base_policy={base}")
+    cfg = RunDir.open(path.parent.parent).config()
+    env = build_env(cfg, 3)
+    vector, _ = env.reset(seed=0)
+    arrays = {**env.env.obs, "base_action": env.base_action}
+    parts = [
+        arrays[part["name"]] / np.array(part["scale"]) for part in about["observation"]
+    ]
+    np.testing.assert_allclose(np.concatenate(parts, 1), vector, rtol=1e-6)
+    assert [part.shape[1] for part in parts] == [
+        p["size"] for p in about["observation"]
+    ]
+    assert about["inputs"] == {"obs": ["n", vector.shape[1]], "base_action": ["n", 6]}
+    assert about["act_scale"] == cfg.env.act_scale
+    assert about["control_hz"] == cfg.env.control_hz
+    assert about["checkpoint"] == "checkpoints/best"
+    assert about["step"] == 7
+
+
+@pytest.mark.parametrize("wrong", [1e-3, np.nan])
+def test_a_file_that_does_something_else_is_not_written(wrong, made, monkeypatch):
+    blend = torchscript.Composed.blend
+
+    def broken(self, base_action, residual):
+        return blend(self, base_action, residual) + wrong
+
+    monkeypatch.setattr(torchscript.Composed, "blend", broken)
+    with pytest.raises(ExportError, match="is not the original: largest difference"):
+        made(*tiny("ppo"))
+
+
+def test_nothing_is_left_of_a_refused_file(made, tmp_path):
+    with pytest.raises(ExportError):
+        made(*tiny("ppo"), job=["job.tolerance=0.0"])
+    assert not (tmp_path / "run" / "export").exists()
+
+
+def test_the_job_writes_into_the_run_and_its_file_needs_only_torch(run_main, tmp_path):
+    untrained(tmp_path / "run", config_of(*SMALL, *tiny("ppo")))
+    before = set(tmp_path.iterdir())
+    code, said, path = run_main("job=export", "run=run", *PPO_KEYS)
+    assert code == 0
+    assert f"exported: {path / 'export' / 'policy.ts'}" in said.out
+    assert set(tmp_path.iterdir()) == before
+    script = (
+        "import sys, json, torch\n"
+        "file = torch.jit.load('policy.ts')\n"
+        "about = json.load(open('policy.json'))\n"
+        "d = about['inputs']['obs'][1]\n"
+        "print(list(file(torch.zeros(5, d), torch.zeros(5, 6)).shape))\n"
+        "ours = {'so101rl', 'stable_baselines3', 'gymnasium', 'mujoco'}\n"
+        "assert not ours & set(sys.modules)\n"
+    )
+    command = [sys.executable, "-I", "-c", script]
+    done = subprocess.run(
+        command, cwd=path / "export", capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[5, 6]\n"
+
+
+def test_export_needs_a_run(run_main):
+    code, said, _ = run_main("job=export")
+    assert code == 2
+    assert "job=export needs run=RUN_DIR" in said.err

@@ -1,0 +1,423 @@
+"""`job=view`: keys, episodes and hands, the window, the browser, the pictures."""
+
+import socket
+import sys
+import time
+import urllib.request
+from collections import deque
+from types import SimpleNamespace
+
+import glfw
+import mujoco
+import numpy as np
+import pytest
+from conftest import config_of, make_env
+from PIL import Image
+
+from so101rl.errors import ConfigError
+from so101rl.jobs import view
+from so101rl.policies.policy import NoResidual
+from so101rl.rendering import gl
+from so101rl.rendering.renderer import RenderError, drawable
+from so101rl.scene.scene import OBJECT
+from so101rl.seeds import episode_seeds
+from so101rl.viewer import pictures, screen, window
+from so101rl.viewer.controls import KEYS, Command, Controls
+from so101rl.viewer.dump import DumpError, read_dump
+from so101rl.viewer.session import Session
+
+NAMES = ["schematic.png", "front.png", "top.png", "wrist.png"]
+SLIDES = 0.5 * 0.005 * 9.81  # [N] Coulomb, with the numbers of conf/env/paper_push.yaml
+
+
+class Always:
+    """A policy that always asks for the same residual, and counts."""
+
+    asked = 0
+
+    def reset(self, ids=None):
+        return None
+
+    def act(self, obs):
+        self.asked += 1
+        return np.full((len(obs), 6), 0.5)
+
+
+def make_session(*typed, policy=None, **of_session):
+    env = make_env("job=view", *typed, n=1)
+    return Session(env, policy, root=0, **of_session)
+
+
+def states(session, steps):
+    """What `steps` steps lead through (steps, nq)."""
+    seen = []
+    for _ in range(steps):
+        session.advance()
+        session.draw()
+        seen.append(session.data.qpos.copy())
+    return np.array(seen)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    return make_session(policy=Always())
+
+
+@pytest.fixture
+def session(shared):
+    """A session at the start of episode 0."""
+    shared.controls = Controls(episode=0, residual=True)
+    shared.do(Command.AGAIN)
+    return shared
+
+
+# ---- keys ----
+
+
+@pytest.mark.parametrize(
+    ("typed", "changed"),
+    [
+        ([Command.PAUSE], {"paused": True}),
+        ([Command.PAUSE, Command.PAUSE], {}),
+        ([Command.STEP], {"paused": True}),
+        ([Command.NEXT, Command.NEXT], {"episode": 5}),
+        ([Command.PREVIOUS], {"episode": 2}),
+        ([Command.PREVIOUS] * 9, {"episode": 0}),
+        ([Command.AGAIN], {}),
+        ([Command.RESIDUAL], {"residual": False}),
+        ([Command.RESIDUAL, Command.RESIDUAL], {}),
+        ([Command.FASTER] * 9, {"speed": 4.0}),
+        ([Command.SLOWER] * 9, {"speed": 0.125}),
+    ],
+)
+def test_a_key_changes_what_it_should_and_nothing_else(typed, changed):
+    controls = Controls(episode=3, residual=True)
+    for command in typed:
+        controls = controls.after(command)
+    assert controls == Controls(**({"episode": 3, "residual": True} | changed))
+
+
+def test_without_a_learned_policy_there_is_no_residual_to_switch():
+    controls = Controls(episode=0, residual=None)
+    assert controls.after(Command.RESIDUAL) == controls
+
+
+def test_every_command_has_a_key_that_exists_in_window_and_browser():
+    from mujoco.experimental.dear_imgui import dear_imgui
+
+    assert set(KEYS) == set(Command)
+    names = {getattr(glfw, name): name for name in dir(glfw) if name[:4] == "KEY_"}
+    for key in KEYS.values():
+        assert key.glfw in names
+        assert hasattr(dear_imgui.Key, key.imgui)
+
+
+def test_no_key_is_one_of_mujoco_s_own():
+    toggles = {key for *_, key in mujoco.mjVISSTRING + mujoco.mjRNDSTRING if key}
+    others = {
+        "Tab",
+        "[",
+        "]",
+        "Esc",
+        "Page Up",
+        *"012345",
+        *(f"F{i}" for i in range(8)),
+    }
+    assert not {key.label for key in KEYS.values()} & (toggles | others)
+
+
+# ---- episodes ----
+
+
+def test_an_episode_is_that_of_the_evaluation_and_can_be_seen_again(session):
+    first = states(session, 12)
+    session.do(Command.NEXT)
+    second = states(session, 12)
+    assert (first != second).any()
+    session.do(Command.PREVIOUS)
+    assert session.seed == episode_seeds(0, "report", 1)[0]
+    assert states(session, 12).tobytes() == first.tobytes()
+    session.do(Command.AGAIN)
+    assert states(session, 12).tobytes() == first.tobytes()
+    env = make_env(n=1)
+    env.reset(seed=episode_seeds(0, "report", 2)[1:])
+    session.do(Command.NEXT)
+    assert (session.data.qpos == drawable(env.env.hardware).qpos[0]).all()
+
+
+def test_the_first_episode_can_be_chosen():
+    late = make_session(episode=7)
+    assert late.seed == episode_seeds(0, "report", 8)[7]
+    assert ("episode", f"7, seed {late.seed}") in late.lines()
+
+
+@pytest.mark.parametrize("episode", [-1, 2**28])
+def test_an_episode_that_cannot_be_is_refused(episode):
+    with pytest.raises(ConfigError, match=rf"job\.episode={episode}"):
+        make_session(episode=episode)
+
+
+def test_the_residual_can_be_switched_off_and_is_asked_all_the_same(session):
+    on = states(session, 8)
+    session.do(Command.AGAIN)
+    session.do(Command.RESIDUAL)
+    asked = session._policy.asked
+    off = states(session, 8)
+    assert session._policy.asked == asked + 8
+    assert ("policy", "jacobian, residual off") in session.lines()
+    base = states(make_session(policy=NoResidual()), 8)
+    assert off.tobytes() == base.tobytes()
+    assert (on != off).any()
+
+
+def test_time_stands_still_while_it_is_paused_but_for_single_steps(session):
+    before = states(session, 3)[-1]
+    session.do(Command.PAUSE)
+    assert (states(session, 3) == before).all()
+    for step in (4, 5):
+        session.do(Command.STEP)
+        assert ("step", f"{step} of 400") in session.lines()
+    assert ("speed", "paused") in session.lines()
+    assert (states(session, 1)[0] != before).any()
+
+
+def test_speed_is_that_of_the_clock(session):
+    real = session.period
+    session.do(Command.FASTER)
+    assert session.period == real / 2 == 1 / 60
+
+
+def test_an_end_stays_to_be_seen_and_the_next_episode_follows():
+    short = make_session("env.max_episode_steps=3", "base_policy=zero")
+    end = states(short, 3)[-1]
+    assert ("outcome", "never_touched") in short.lines()
+    short.do(Command.STEP)
+    short.do(Command.PAUSE)
+    assert (states(short, 29) == end).all()
+    states(short, 1)
+    assert short.controls.episode == 1
+    assert ("outcome", "under way") in short.lines()
+
+
+# ---- hands ----
+
+
+@pytest.mark.parametrize(("share", "slides"), [(0.9, False), (1.2, True)])
+def test_who_drags_the_sheet_must_overcome_its_friction(share, slides):
+    held = make_session("base_policy=zero", "randomization=none")
+    body = held.model.body(OBJECT)
+    start = held.data.body(OBJECT).xpos.copy()
+    for _ in range(15):
+        held.data.xfrc_applied[body.id, 0] = share * SLIDES  # as a viewer leaves it
+        held.advance()
+        held.draw()
+    moved = held.data.body(OBJECT).xpos[0] - start[0]
+    assert (moved > 0.01) == slides
+    assert abs(moved) < 1e-4 or slides
+    assert ("pulled [mN]", f"{1e3 * share * SLIDES:.1f}") in held.lines()
+    held.advance()  # nobody drags any more
+    assert "pulled [mN]" not in dict(held.lines())
+
+
+def test_a_hand_is_forgotten_with_the_episode(session):
+    session.data.xfrc_applied[session.model.body(OBJECT).id, 0] = 1.0
+    session.advance()
+    session.do(Command.AGAIN)
+    assert "pulled [mN]" not in dict(session.lines())
+    assert not session._world.applied.any()
+
+
+# ---- window ----
+
+
+class Handle:
+    """Stands in for what `mujoco.viewer.launch_passive` returns."""
+
+    def __init__(self, model, data, *, key_callback, **panels):
+        self.data, self.key_callback = data, key_callback
+        self.opt = SimpleNamespace(geomgroup=np.ones(6))
+        self.cam, self.shown, self.texts = mujoco.MjvCamera(), [], []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def lock(self):
+        return self
+
+    def is_running(self):
+        return len(self.shown) < 6
+
+    def set_texts(self, texts):
+        self.texts.append(texts)
+
+    def sync(self):
+        self.shown.append(self.data.qpos.copy())
+        # A letter is MuJoCo's, whatever it does there.
+        self.key_callback({3: KEYS[Command.NEXT].glfw}.get(len(self.shown), ord("N")))
+
+
+@pytest.fixture
+def handles(monkeypatch):
+    """Every window that is opened."""
+    made = []
+
+    def launch(*args, **kwargs):
+        made.append(Handle(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr("glfw.init", lambda: True)
+    monkeypatch.setattr("mujoco.viewer.launch_passive", launch)
+    monkeypatch.setattr(screen, "time", SimpleNamespace(monotonic=int, sleep=float))
+    return made
+
+
+def test_the_window_shows_a_policy_at_work_and_follows_its_keys(handles):
+    view.view(config_of("job=view", "job.window=true", "n_threads=1"))
+    (handle,) = handles
+    assert len(handle.shown) == 6
+    assert (handle.shown[0] != handle.shown[2]).any()
+    said = [texts[0][3].splitlines() for texts in handle.texts]
+    numbers = [words[0].partition(",")[0] for words in said]
+    assert numbers == ["0", "0", "0", "1", "1", "1"]
+    assert said[0][1] == "jacobian"
+    assert not handle.opt.geomgroup[3]
+
+
+def test_keys_come_in_order_and_once():
+    pressed = deque([KEYS[Command.PAUSE].glfw, 999, KEYS[Command.NEXT].glfw])
+    shown = window.Window(Handle(None, None, key_callback=None), pressed)
+    assert shown.commands() == [Command.PAUSE, Command.NEXT]
+    assert shown.commands() == []
+
+
+def test_states_are_played_again_and_again(handles):
+    model = mujoco.MjModel.from_xml_string(
+        "<mujoco><worldbody><body><joint/><geom size='1'/></body></worldbody></mujoco>"
+    )
+    data = mujoco.MjData(model)
+    with window.open_window(model, data) as shown:
+        screen.play(shown, model, data, np.array([[1.0], [2.0]]), hz=30)
+    assert np.ravel(handles[0].shown).tolist() == [1, 2, 1, 2, 1, 2]
+
+
+def test_a_dump_without_a_state_that_can_be_drawn_is_named(tmp_path):
+    xml = np.frombuffer(b"<mujoco/>", np.uint8)
+    path = tmp_path / "step-1.npz"
+    np.savez(path, qpos=np.full((5, 2, 3), np.nan), env=1, hz=30, model=xml)
+    with pytest.raises(DumpError, match=r"step-1\.npz.*finite"):
+        read_dump(path)
+
+
+def test_a_window_that_cannot_open_says_what_to_do(monkeypatch):
+    def broken(model, data, **_):
+        raise RuntimeError("no screen.")
+
+    monkeypatch.setattr("glfw.init", lambda: True)
+    monkeypatch.setattr("mujoco.viewer.launch_passive", broken)
+    with (
+        pytest.raises(
+            window.WindowError, match=r"no screen\. On macOS.*job\.window=false"
+        ),
+        window.open_window(None, None),
+    ):
+        pytest.fail("there is no window")
+
+
+def test_a_screen_that_is_gone_is_named(monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("glfw.init", lambda: False)
+    with (
+        pytest.raises(window.WindowError, match="no screen"),
+        window.open_window(None, None),
+    ):
+        pytest.fail("there is no window")
+
+
+@pytest.mark.parametrize("word", ["maybe", "2", "Web"])
+def test_a_window_that_does_not_exist_is_refused(word):
+    with pytest.raises(ConfigError, match=r"job\.window=.*true, false, web or null"):
+        view.view(config_of("job=view", f"job.window={word}"))
+
+
+# ---- browser ----
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_cannot_be_is_refused(port):
+    with pytest.raises(ConfigError, match=rf"job\.port={port}"):
+        view.view(config_of("job=view", "job.window=web", f"job.port={port}"))
+
+
+def test_without_websockets_it_says_what_to_install(session, monkeypatch):
+    from so101rl.viewer import web
+
+    hidden = "mujoco.experimental.studio.web_viewer"
+    monkeypatch.setitem(sys.modules, hidden, None)
+    with (
+        pytest.raises(screen.ScreenError, match="pip install websockets"),
+        web.open_web(session.model, session.data, port=0),
+    ):
+        pytest.fail("nothing can be served")
+
+
+def test_the_browser_is_served_the_world_on_this_machine_alone(session):
+    pytest.importorskip("websockets")
+    from so101rl.viewer import web
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with web.open_web(session.model, session.data, port=port) as shown:
+        page = fetched(f"http://127.0.0.1:{port}/", shown)
+        assert b"MuJoCo" in page
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.2", port))
+        shown.show(session.lines())
+        shown._panel.asked.append(Command.NEXT)
+        assert shown.commands() == [Command.NEXT]
+        assert shown.commands() == []
+        with (
+            pytest.raises(
+                web.WebError, match=rf"{port} is already in use.*job\.port=0"
+            ),
+            web.open_web(session.model, session.data, port=port) as second,
+        ):
+            fetched("http://127.0.0.1:1/", second)
+
+
+def fetched(address, shown):
+    """What is served at `address`, as soon as it is served."""
+    while shown.is_open():
+        try:
+            with urllib.request.urlopen(address) as page:
+                return page.read()
+        except OSError:
+            time.sleep(0.05)
+    return b""
+
+
+# ---- pictures ----
+
+
+def test_without_a_screen_it_writes_pictures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gl, "has_display", lambda: False)
+    monkeypatch.setattr(view, "SAMPLES", 2)
+    monkeypatch.setattr(pictures, "SIZE", (160, 120))
+    monkeypatch.chdir(tmp_path)
+    try:
+        view.view(config_of("job=view", "n_threads=1"))
+    except gl.NoGraphicsError as error:
+        pytest.skip(str(error))
+    printed = capsys.readouterr().out.split()
+    assert printed == [f"outputs/view/{name}" for name in NAMES]
+    for path in printed:
+        with Image.open(tmp_path / path) as picture:
+            assert np.ptp(np.asarray(picture)) > 100
+
+
+def test_a_real_arm_cannot_be_drawn():
+    with pytest.raises(RenderError, match="hardware=sim"):
+        drawable(object())
