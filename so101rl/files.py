@@ -24,12 +24,12 @@ class UnsafePath(FileError):
 
 
 def shipped(name: str) -> Path:
-    """Folder that ships with the package: `conf` or `assets`.
+    """Path of what ships with the package: `conf`, `assets` or `constraints.txt`.
 
-    It lies inside an installed wheel, and beside the package in a checkout.
+    It lies inside the package of an installed wheel, and beside it in a checkout.
     """
     installed = PACKAGE / name
-    return installed if installed.is_dir() else PACKAGE.parent / name
+    return installed if installed.exists() else PACKAGE.parent / name
 
 
 def inside(root: Path, name: str) -> Path:

@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,10 +21,9 @@ from typing import Literal
 from omegaconf import DictConfig, OmegaConf
 
 from so101rl.config.threads import n_threads
-from so101rl.files import PACKAGE
+from so101rl.files import shipped
 
-ROOT = PACKAGE.parent
-INSTALL = "make setup   (or: pip install -e '.[dev]' -c constraints.txt)"
+INSTALL = f"make setup   (or: pip install so101rl -c {shipped('constraints.txt')})"
 GL_PACKAGES = "apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
 SERIAL_PORTS = (
     "/dev/ttyACM*",
@@ -118,8 +116,8 @@ def check_python() -> Check:
 
 def check_packages() -> Iterator[Check]:
     """Compare what is installed with the pins of constraints.txt."""
-    pins = _pins(ROOT / "constraints.txt")
-    direct = [_spoken(name) for name in _dependencies(ROOT / "pyproject.toml")]
+    pins = _pins(shipped("constraints.txt"))
+    direct = [_spoken(name) for name in _dependencies()]
     installed = {name: _version(name) for name in direct}
     missing = [name for name, version in installed.items() if version is None]
     other = [
@@ -140,7 +138,6 @@ def check_rendering() -> Check:
     try:
         done = subprocess.run(
             [sys.executable, "-c", _RENDER],
-            cwd=ROOT,
             capture_output=True,
             text=True,
             timeout=120,
@@ -246,12 +243,10 @@ def _pins(path: Path) -> dict[str, str]:
     return {_spoken(name): version for name, version in found}
 
 
-def _dependencies(path: Path) -> list[str]:
-    """Read the names of the direct dependencies from pyproject.toml."""
-    project = tomllib.loads(path.read_text())["project"]
-    return [
-        re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in project["dependencies"]
-    ]
+def _dependencies() -> list[str]:
+    """Read the names of the direct dependencies, without those of extras."""
+    lines = importlib.metadata.requires("so101rl") or []
+    return [re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line]
 
 
 def _spoken(name: str) -> str:

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from so101rl.files import PACKAGE
+from so101rl.files import PACKAGE, shipped
 
 SOURCE_ROOT = PACKAGE.parent
 PACKAGES = (
@@ -81,12 +81,17 @@ def git_state(root: Path = SOURCE_ROOT) -> dict[str, Any] | None:
     }
 
 
-def code_sha256(root: Path = SOURCE_ROOT) -> str:
-    """A hash over the package's Python files and the models in `assets`."""
+def code_sha256() -> str:
+    """A hash over the package's Python files and the models in `assets`.
+
+    It is the same in a checkout and in a wheel that was built from it.
+    """
     digest = hashlib.sha256()
-    files = [*(root / "so101rl").rglob("*.py"), *(root / "assets").rglob("*.xml")]
-    for path in sorted(files):
-        digest.update(str(path.relative_to(root)).encode() + b"\0")
+    code = {
+        f"so101rl/{path.relative_to(PACKAGE)}": path for path in PACKAGE.rglob("*.py")
+    }
+    for name, path in sorted((code | _models()).items()):
+        digest.update(name.encode() + b"\0")
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -116,11 +121,19 @@ def git_diff(root: Path = SOURCE_ROOT) -> str | None:
         return None
 
 
-def file_hashes(root: Path = SOURCE_ROOT) -> dict[str, str]:
+def file_hashes() -> dict[str, str]:
     """The sha256 of every model in `assets`."""
     return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted((root / "assets").rglob("*.xml"))
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in sorted(_models().items())
+    }
+
+
+def _models() -> dict[str, Path]:
+    """The models in `assets` by their name in the repository."""
+    folder = shipped("assets")
+    return {
+        f"assets/{path.relative_to(folder)}": path for path in folder.rglob("*.xml")
     }
 
 
