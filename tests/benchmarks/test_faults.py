@@ -1,31 +1,45 @@
-"""The fault suite, short: real programs, killed, damaged and ended in eight ways."""
+"""The benchmarks that break things count what survives and what is caught."""
 
 import json
 
 import pytest
 
-from benchmarks import faults
-
-# What these break once more, the tests of `job=resume` break in their own way.
-SLOW = ("kill", "damage", "death")
+from benchmarks import faults, planted_faults, postgres, sweep_faults
 
 
-@pytest.mark.parametrize(
-    "case", ["twice", *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW)]
-)
-def test_runs_survive(case, tmp_path, capsys):
-    arguments = ["--only", case, "--trials", "1", "--out", str(tmp_path)]
-    assert faults.main(arguments) == 0, capsys.readouterr().out
-    (row,) = json.loads((tmp_path / "faults.json").read_text())["cases"]
-    assert row["survived"] == row["trials"] >= 1
-    assert (
-        f"| {row['case']} | {row['trials']} |" in (tmp_path / "faults.md").read_text()
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [faults, sweep_faults, postgres])
+def test_everything_survives(program, tmp_path, capsys):
+    if program is postgres and postgres.binaries() is None:
+        pytest.skip(postgres.MISSING)
+    arguments = ["--trials", "9" if program is postgres else "1"]
+    code = program.main([*arguments, "--out", str(tmp_path)])
+    assert code == 0, capsys.readouterr().out
+
+
+def test_a_case_that_does_not_survive_is_counted(tmp_path, monkeypatch):
+    for name, lost in (("twice", 0), ("kill", 1)):
+        outcome = faults.Outcome(name, 2, 2 - lost)
+        case = (lambda lab, trials, outcome=outcome: outcome, 2)
+        monkeypatch.setitem(faults.CASES, name, case)
+        assert faults.main(["--only", name, "--out", str(tmp_path)]) == lost
+    rows = json.loads((tmp_path / "faults.json").read_text())["cases"]
+    assert [row["survived"] for row in rows] == [1, 2]  # in the order of the table
+
+
+def test_a_planted_fault_is_caught_or_not(tmp_path):
+    (tmp_path / "sums.py").write_text("def add(a, b):\n    return a + b\n")
+    test = "from sums import add\n\ndef test_add():\n    assert add(2, {}) == {}\n"
+    wrong = planted_faults.Edit(
+        file="sums.py", search="a + b", replace="a - b", tests=["test_sums.py"]
     )
-
-
-def test_what_does_not_survive_is_counted(tmp_path, monkeypatch):
-    def broken(lab, trials):
-        return faults.Outcome("broken", trials, trials - 1)
-
-    monkeypatch.setitem(faults.CASES, "kill", (broken, 2))
-    assert faults.main(["--only", "kill", "--out", str(tmp_path)]) == 1
+    for values, caught in (((1, 3), True), ((0, 2), False)):
+        (tmp_path / "test_sums.py").write_text(test.format(*values))
+        found = planted_faults.try_fault(tmp_path, wrong)
+        assert found["by"] == ("test_sums.py::test_add" if caught else None)
+        assert "a + b" in (tmp_path / "sums.py").read_text()
+    (tmp_path / "test_sums.py").write_text(test.format(1, 9))
+    with pytest.raises(planted_faults.PlantError, match="without the fault too"):
+        planted_faults.try_fault(tmp_path, wrong)
+    (tmp_path / "sums.py").write_text("a + b\na + b\n")
+    assert "got 2" in planted_faults.problems(tmp_path, [wrong])[0]

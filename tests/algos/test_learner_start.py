@@ -1,0 +1,57 @@
+"""Every learner starts at the base policy; memory ends with its episode."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import config_of, make_env
+from learners import TINY, tiny
+
+from so101rl.build import build_algo, build_env
+from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
+from so101rl.evaluation.rollout import run_episodes
+from so101rl.policies.policy import Learned
+from so101rl.seeds import episode_seeds
+
+
+def learner(algo):
+    cfg = config_of(*tiny(algo), "n_threads=1", "residual.exploration_std=0.3")
+    return build_algo(cfg, SB3VecEnv(build_env(cfg, 2), [0, 1]))
+
+
+def observations(model, n):
+    rng = np.random.default_rng(0)
+    return rng.normal(0, 3, (n, *model.observation_space.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("algo", TINY)
+def test_the_first_residual_is_zero_and_explores_by_its_std(algo):
+    model = learner(algo)
+    assert not Learned(model).act(observations(model, 64)).any()
+    if model.__dict__.get("action_noise") is not None:  # the policy itself draws none
+        action = np.array([model.action_noise() for _ in range(1000)])
+    else:
+        action, _ = model.predict(observations(model, 1000), deterministic=False)
+        if model.policy.squash_output:  # the std is that of before the tanh
+            action = np.arctanh(action)
+    np.testing.assert_allclose(action.std(axis=0), 0.3, rtol=0.15)
+
+
+def test_memory_of_a_recurrent_policy_belongs_to_one_episode():
+    model = learner("recurrent_ppo")
+    torch.manual_seed(0)
+    for weight in model.policy.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    policy, obs = Learned(model), observations(model, 3) / 10
+    first, second = policy.act(obs), policy.act(obs)
+    assert (np.abs(second - first).max(axis=1) > 0.01).all()
+    policy.reset(np.array([1]))
+    third = policy.act(obs)
+    np.testing.assert_allclose(third[1], first[1], atol=1e-5)
+    assert (np.abs(third - first).max(axis=1)[[0, 2]] > 0.01).all()
+
+    def motions(n):
+        env = make_env("randomization=none", "env.max_episode_steps=12", n=n)
+        seeds = episode_seeds(0, "select", 3)
+        return [episode.qpos for episode in run_episodes(env, policy, seeds)]
+
+    np.testing.assert_allclose(motions(2), motions(1), atol=1e-4)
