@@ -16,10 +16,10 @@ NEWEST := $(firstword $(shell ls -t multirun/*/study.db 2>/dev/null))
 STORAGE ?= $(if $(NEWEST),sqlite:///$(NEWEST))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format ui dashboard bench race algorithms peer faults sweepfaults postgres pruning coverage results clean
+.PHONY: help setup run test check format ui dashboard bench race algorithms peer faults sweepfaults plantedfaults postgres pruning coverage results clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  ARGS='...' is passed on: make run ARGS='seed=1 algo=sac', make test ARGS='-m slow'"
 
 setup: $(STAMP)  ## create .venv with the pinned packages (once)
@@ -72,6 +72,9 @@ faults: setup  ## break runs in every way that happens, and count what survives
 
 sweepfaults: setup  ## shoot sweeps and their runs, and count what survives
 	$(BIN)/python benchmarks/sweep_faults.py $(ARGS)
+
+plantedfaults: setup  ## plant faults in the code, and count which of them the tests catch
+	$(BIN)/python benchmarks/planted_faults.py $(ARGS)
 
 postgres: setup  ## one search by four workers on a PostgreSQL server of its own, one is shot
 	@$(BIN)/python -c 'import psycopg' 2>/dev/null || { echo "psycopg is missing; right is $(BIN)/python -m pip install -e '.[sweeps]' -c constraints.txt" >&2; exit 2; }
