@@ -24,12 +24,12 @@ from stable_baselines3 import PPO  # noqa: E402
 from stable_baselines3.common.vec_env import SubprocVecEnv  # noqa: E402
 
 from benchmarks.learners import CLASSIC, PROCESSES, monitored  # noqa: E402
-from so101rl.algos.initialization import set_exploration, start_at_base  # noqa: E402
+from so101rl.algos.initialization import set_exploration, zero_last_layers  # noqa: E402
 from so101rl.build import build_env  # noqa: E402
 from so101rl.config.compose import compose  # noqa: E402
 from so101rl.envs.wrappers.residual import ResidualEnv  # noqa: E402
 from so101rl.evaluation.rollout import run_episodes  # noqa: E402
-from so101rl.policies.policy import Learned  # noqa: E402
+from so101rl.policies.policy import ModelPolicy  # noqa: E402
 from so101rl.seeds import episode_seeds  # noqa: E402
 from so101rl.training.callbacks import EverySteps  # noqa: E402
 
@@ -80,7 +80,7 @@ class Judge(EverySteps):
 
 def solved(env: ResidualEnv, model: Any, seeds: list[int]) -> float:
     """Share of the episodes that the model's deterministic policy solves."""
-    episodes = run_episodes(env, Learned(model), seeds)
+    episodes = run_episodes(env, ModelPolicy(model), seeds)
     return float(np.mean([episode.is_success for episode in episodes]))
 
 
@@ -91,7 +91,7 @@ def main() -> None:
     torch.set_num_threads(cfg.torch_threads)
     env = SubprocVecEnv([partial(monitored, cfg)] * PROCESSES)
     model = PPO("MlpPolicy", env, device="cpu", seed=options.seed, **CLASSIC)
-    start_at_base(model)
+    zero_last_layers(model)
     set_exploration(model, cfg.residual.exploration_std)
     judge = Judge(
         build_env(cfg, cfg.evaluation.select_episodes),

@@ -273,13 +273,13 @@ DEATHS = {
 }
 DYING = """
 import sys
-from so101rl.training.callbacks import Log
-fire = Log.fire
+from so101rl.training.callbacks import LogCallback
+fire = LogCallback.fire
 def die(self):
     fire(self)
     if self.num_timesteps >= 128:
         {how}
-Log.fire = die
+LogCallback.fire = die
 sys.argv[0] = "main.py"
 import main
 sys.exit(main.guarded(main.main))

@@ -25,7 +25,7 @@ from so101rl.errors import So101Error
 from so101rl.runs.run_dir import RunDir
 from so101rl.tracking import make_mirror
 from so101rl.tracking.base import Mirror
-from so101rl.training.trainer import Learner
+from so101rl.training.trainer import Trainer
 
 STEPS = 65536
 LIMIT = 2.0  # [%]
@@ -133,18 +133,18 @@ class _Bench:
         self.start: list[float] = []
 
     def bare(self) -> float:
-        model: Any = Learner(self._cfg).model
+        model: Any = Trainer(self._cfg).model
         model.learn(self._cfg.total_timesteps)
         return self._time(BARE, model)
 
     def callbacks(self) -> float:
-        learner, run = Learner(self._cfg), self._run()
+        learner, run = Trainer(self._cfg), self._run()
         with run.lifecycle():
             learner.learn(run)
         return self._time(CALLBACKS, learner.model)
 
     def mlflow(self) -> float:
-        learner, run = Learner(self._cfg), self._run()
+        learner, run = Trainer(self._cfg), self._run()
         mirror = make_mirror(self._cfg.tracking)
         begin = time.perf_counter()
         with mirror.follow(run), run.lifecycle():

@@ -8,8 +8,8 @@ from typing import Any
 from benchmarks.measure import Effort, Result, Row
 from so101rl.config.compose import compose
 from so101rl.runs.run_dir import RunDir
-from so101rl.training.callbacks import SaveCheckpoints
-from so101rl.training.trainer import Learner
+from so101rl.training.callbacks import CheckpointCallback
+from so101rl.training.trainer import Trainer
 
 LIMIT = 2.0  # [%]
 STEPS = {"ppo": 16_384, "sac": 4_096}  # env steps per repeat
@@ -49,27 +49,27 @@ def _train(
     cfg.total_timesteps, cfg.evaluation.every = steps, 10 * steps
     if "learning_starts" in cfg.algo:
         cfg.algo.learning_starts = 0
-    learner = Learner(cfg)
+    learner = Trainer(cfg)
     model: Any = learner.model
     if getattr(model, "replay_buffer", None) is not None:
         model.replay_buffer.full = True  # of zeros: their number is what costs
     saves: list[float] = []
-    save = SaveCheckpoints._save
+    save = CheckpointCallback._save
 
-    def timed(self: SaveCheckpoints) -> None:
+    def timed(self: CheckpointCallback) -> None:
         begin = time.perf_counter()
         save(self)
         saves.append(time.perf_counter() - begin)
 
     run = RunDir.create(folder / "run", cfg=cfg, command="saving")
-    SaveCheckpoints._save = timed  # type: ignore[method-assign]
+    CheckpointCallback._save = timed  # type: ignore[method-assign]
     try:
         with run.lifecycle():
             begin = time.perf_counter()
             learner.learn(run)
             seconds = time.perf_counter() - begin
     finally:
-        SaveCheckpoints._save = save  # type: ignore[method-assign]
+        CheckpointCallback._save = save  # type: ignore[method-assign]
     newest = max(run.checkpoints.glob("step-*"), key=lambda path: path.stat().st_mtime)
     size = sum(path.stat().st_size for path in newest.iterdir()) / MIB
     return saves, (seconds - sum(saves)) / steps, every, size

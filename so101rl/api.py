@@ -19,9 +19,9 @@ from so101rl.config.messages import user_error
 from so101rl.envs.wrappers.residual import Alpha, ResidualEnv
 from so101rl.envs.wrappers.single_env import SingleEnv
 from so101rl.errors import DivergedError, So101Error, did_you_mean, nearest
-from so101rl.evaluation.rollout import rows, run_episodes
-from so101rl.policies.export import exported
-from so101rl.policies.load import learned
+from so101rl.evaluation.rollout import episode_rows, run_episodes
+from so101rl.policies.export import export_policy
+from so101rl.policies.load import load_policy
 from so101rl.robots.so101 import N_JOINTS
 from so101rl.runs.run_dir import EPISODES, RunDir
 from so101rl.runs.trajectories import TRAJECTORIES, Trajectory, read_trajectories
@@ -55,7 +55,7 @@ class LoadedRun:
         _check_checkpoint(self.path / FOLDER, checkpoint)
         cfg = self._compose()
         with in_our_words():
-            self._policy, self.step = learned(cfg)
+            self._policy, self.step = load_policy(cfg)
         self._size = self._policy.model.observation_space.shape[0]
         alpha: Any = OmegaConf.to_container(cfg.residual, resolve=True)
         self.alpha = Alpha(alpha["alpha"]).at(self.step)
@@ -121,7 +121,7 @@ class LoadedRun:
         env = self.make_env(len(seeds), overrides=overrides)
         played = run_episodes(env, self, [int(seed) for seed in seeds])
         env.close()
-        return _table(rows("residual", played, env.env.control_hz))
+        return _table(episode_rows("residual", played, env.env.control_hz))
 
     @property
     def episodes(self) -> "pd.DataFrame":
@@ -157,7 +157,7 @@ class LoadedRun:
             The TorchScript file; `policy.json` beside it says what goes in.
         """
         with in_our_words():
-            return exported(self._compose(job="export"))
+            return export_policy(self._compose(job="export"))
 
     def __repr__(self) -> str:
         groups = self.info["groups"]

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
-from so101rl.algos.initialization import set_exploration, start_at_base
+from so101rl.algos.initialization import set_exploration, zero_last_layers
 from so101rl.config.threads import n_threads
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
@@ -65,7 +65,7 @@ def build_algo(cfg: DictConfig, env: SB3VecEnv) -> BaseAlgorithm:
         raise
     model.set_logger(Logger(folder=None, output_formats=[]))
     if cfg.residual.zero_init:
-        start_at_base(model)
+        zero_last_layers(model)
     if cfg.residual.exploration_std is not None:
         set_exploration(model, cfg.residual.exploration_std)
     return model

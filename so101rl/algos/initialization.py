@@ -10,7 +10,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from so101rl.errors import ConfigError
 
 
-def start_at_base(model: BaseAlgorithm) -> None:
+def zero_last_layers(model: BaseAlgorithm) -> None:
     """Zero the last layer of every actor, so that the first residual is exactly zero.
 
     Silver et al. 2018 (Residual Policy Learning) start residuals this way. Target

@@ -7,8 +7,8 @@ from omegaconf import DictConfig
 
 from so101rl.build import build_env
 from so101rl.envs.wrappers.residual import ResidualEnv
-from so101rl.evaluation.rollout import Episode, rows, run_episodes, summary
-from so101rl.evaluation.videos import film
+from so101rl.evaluation.rollout import Episode, episode_rows, run_episodes, summarize
+from so101rl.evaluation.videos import write_videos
 from so101rl.figures.gallery import draw_all
 from so101rl.policies.policy import Policy
 from so101rl.rendering.renderer import SceneRenderer, drawable
@@ -48,7 +48,7 @@ def evaluate_policies(
     tested = _tested(cfg, policies, seeds, step)
     scores, test_scores = (
         {
-            name: summary(episodes, hz, cfg.seed, cfg.evaluation.role)
+            name: summarize(episodes, hz, cfg.seed, cfg.evaluation.role)
             for name, episodes in own.items()
         }
         for own in (played, tested)
@@ -64,11 +64,11 @@ def evaluate_policies(
         }
     )
     run.write_episodes(
-        [row for name, eps in played.items() for row in rows(name, eps, hz)]
+        [row for name, eps in played.items() for row in episode_rows(name, eps, hz)]
     )
     if tested:
         run.write_tests(
-            [row for name, eps in tested.items() for row in rows(name, eps, hz)]
+            [row for name, eps in tested.items() for row in episode_rows(name, eps, hz)]
         )
     steps = {name: [e.trajectory for e in eps] for name, eps in played.items()}
     write_trajectories(run.file(TRAJECTORIES), steps)
@@ -78,7 +78,7 @@ def evaluate_policies(
         draw_all(run)
     if cfg.evaluation.video:
         print("filming ...", flush=True)
-        film(run, env, played)
+        write_videos(run, env, played)
     env.close()
     return float(scores[list(policies)[-1]]["success_rate"])
 

@@ -101,7 +101,9 @@ def _add(track: dict[str, list[np.ndarray]], step: Mapping[str, np.ndarray]) -> 
         track[name].append(value.copy())
 
 
-def rows(policy: str, episodes: Sequence[Episode], hz: int) -> list[dict[str, Any]]:
+def episode_rows(
+    policy: str, episodes: Sequence[Episode], hz: int
+) -> list[dict[str, Any]]:
     """The lines of `episodes.csv`."""
     return [
         {
@@ -121,7 +123,7 @@ def rows(policy: str, episodes: Sequence[Episode], hz: int) -> list[dict[str, An
     ]
 
 
-def summary(
+def summarize(
     episodes: Sequence[Episode], hz: int, root: int, role: str
 ) -> dict[str, Any]:
     """One policy's entry in `evaluation.json`."""

@@ -13,7 +13,7 @@ EVERY = 2  # control steps between two frames
 SPEED = 2  # of a comparison, which has twice as much to draw
 
 
-def film(
+def write_videos(
     run: RunDir, env: ResidualEnv, played: Mapping[str, Sequence[Episode]]
 ) -> None:
     """Write `videos/LAST.mp4` and, if others played too, `videos/comparison.mp4`.
@@ -24,7 +24,7 @@ def film(
         played: the same episodes by policy; the last policy's choose what is shown.
     """
     last, hz = list(played)[-1], env.env.control_hz
-    chosen = telling(played[last])
+    chosen = worst_median_best(played[last])
     model = drawable(env.env.hardware).drawn_model()
     # Smooth edges take more than half of the time, and a video blurs them anyway.
     model.vis.quality.offsamples = 0
@@ -39,7 +39,7 @@ def film(
     )
     if len(played) == 1:
         return
-    chosen |= changed(played["base"], played[last])
+    chosen |= newly_solved_or_failed(played["base"], played[last])
     comparison_video(
         run.file("videos/comparison.mp4"),
         model=model,
@@ -55,7 +55,7 @@ def film(
     )
 
 
-def telling(episodes: Sequence[Episode]) -> dict[str, int]:
+def worst_median_best(episodes: Sequence[Episode]) -> dict[str, int]:
     """Numbers of the worst, median and best episode.
 
     Best is solved soonest; worst is not solved and ends farthest from the goal.
@@ -69,13 +69,15 @@ def telling(episodes: Sequence[Episode]) -> dict[str, int]:
     return {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
 
 
-def changed(before: Sequence[Episode], now: Sequence[Episode]) -> dict[str, int]:
+def newly_solved_or_failed(
+    before: Sequence[Episode], now: Sequence[Episode]
+) -> dict[str, int]:
     """Numbers of the first episode that only `now` solves, and that only `before` does.
 
     Either may be lacking.
     """
     pairs = [(b.is_success, n.is_success) for b, n in zip(before, now, strict=True)]
-    wanted = {"mended": (False, True), "broken": (True, False)}
+    wanted = {"fixed": (False, True), "broken": (True, False)}
     return {name: pairs.index(kind) for name, kind in wanted.items() if kind in pairs}
 
 

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from so101rl.evaluation.evaluate import evaluate_policies, evaluation_env
-from so101rl.policies.load import learned
+from so101rl.policies.load import load_policy
 from so101rl.policies.policy import NoResidual, Policy
 from so101rl.runs.run_dir import RunDir
 from so101rl.tracking import make_mirror
@@ -21,7 +21,7 @@ def evaluate(cfg: DictConfig) -> float:
     step = 0
     call = HydraConfig.get()
     if cfg.run is not None or cfg.checkpoint is not None:
-        policies["residual"], step = learned(cfg)
+        policies["residual"], step = load_policy(cfg)
     path = Path(call.runtime.output_dir)
     if cfg.run is not None:
         path = _next_evaluation(Path(cfg.run))

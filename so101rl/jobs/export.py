@@ -2,9 +2,9 @@
 
 from omegaconf import DictConfig
 
-from so101rl.policies.export import exported
+from so101rl.policies.export import export_policy
 
 
 def export(cfg: DictConfig) -> None:
     """Write `export/policy.ts` and `policy.json` into `run=RUN_DIR`."""
-    print(f"exported: {exported(cfg)}", flush=True)
+    print(f"exported: {export_policy(cfg)}", flush=True)

@@ -56,8 +56,8 @@ def resume(cfg: DictConfig) -> float | None:
             exactness = f"approximate: it began on {run.info.get('cpu')}"
         if exactness != "exact":
             print(f"resuming is {exactness}", flush=True)
-        checkpoint.recover(run.checkpoints)
-        start = newest(run.checkpoints)
+        checkpoint.repair_interrupted_saves(run.checkpoints)
+        start = load_newest(run.checkpoints)
         if start.training is None:
             check_same(run.info, warm_start(cfg, parts.learner.model))
         size = start.training["logs"] if start.training else 0
@@ -65,7 +65,7 @@ def resume(cfg: DictConfig) -> float | None:
     return finish(cfg, run, parts, start=start.training)
 
 
-def newest(folder: Path) -> Start:
+def load_newest(folder: Path) -> Start:
     """The newest whole checkpoint, or the beginning; removes what it passes over."""
     for path in checkpoint.steps(folder):
         try:

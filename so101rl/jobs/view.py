@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from so101rl.build import build_env
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.errors import ConfigError
-from so101rl.policies.load import learned
+from so101rl.policies.load import load_policy
 from so101rl.policies.policy import Policy
 from so101rl.rendering import gl
 from so101rl.viewer.dump import film, read_dump
@@ -49,7 +49,7 @@ def show(cfg: DictConfig, window: bool | str) -> None:
     policy: Policy | None = None
     step = 0
     if cfg.run is not None or cfg.checkpoint is not None:
-        policy, step = learned(cfg)
+        policy, step = load_policy(cfg)
     env: ResidualEnv = build_env(cfg, 1)
     env.progress(step)
     session = Session(env, policy, root=cfg.seed, episode=cfg.job.episode)

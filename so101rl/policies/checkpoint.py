@@ -130,7 +130,7 @@ def steps(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def recover(folder: Path) -> None:
+def repair_interrupted_saves(folder: Path) -> None:
     """Bring back what a kill in the middle of a replacement left without its name."""
     for old in folder.glob(f".*{OLD}"):
         path = folder / old.name[1 : -len(OLD)]

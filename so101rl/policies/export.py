@@ -16,8 +16,8 @@ from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.errors import So101Error
 from so101rl.files import to_json, write_atomic
 from so101rl.policies import torchscript
-from so101rl.policies.load import learned
-from so101rl.policies.policy import Learned
+from so101rl.policies.load import load_policy
+from so101rl.policies.policy import ModelPolicy
 from so101rl.robots import so101
 from so101rl.runs.provenance import versions
 from so101rl.runs.run_dir import RunDir
@@ -30,7 +30,7 @@ class ExportError(So101Error):
     """A policy that cannot be exported, or whose file does something else."""
 
 
-def exported(cfg: DictConfig) -> Path:
+def export_policy(cfg: DictConfig) -> Path:
     """Write both files of `export` and return the path of `policy.ts`.
 
     Raises:
@@ -38,7 +38,7 @@ def exported(cfg: DictConfig) -> Path:
     """
     if cfg.run is None:
         raise ExportError("job=export needs run=RUN_DIR (or run=latest)")
-    policy, step = learned(cfg)
+    policy, step = load_policy(cfg)
     env = build_env(cfg, cfg.job.n_envs)
     env.progress(step)
     module = torchscript.compose(policy, env.alpha)
@@ -70,7 +70,7 @@ def exported(cfg: DictConfig) -> Path:
 def compare(
     content: bytes,
     module: torchscript.Composed,
-    policy: Learned,
+    policy: ModelPolicy,
     env: ResidualEnv,
     seeds: Sequence[int],
     n: int,

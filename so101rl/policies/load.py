@@ -8,10 +8,10 @@ from omegaconf import DictConfig
 from so101rl.build import build_algo, build_env
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.policies import checkpoint
-from so101rl.policies.policy import Learned
+from so101rl.policies.policy import ModelPolicy
 
 
-def learned(cfg: DictConfig) -> tuple[Learned, int]:
+def load_policy(cfg: DictConfig) -> tuple[ModelPolicy, int]:
     """The policy that `run=` or `checkpoint=` names, and the env step it stems from."""
     env = build_env(cfg, 1)
     if cfg.checkpoint is not None and not Path(cfg.checkpoint).is_dir():
@@ -31,4 +31,4 @@ def learned(cfg: DictConfig) -> tuple[Learned, int]:
             model = build_algo(cfg, SB3VecEnv(env))
         step = checkpoint.load(model, path)
     env.close()
-    return Learned(model), step
+    return ModelPolicy(model), step

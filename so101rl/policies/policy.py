@@ -40,7 +40,7 @@ class NoResidual:
         return np.zeros((len(obs), so101.N_JOINTS))
 
 
-class Learned:
+class ModelPolicy:
     """A model's residuals without exploration; recurrent ones remember the episode.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from so101rl.policies.policy import Learned
+from so101rl.policies.policy import ModelPolicy
 from so101rl.robots import so101
 
 EXAMPLES = 3  # rows that are traced; any number may be asked about later
@@ -76,7 +76,7 @@ class ComposedRecurrent(Composed):
         return self.blend(base_action, residual), hidden, cell
 
 
-def compose(policy: Learned, alpha: np.ndarray) -> Composed:
+def compose(policy: ModelPolicy, alpha: np.ndarray) -> Composed:
     """A policy and its authority (6,), ready to be exported."""
     network = policy.model.policy.to("cpu")
     network.set_training_mode(False)

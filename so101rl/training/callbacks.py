@@ -19,7 +19,7 @@ from so101rl.envs.wrappers.sb3_vec_env import Books, SB3VecEnv
 from so101rl.errors import DivergedError
 from so101rl.evaluation.rollout import run_episodes
 from so101rl.policies import checkpoint
-from so101rl.policies.policy import Learned
+from so101rl.policies.policy import ModelPolicy
 from so101rl.runs.run_dir import RunDir
 from so101rl.training import learner_state
 
@@ -50,7 +50,7 @@ class EverySteps(BaseCallback):
         self._next = state["next"]
 
 
-class FollowAlpha(BaseCallback):
+class AlphaCallback(BaseCallback):
     """Moves the schedule of the residual's authority."""
 
     def __init__(self, env: ResidualEnv):
@@ -62,7 +62,7 @@ class FollowAlpha(BaseCallback):
         return True
 
 
-class Log(EverySteps):
+class LogCallback(EverySteps):
     """Writes a line of `metrics.jsonl` and `timings.jsonl`.
 
     Args:
@@ -108,7 +108,7 @@ class Log(EverySteps):
         return found
 
 
-class SaveCheckpoints(EverySteps):
+class CheckpointCallback(EverySteps):
     """Keeps the last few checkpoints, each with all that a resumed training needs.
 
     They are written, and put back, where a rollout starts; see `learner_state`. So is
@@ -172,7 +172,7 @@ class SaveCheckpoints(EverySteps):
             callback.load_state_dict(state["callbacks"][name])
 
 
-class SelectBest(EverySteps):
+class EvalCallback(EverySteps):
     """Scores the policy on its own episodes and keeps the best.
 
     Args:
@@ -222,7 +222,7 @@ class SelectBest(EverySteps):
         self._judged = self.num_timesteps
         self._env.progress(self.num_timesteps)
         try:
-            episodes = run_episodes(self._env, Learned(self.model), self._seeds)
+            episodes = run_episodes(self._env, ModelPolicy(self.model), self._seeds)
         except DivergedError as error:  # in another environment than the training's
             raise DivergedError(f"{error.point} (in scoring)", error.detail) from error
         success = float(np.mean([episode.is_success for episode in episodes]))
@@ -238,7 +238,7 @@ class SelectBest(EverySteps):
             checkpoint.export_zip(self.model, self._run.path / "best_model.zip")
 
 
-class ShowProgress(BaseCallback):
+class ProgressCallback(BaseCallback):
     """A bar with time left, speed and success.
 
     Args:
@@ -247,7 +247,7 @@ class ShowProgress(BaseCallback):
         select: whose best score is shown.
     """
 
-    def __init__(self, total: int, log: Log, select: SelectBest):
+    def __init__(self, total: int, log: LogCallback, select: EvalCallback):
         super().__init__()
         self._log, self._select = log, select
         self._bar = Progress(

@@ -20,7 +20,7 @@ KEPT = 100  # vector steps before the end that a dump holds
 HARMLESS = ("train/explained_variance",)
 
 
-class Watch(BaseCallback):
+class NanGuard(BaseCallback):
     """Looks at the learner before every rollout; environments look at themselves.
 
     Args:

@@ -12,19 +12,19 @@ from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.errors import ConfigError
 from so101rl.evaluation.evaluate import evaluate_policies, evaluation_env
 from so101rl.policies import checkpoint
-from so101rl.policies.policy import Learned, NoResidual, Policy
+from so101rl.policies.policy import ModelPolicy, NoResidual, Policy
 from so101rl.runs.run_dir import RunDir
 from so101rl.seeds import episode_seeds
 from so101rl.tracking import Mirror, make_mirror
 from so101rl.training.callbacks import (
-    FollowAlpha,
-    Log,
-    SaveCheckpoints,
-    SelectBest,
-    ShowProgress,
+    AlphaCallback,
+    CheckpointCallback,
+    EvalCallback,
+    LogCallback,
+    ProgressCallback,
 )
 from so101rl.training.learner_state import why_approximate
-from so101rl.training.nan_guard import Watch
+from so101rl.training.nan_guard import NanGuard
 
 NEVER = 2**62  # SB3 then leaves logging to our callbacks
 
@@ -38,7 +38,7 @@ class Parts(NamedTuple):
         mirror: where the run is mirrored to.
     """
 
-    learner: "Learner"
+    learner: "Trainer"
     held_out: ResidualEnv
     mirror: Mirror
 
@@ -51,7 +51,7 @@ class Parts(NamedTuple):
 
 def prepare(cfg: DictConfig) -> Parts:
     """Build everything that may refuse the config, before there is a run."""
-    return Parts(Learner(cfg), evaluation_env(cfg), make_mirror(cfg.tracking))
+    return Parts(Trainer(cfg), evaluation_env(cfg), make_mirror(cfg.tracking))
 
 
 def finish(
@@ -78,14 +78,14 @@ def finish(
         step = learner.learn(run, start=start)
         policies: dict[str, Policy] = {
             "base": NoResidual(),
-            "residual": Learned(learner.model),
+            "residual": ModelPolicy(learner.model),
         }
         success = evaluate_policies(cfg, run, held_out, policies, step=step)
     print(f"results: {run.path}")
     return success
 
 
-class Learner:
+class Trainer:
     """Everything that a training needs besides the run directory it writes to.
 
     Attributes:
@@ -116,15 +116,15 @@ class Learner:
         """
         cfg, model, folder = self._cfg, self.model, run.checkpoints
         chosen = episode_seeds(cfg.seed, "select", cfg.evaluation.select_episodes)
-        log = Log(run, self._env, self._vec_env.books, cfg.log_every)
-        select = SelectBest(
+        log = LogCallback(run, self._env, self._vec_env.books, cfg.log_every)
+        select = EvalCallback(
             run,
             self._judge,
             chosen,
             cfg.evaluation.every,
             stop_at=cfg.evaluation.stop_at,
         )
-        save = SaveCheckpoints(
+        save = CheckpointCallback(
             run,
             self._vec_env,
             {"log": log, "select": select},
@@ -132,10 +132,10 @@ class Learner:
             keep=cfg.keep_checkpoints,
             start=start,
         )
-        show = ShowProgress(cfg.total_timesteps, log, select)
+        show = ProgressCallback(cfg.total_timesteps, log, select)
         # `save` goes before `select`: a resumed run has had its score of step 0.
-        watch = Watch(run, self._vec_env)
-        callbacks = [watch, FollowAlpha(self._env), log, save, select, show]
+        watch = NanGuard(run, self._vec_env)
+        callbacks = [watch, AlphaCallback(self._env), log, save, select, show]
         try:
             with run.stop.deferred():
                 model.learn(cfg.total_timesteps, callback=callbacks, log_interval=NEVER)

@@ -15,8 +15,8 @@ from untrained import untrained
 from so101rl.build import build_env
 from so101rl.config.compose import compose
 from so101rl.policies import torchscript
-from so101rl.policies.export import ExportError, exported
-from so101rl.policies.policy import Learned
+from so101rl.policies.export import ExportError, export_policy
+from so101rl.policies.policy import ModelPolicy
 from so101rl.runs.run_dir import RunDir
 
 pytestmark = pytest.mark.filterwarnings(
@@ -32,7 +32,7 @@ def made(tmp_path):
 
     def make(*typed, job=()):
         run, model = untrained(tmp_path / "run", config_of(*SMALL, *typed))
-        path = exported(compose(["job=export", f"run={run.path}", *job]))
+        path = export_policy(compose(["job=export", f"run={run.path}", *job]))
         return path, json.loads(path.with_name("policy.json").read_text()), model
 
     return make
@@ -55,7 +55,7 @@ def test_every_algorithm_is_exported_and_compared(algo, made, capsys):
     file, rng = torch.jit.load(path), np.random.default_rng(0)
     size = model.observation_space.shape[0]
     for n in (1, 2, 17):
-        policy, memory = Learned(model), []
+        policy, memory = ModelPolicy(model), []
         if "hidden" in about["inputs"]:
             shape = [n if k == "n" else k for k in about["inputs"]["hidden"]]
             memory = [torch.zeros(shape), torch.zeros(shape), torch.ones(n)]

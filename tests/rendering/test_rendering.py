@@ -10,7 +10,7 @@ from conftest import make_env
 from PIL import Image
 
 from so101rl.evaluation.rollout import Episode
-from so101rl.evaluation.videos import changed, telling
+from so101rl.evaluation.videos import newly_solved_or_failed, worst_median_best
 from so101rl.figures.schematic import SchematicError, schematic
 from so101rl.rendering import gl, video
 from so101rl.rendering import renderer as rendering
@@ -241,8 +241,8 @@ def test_worst_median_and_best_are_what_they_are_called():
         episode(False, 40, 0.20),  # not solved, and farthest away
         episode(True, 35, 0.01),
     ]
-    assert telling(episodes) == {"worst": 3, "median": 4, "best": 2}
-    assert telling(episodes[:1]) == {"worst": 0, "median": 0, "best": 0}
+    assert worst_median_best(episodes) == {"worst": 3, "median": 4, "best": 2}
+    assert worst_median_best(episodes[:1]) == {"worst": 0, "median": 0, "best": 0}
 
 
 def test_the_first_episodes_that_changed_are_found():
@@ -250,12 +250,14 @@ def test_the_first_episodes_that_changed_are_found():
         return [episode(found, 10, 0.1) for found in solved]
 
     before = played(True, False, False, True)
-    assert changed(before, played(True, False, True, False)) == {
-        "mended": 2,
+    assert newly_solved_or_failed(before, played(True, False, True, False)) == {
+        "fixed": 2,
         "broken": 3,
     }
-    assert changed(before, played(True, True, True, True)) == {"mended": 1}
-    assert changed(before, before) == {}
+    assert newly_solved_or_failed(before, played(True, True, True, True)) == {
+        "fixed": 1
+    }
+    assert newly_solved_or_failed(before, before) == {}
 
 
 def table(**changes):

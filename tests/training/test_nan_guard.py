@@ -17,7 +17,7 @@ from so101rl.errors import DivergedError
 from so101rl.hardware.sim import SimHardware
 from so101rl.policies import checkpoint
 from so101rl.runs.run_dir import RunDir
-from so101rl.training.nan_guard import Watch
+from so101rl.training.nan_guard import NanGuard
 from so101rl.viewer.dump import film, read_dump
 
 NAN = float("nan")
@@ -180,7 +180,7 @@ def test_an_undefined_variance_is_no_harm(tmp_path):
     cfg = config_of("algo=ppo", *PPO_KEYS, "n_threads=1")
     vec_env = SB3VecEnv(build_env(cfg, 2), [0, 1])
     model = build_algo(cfg, vec_env)
-    watch = Watch(None, vec_env)
+    watch = NanGuard(None, vec_env)
     watch.init_callback(model)
     model.logger.record("train/explained_variance", NAN)
     watch.check()

@@ -158,7 +158,7 @@ def test_a_save_that_was_shot_between_its_two_renames_is_recovered(tmp_path):
     os.replace(best, tmp_path / ".best.old")
     (tmp_path / ".best.123.tmp").mkdir()
     assert checkpoint.load(model, best) == 1
-    checkpoint.recover(tmp_path)
+    checkpoint.repair_interrupted_saves(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
     assert checkpoint.load(model, best) == 1
 

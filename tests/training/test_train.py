@@ -262,8 +262,8 @@ def test_a_policy_is_evaluated_at_the_alpha_it_was_chosen_with(run_main, monkeyp
 
 
 def stop_at(step, error):
-    """A `Log.fire` that raises `error` once `step` is reached."""
-    fire = callbacks.Log.fire
+    """A `LogCallback.fire` that raises `error` once `step` is reached."""
+    fire = callbacks.LogCallback.fire
 
     def stopping(self):
         fire(self)
@@ -274,7 +274,7 @@ def stop_at(step, error):
 
 
 def test_ctrl_c_saves_the_model_and_says_killed(run_main, monkeypatch):
-    monkeypatch.setattr(callbacks.Log, "fire", stop_at(64, KeyboardInterrupt()))
+    monkeypatch.setattr(callbacks.LogCallback, "fire", stop_at(64, KeyboardInterrupt()))
     code, said, path = run_main(*PPO_KEYS)
     assert code == 130
     assert json.loads((path / "run.json").read_text())["status"] == "killed"
@@ -287,7 +287,7 @@ def test_a_terminated_run_is_saved_too(run_main, monkeypatch):
     def terminate(self):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(callbacks.SaveCheckpoints, "fire", terminate)
+    monkeypatch.setattr(callbacks.CheckpointCallback, "fire", terminate)
     code, _, path = run_main(*PPO_KEYS)
     assert code == 143
     assert RunDir.open(path).info["status"] == "killed"
@@ -295,14 +295,14 @@ def test_a_terminated_run_is_saved_too(run_main, monkeypatch):
 
 
 def test_what_was_learned_is_saved_before_it_is_judged(run_main, monkeypatch):
-    judge = callbacks.SelectBest.fire
+    judge = callbacks.EvalCallback.fire
 
     def stop(self):
         judge(self)
         if self.num_timesteps == 128:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(callbacks.SelectBest, "fire", stop)
+    monkeypatch.setattr(callbacks.EvalCallback, "fire", stop)
     code, _, path = run_main(*PPO_KEYS, "evaluation.every=1000")
     assert code == 130
     assert RunDir.open(path).info["status"] == "killed"
@@ -317,7 +317,9 @@ def test_the_last_part_of_an_interval_is_logged(run_main):
 
 
 def test_a_bug_fails_the_run_and_saves_the_model(run_main, monkeypatch):
-    monkeypatch.setattr(callbacks.Log, "fire", stop_at(64, ZeroDivisionError("bug")))
+    monkeypatch.setattr(
+        callbacks.LogCallback, "fire", stop_at(64, ZeroDivisionError("bug"))
+    )
     with pytest.raises(ZeroDivisionError):
         run_main(*PPO_KEYS)
     info = RunDir.open("run").info
