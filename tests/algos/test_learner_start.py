@@ -9,7 +9,7 @@ from learners import TINY, tiny
 from so101rl.build import build_algo, build_env
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.evaluation.rollout import run_episodes
-from so101rl.policies.policy import Learned
+from so101rl.policies.policy import ModelPolicy
 from so101rl.seeds import episode_seeds
 
 
@@ -26,7 +26,7 @@ def observations(model, n):
 @pytest.mark.parametrize("algo", TINY)
 def test_the_first_residual_is_zero_and_explores_by_its_std(algo):
     model = learner(algo)
-    assert not Learned(model).act(observations(model, 64)).any()
+    assert not ModelPolicy(model).act(observations(model, 64)).any()
     if model.__dict__.get("action_noise") is not None:  # the policy itself draws none
         action = np.array([model.action_noise() for _ in range(1000)])
     else:
@@ -41,7 +41,7 @@ def test_memory_of_a_recurrent_policy_belongs_to_one_episode():
     torch.manual_seed(0)
     for weight in model.policy.parameters():
         torch.nn.init.normal_(weight, std=0.5)
-    policy, obs = Learned(model), observations(model, 3) / 10
+    policy, obs = ModelPolicy(model), observations(model, 3) / 10
     first, second = policy.act(obs), policy.act(obs)
     assert (np.abs(second - first).max(axis=1) > 0.01).all()
     policy.reset(np.array([1]))
