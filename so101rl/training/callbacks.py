@@ -15,7 +15,7 @@ from rich.progress import (
 from stable_baselines3.common.callbacks import BaseCallback
 
 from so101rl.envs.wrappers.residual import ResidualEnv
-from so101rl.envs.wrappers.sb3_vec_env import Books, SB3VecEnv
+from so101rl.envs.wrappers.sb3_vec_env import EpisodeStatistics, SB3VecEnv
 from so101rl.errors import DivergedError
 from so101rl.evaluation.rollout import run_episodes
 from so101rl.policies import checkpoint
@@ -68,18 +68,20 @@ class LogCallback(EverySteps):
     Args:
         run: where to.
         env: whose alpha is logged.
-        books: what happened in the rollouts.
+        statistics: of the rollouts' steps and episodes.
         every: env steps between two lines.
     """
 
-    def __init__(self, run: RunDir, env: ResidualEnv, books: Books, every: int):
+    def __init__(
+        self, run: RunDir, env: ResidualEnv, statistics: EpisodeStatistics, every: int
+    ):
         super().__init__(every)
-        self._run, self._env, self._books = run, env, books
+        self._run, self._env, self._statistics = run, env, statistics
         self._last = (0, time.monotonic())
         self.latest: dict[str, float] = {}
 
     def fire(self) -> None:
-        metrics = self._books.read() | self._training()
+        metrics = self._statistics.read() | self._training()
         metrics["residual/alpha"] = float(np.mean(self._env.alpha))
         step, now = self.num_timesteps, time.monotonic()
         fps = (step - self._last[0]) / max(now - self._last[1], 1e-9)

@@ -116,7 +116,8 @@ class Trainer:
         """
         cfg, model, folder = self._cfg, self.model, run.checkpoints
         chosen = episode_seeds(cfg.seed, "select", cfg.evaluation.select_episodes)
-        log = LogCallback(run, self._env, self._vec_env.books, cfg.log_every)
+        statistics = self._vec_env.episode_statistics
+        log = LogCallback(run, self._env, statistics, cfg.log_every)
         select = EvalCallback(
             run,
             self._judge,

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's view of a residual environment, and the books of its episodes."""
+"""A residual environment as Stable-Baselines3 expects it, with episode statistics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,9 +8,18 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from so101rl.envs.wrappers.residual import ResidualEnv
 
+STATISTICS_KEY = "books"  # in checkpoints, which older versions have written too
+# Names in the metrics of what `info` and an episode's record call otherwise.
+LOGGED_INFOS = {
+    "task/distance_m": "distance_m",
+    "residual/l2": "residual_l2",
+    "residual/clipped": "clipped",
+}
+LOGGED_MEANS = {"r": "ep_rew_mean", "l": "ep_len_mean", "is_success": "success_rate"}
 
-class Books:
-    """Sums and finished episodes since they were last read."""
+
+class EpisodeStatistics:
+    """Means over steps and episodes since the last `read`."""
 
     def __init__(self, n_envs: int):
         self._return, self._length = np.zeros(n_envs), np.zeros(n_envs, int)
@@ -21,11 +30,14 @@ class Books:
     def add(
         self, reward: np.ndarray, done: np.ndarray, info: dict[str, Any]
     ) -> list[dict[str, float]]:
-        """Book one step of all environments; returns the episodes that ended."""
+        """Add one step of all environments; return the episodes that it ended."""
         self._return += reward
         self._length += 1
         self._steps += len(reward)
-        for name, value in self._means(info):
+        named = {f"reward/{name}": v for name, v in info["reward_terms"].items()}
+        for name, key in LOGGED_INFOS.items():
+            named[name] = info[key]
+        for name, value in named.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value.sum())
         ended = [
             {
@@ -39,8 +51,19 @@ class Books:
         self._return[done] = self._length[done] = 0
         return ended
 
+    def read(self) -> dict[str, float]:
+        """Return the metrics since the last call and start anew."""
+        metrics = {name: value / self._steps for name, value in self._sums.items()}
+        if self._episodes:
+            for key, name in LOGGED_MEANS.items():
+                values = [episode[key] for episode in self._episodes]
+                metrics[f"rollout/{name}"] = float(np.mean(values))
+            metrics["rollout/episodes"] = float(len(self._episodes))
+        self._episodes, self._sums, self._steps = [], {}, 0
+        return metrics
+
     def state_dict(self) -> dict[str, Any]:
-        """What is booked so far."""
+        """Return everything that was added since the last `read`."""
         return {
             "return": self._return.copy(),
             "length": self._length.copy(),
@@ -50,58 +73,33 @@ class Books:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self._return[:], self._length[:] = state["return"], state["length"]
         self._episodes = [dict(episode) for episode in state["episodes"]]
         self._sums, self._steps = dict(state["sums"]), int(state["steps"])
 
-    def read(self) -> dict[str, float]:
-        """Metrics since the last call, which they forget."""
-        metrics = {name: value / self._steps for name, value in self._sums.items()}
-        if self._episodes:
-            mean = {
-                key: float(np.mean([episode[key] for episode in self._episodes]))
-                for key in ("r", "l", "is_success")
-            }
-            metrics["rollout/ep_rew_mean"] = mean["r"]
-            metrics["rollout/ep_len_mean"] = mean["l"]
-            metrics["rollout/success_rate"] = mean["is_success"]
-            metrics["rollout/episodes"] = float(len(self._episodes))
-        self._episodes, self._sums, self._steps = [], {}, 0
-        return metrics
-
-    @staticmethod
-    def _means(info: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
-        named = [(f"reward/{name}", v) for name, v in info["reward_terms"].items()]
-        return [
-            *named,
-            ("task/distance_m", info["distance_m"]),
-            ("residual/l2", info["residual_l2"]),
-            ("residual/clipped", info["clipped"]),
-        ]
-
 
 class SB3VecEnv(VecEnv):
-    """Hands a `ResidualEnv` to Stable-Baselines3.
+    """Adapter from a `ResidualEnv` to Stable-Baselines3's `VecEnv`.
 
     Args:
         env: the environment; it resets itself in the step that ends an episode.
-        seeds: seeds of the first episodes, one per environment; later episodes
-            follow from them. With None the generators go on from where they are.
+        seeds: seeds of the first episodes, one per environment, which determine the
+            later ones too; with None the generators continue from their state.
     """
 
     def __init__(self, env: ResidualEnv, seeds: Sequence[int] | None = None):
         env.render_mode = None
-        self.env = env  # SB3 asks for attributes while it starts
+        self.env = env  # set first, because SB3's constructor reads attributes
         super().__init__(
             env.num_envs, env.single_observation_space, env.single_action_space
         )
-        self.books = Books(env.num_envs)
+        self.episode_statistics = EpisodeStatistics(env.num_envs)
         self._first_seeds = seeds
         self._actions = np.zeros((0,))
 
     def reset(self) -> np.ndarray:  # type: ignore[override]
-        """First observations; a seed typed by SB3's `seed` goes before `seeds`."""
+        """Return the first observations; `seeds` take precedence over SB3's `seed`."""
         seed: int | Sequence[int] | None = self._first_seeds
         if self._seeds[0] is not None and seed is None:
             seed = int(self._seeds[0])
@@ -111,14 +109,14 @@ class SB3VecEnv(VecEnv):
         return obs
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Keep the actions for `step_wait`."""
+        """Store the actions for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict]]:  # type: ignore[override]
-        """Step all environments."""
+        """Step all environments with the stored actions."""
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
         done = terminated | truncated
-        ended = self.books.add(reward, done, info)
+        ended = self.episode_statistics.add(reward, done, info)
         infos: list[dict] = [{} for _ in range(self.num_envs)]
         for i, episode in zip(np.flatnonzero(done), ended, strict=True):
             infos[i] = {
@@ -130,38 +128,39 @@ class SB3VecEnv(VecEnv):
         return obs, reward.astype(np.float32), done, infos
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next steps and the next line of metrics depend on."""
-        return {"env": self.env.state_dict(), "books": self.books.state_dict()}
+        """Return everything that the next steps and the next metrics depend on."""
+        statistics = self.episode_statistics.state_dict()
+        return {"env": self.env.state_dict(), STATISTICS_KEY: statistics}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` of an equal batch returned."""
+        """Restore what `state_dict` of a batch with the same config returned."""
         self._first_seeds = None
         self.env.load_state_dict(state["env"])
-        self.books.load_state_dict(state["books"])
+        self.episode_statistics.load_state_dict(state[STATISTICS_KEY])
 
     def close(self) -> None:
         """Close the environment."""
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The batch's attribute, once per environment asked for."""
+        """Return the batch's attribute, repeated for each of `indices`."""
         return [getattr(self.env, attr_name)] * len(self._indices(indices))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of the whole batch."""
+        """Set an attribute of the batch, which all environments share."""
         if len(self._indices(indices)) != self.num_envs:
-            raise ValueError("a batch has one set of attributes, for all environments")
+            raise ValueError("all environments of a batch share their attributes")
         setattr(self.env, attr_name, value)
 
     def env_method(
         self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
     ) -> list[Any]:
-        """Call a method of the batch, once."""
+        """Call a method of the batch once; repeat its result for each of `indices`."""
         result = getattr(self.env, method_name)(*args, **kwargs)
         return [result] * len(self._indices(indices))
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
-        """Whether the batch is of that class."""
+        """Return whether the batch is of that class, for each of `indices`."""
         wrapped = isinstance(self.env, wrapper_class)
         return [wrapped] * len(self._indices(indices))
 
