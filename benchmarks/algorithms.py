@@ -5,10 +5,10 @@
 
 Every run is `python main.py`, as a user starts it: residual on the Jacobian base, the
 algorithm as its yaml says. The `select` episodes choose its best policy, which then
-plays the 100 held-out episodes of its seed; nothing selects on those. The wall clock is
+plays the 100 held-out episodes of its seed; these select nothing. The wall clock is
 that of the whole program, imports and scores included. `--jobs` runs share the machine,
-one thread each. What is done is kept: started again, the program goes on with what is
-missing, and repeats what has other settings in its yaml by now.
+one thread each. Finished runs are kept: started again, the program trains only what is
+missing or has other settings in its yaml now.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
-from benchmarks.measure import commit_words, load, machine  # noqa: E402
+from benchmarks.measure import commit_text, load, machine  # noqa: E402
 from so101rl.config.compose import compose  # noqa: E402
 from so101rl.files import write_atomic  # noqa: E402
 from so101rl.runs.run_dir import RunDir  # noqa: E402
@@ -57,8 +57,8 @@ Run = dict[str, Any]
 
 
 def trained(algorithm: str, seed: int, settings: Mapping[str, Any]) -> Run:
-    """Train and evaluate once; what came out."""
-    command = [sys.executable, "main.py", *_words(algorithm, settings), *SILENT]
+    """Train and evaluate once; returns the result."""
+    command = [sys.executable, "main.py", *_overrides(algorithm, settings), *SILENT]
     with tempfile.TemporaryDirectory() as folder:
         command += [f"seed={seed}", f"hydra.run.dir={folder}/run"]
         before, begin = load()[0], time.monotonic()
@@ -66,7 +66,7 @@ def trained(algorithm: str, seed: int, settings: Mapping[str, Any]) -> Run:
         seconds, run = time.monotonic() - begin, RunDir.open(Path(folder) / "run")
         scores, lines, git = run.evaluation(), run.metrics(), run.info["git"] or {}
         cfg = run.config()
-    assert scores is not None  # the program ended well
+    assert scores is not None  # written by every finished run
     policies = scores["policies"]
     return {
         "algorithm": algorithm,
@@ -90,22 +90,22 @@ def trained(algorithm: str, seed: int, settings: Mapping[str, Any]) -> Run:
 
 
 def today(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What an algorithm's yaml says by now."""
-    return learner(compose(_words(algorithm, settings)))
+    """An algorithm's settings in today's yaml."""
+    return learner(compose(_overrides(algorithm, settings)))
 
 
 def learner(cfg: DictConfig) -> dict[str, Any]:
-    """The learner's settings, but for the number of steps, which is ours."""
+    """The learner's settings without the number of steps, which this program sets."""
     found: Any = OmegaConf.to_container(cfg.algo, resolve=True)
     return {key: value for key, value in found.items() if key != "total_timesteps"}
 
 
-def _words(algorithm: str, settings: Mapping[str, Any]) -> list[str]:
+def _overrides(algorithm: str, settings: Mapping[str, Any]) -> list[str]:
     return [f"algo={algorithm}", *(f"{key}={value}" for key, value in settings.items())]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what is missing, and write json and table after every run."""
+    """Train the missing runs, and write json and table after each."""
     options = _parser().parse_args(arguments)
     settings = SHORT if options.quick else SETTINGS
     where = machine()
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             for future in as_completed(futures):
                 runs.append(future.result())
-                print(in_words(runs[-1]), flush=True)
+                print(as_text(runs[-1]), flush=True)
                 write(options.out, result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def earlier(path: Path, now: Mapping[str, Any]) -> list[Run]:
-    """The runs done so far that need not be repeated."""
+    """The finished runs that need not be repeated."""
     if not path.exists():
         return []
     found = json.loads(path.read_text())
@@ -142,7 +142,7 @@ def earlier(path: Path, now: Mapping[str, Any]) -> list[Run]:
     if other:
         raise SystemExit(
             f"{path} was recorded with other {' and '.join(other)}, and one table has "
-            "room for one; right is another --out, or to delete it"
+            "room for one; choose another --out, or delete it"
         )
     runs: list[Run] = found["runs"]
     names = {run["algorithm"] for run in runs}.intersection(ALGORITHMS)
@@ -150,8 +150,8 @@ def earlier(path: Path, now: Mapping[str, Any]) -> list[Run]:
     return [run for run in runs if learners.get(run["algorithm"]) == run["learner"]]
 
 
-def in_words(run: Run) -> str:
-    """One run in a line."""
+def as_text(run: Run) -> str:
+    """One run as a line."""
     return (
         f"{run['algorithm']} seed {run['seed']}: base {run['base']:.0%}, "
         f"residual {run['residual']:.0%}, {run['wall_clock_s'] / 60:.1f} min"
@@ -177,7 +177,7 @@ def table(result: Mapping[str, Any]) -> str:
         for name in {run["algorithm"] for run in runs}
     ]
     groups.sort(key=lambda own: (-_mean(own), own[0]["algorithm"]))
-    commits = sorted({commit_words(run) for run in runs})
+    commits = sorted({commit_text(run) for run in runs})
     place, n = result["machine"], settings["evaluation.n_episodes"]
     lines = [
         "<!-- written by benchmarks/algorithms.py; do not edit -->",
@@ -214,7 +214,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def base(runs: Sequence[Run]) -> list[float]:
-    """The base's success, seed by seed: the same episodes whoever learns on top."""
+    """Success of the base per seed, which is the same beside every algorithm."""
     found: dict[int, float] = {}
     for run in runs:
         if found.setdefault(run["seed"], run["base"]) != run["base"]:

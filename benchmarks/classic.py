@@ -1,9 +1,8 @@
 """A run of the classic stack: SB3's PPO on scalar environments in processes.
 
 Started by `race.py`. Task, base policy, start at the base, exploration and `select`
-episodes are those of `python main.py evaluation.stop_at=0.98`; the scores are even
-computed by the package's batch, which is faster than what one would write for this
-stack.
+episodes are those of `python main.py evaluation.stop_at=0.98`. The scores are computed
+by the package's batch, which is faster than scalar environments.
 """
 
 import argparse
@@ -35,14 +34,14 @@ from so101rl.training.callbacks import EverySteps  # noqa: E402
 
 
 class Judge(EverySteps):
-    """Scores the policy every so many env steps and says when it is good enough.
+    """Scores the policy every `every` env steps and stops a good one.
 
     Args:
         env: a batch of its own.
         seeds: the `select` episodes.
         every: env steps between two scores.
-        stop_at: success at which training ends.
-        deadline: when it ends in any case, seconds of `time.time`.
+        stop_at: success at which training ends, in [0, 1].
+        deadline: when training ends at the latest, as `time.time` [s].
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class Judge(EverySteps):
         self.best: dict[str, Any] = {}
 
     def _on_training_start(self) -> None:
-        self.fire()  # as ours does
+        self.fire()  # as in the package
 
     def _on_step(self) -> bool:
         if time.time() > self._deadline:
@@ -70,7 +69,7 @@ class Judge(EverySteps):
         return self.scores[-1]["success"] < self._stop_at
 
     def fire(self) -> None:
-        """Score the policy as it is now."""
+        """Score the current policy, and keep the best one."""
         success = solved(self._env, self.model, self._seeds)
         now = {"step": self.num_timesteps, "unix_s": time.time(), "success": success}
         if success > max((score["success"] for score in self.scores), default=-1):
@@ -85,7 +84,7 @@ def solved(env: ResidualEnv, model: Any, seeds: list[int]) -> float:
 
 
 def main() -> None:
-    """Train until good enough, then play the held-out episodes."""
+    """Train up to the wanted success, then play the held-out episodes."""
     options = _parser().parse_args()
     cfg = compose(["tracking=none", f"env={options.env}", f"seed={options.seed}"])
     torch.set_num_threads(cfg.torch_threads)

@@ -1,12 +1,12 @@
-"""How often the intervals and tests of so101rl.statistics keep what they promise.
+"""How often intervals hold the truth and tests err, measured by simulation.
 
     python benchmarks/coverage.py            some minutes
     python benchmarks/coverage.py --quick    only show that it runs
 
-Seed means are drawn from populations whose true mean is known, an interval is made of
-each draw, and the share of intervals that hold the truth is written down. The intervals
-are those that the program prints, on many draws at once. No clock is involved: the same
-versions give the same numbers.
+Seed means are drawn from populations whose true mean is known. Each draw gives an
+interval; the result is the share of intervals that hold the true mean. The intervals
+are those of so101rl.statistics, computed for many draws at once. No time is measured:
+the same versions give the same numbers.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from so101rl.statistics.iqm import CUT, iqm_ends  # noqa: E402
 from so101rl.statistics.paired_test import improvement_ends, sign_flip_p  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
-LEVEL = 0.95  # what every interval aims at
-ALPHA = 0.05  # what every test aims at
+LEVEL = 0.95  # nominal coverage of every interval
+ALPHA = 0.05  # nominal level of every test
 SEEDS = (3, 5, 10, 20)
 PAIRS = (6, 8, 10, 12)  # of the sign-flip test
 POINTS = 100_000  # equally likely values of a population
@@ -46,7 +46,7 @@ Ends = tuple[np.ndarray, np.ndarray]
 
 
 def populations() -> dict[str, np.ndarray]:
-    """Equally likely seed means, by name; their mean and middle are the truth."""
+    """Equally likely seed means by name; their mean and IQM are the true values."""
     return {
         "normal": stats.norm.ppf(_grid(), 0.8, 0.05),
         "uniform": _grid(),
@@ -61,14 +61,14 @@ def populations() -> dict[str, np.ndarray]:
 
 
 def success_rates(a: float, b: float) -> np.ndarray:
-    """Success rates of 100 episodes where the seeds' chances are Beta distributed."""
+    """Success rates of 100 episodes, for Beta distributed success probabilities."""
     k = np.arange(EPISODES + 1)
     chances = stats.betabinom.pmf(k, EPISODES, a, b)
     return np.repeat(k / EPISODES, np.round(POINTS * chances).astype(int))
 
 
 def failing(share: float) -> np.ndarray:
-    """Seeds that reach about 95 %, but for a share that stays at about 10 %."""
+    """Seeds that reach about 95 %, except a share that stays at about 10 %."""
     n = round(share * POINTS)
     failed = stats.norm.ppf(_grid(n), 0.10, 0.03)
     return np.concatenate([failed, stats.norm.ppf(_grid(POINTS - n), 0.95, 0.02)])
@@ -77,14 +77,14 @@ def failing(share: float) -> np.ndarray:
 def intervals(
     population: np.ndarray, n: int, draws: int, resamples: int
 ) -> dict[str, Any]:
-    """Coverage of every method [%], and what `oddity` says of the same draws."""
+    """Coverage of every method [%], and the warnings of `oddity` on the same draws."""
     mean, iqm = population.mean(), stats.trim_mean(population, CUT)
     rng = np.random.default_rng(n)
     hits: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
-    looks: list[str | None] = []
+    oddities: list[str | None] = []
     for chunk, size in enumerate(_chunks(draws)):
         values = rng.choice(population, (size, n))
-        # Draws that are all equal give no bootstrap: they count as missed.
+        # Draws that are all equal have no bootstrap: they count as missed.
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             hits["t"].append(_holds(t_ends(values, LEVEL), mean))
@@ -93,13 +93,16 @@ def intervals(
             found = percentile_ends(values, resamples, chunk)
             hits["percentile"].append(_holds(found, mean))
             hits["iqm"].append(_holds(iqm_ends(values, LEVEL)[1:], iqm))
-        looks += [oddity(dict(enumerate(row))) for row in values.tolist()]
-    t, silent = np.concatenate(hits["t"]), np.array([look is None for look in looks])
-    counts = Counter(look for look in looks if look)
+        oddities += [oddity(dict(enumerate(row))) for row in values.tolist()]
+    t, silent = (
+        np.concatenate(hits["t"]),
+        np.array([odd is None for odd in oddities]),
+    )
+    counts = Counter(odd for odd in oddities if odd)
     return {
         "n": n,
         **{method: _percent(np.concatenate(hits[method])) for method in METHODS},
-        "warned": {look: 100 * k / draws for look, k in sorted(counts.items())},
+        "warned": {odd: 100 * k / draws for odd, k in sorted(counts.items())},
         "t_where_silent": _percent(t[silent]) if silent.any() else None,
     }
 
@@ -120,7 +123,7 @@ def percentile_ends(values: np.ndarray, resamples: int, seed: int) -> Ends:
 
 
 def pooled(draws: int) -> dict[str, float]:
-    """Five seeds of 100 episodes, rates that differ by sd 0.15: pooled and not [%]."""
+    """Coverage [%] with and without pooling; five seeds, whose rates have sd 0.15."""
     rng = np.random.default_rng(0)
     rates = np.clip(rng.normal(0.5, 0.15, (draws, 5)), 0, 1)
     wins = rng.binomial(EPISODES, rates)
@@ -133,7 +136,7 @@ def pooled(draws: int) -> dict[str, float]:
 
 
 def improvements(n: int, draws: int) -> list[dict[str, Any]]:
-    """Coverage of P(A > B) [%], with arms apart and with arms that share seeds."""
+    """Coverage of P(A > B) [%], for independent and for correlated arms."""
     rng, rows = np.random.default_rng(n), []
     for truth in (0.5, 0.75, 0.9, 0.97):
         row = {"n": n, "truth": truth}
@@ -150,10 +153,10 @@ def improvements(n: int, draws: int) -> list[dict[str, Any]]:
 
 
 def sign_flips(n: int, draws: int) -> dict[str, Any]:
-    """How often the sign-flip test claims a difference [%]: false ones, and true ones.
+    """How often the sign-flip test claims a difference [%], false and true ones.
 
-    `skewed` are differences of mean 0 that are no mirror image of themselves. `shown`
-    are as large as `detectable` says, and `shown_of_8` as it says for the smallest p of
+    `none` and `skewed` are symmetric and skewed differences of mean 0. `shown` are as
+    large as `detectable` returns, `shown_of_8` as it returns for the smallest p of
     eight comparisons; None where so few pairs cannot claim anything.
     """
     rng = np.random.default_rng(n)
@@ -188,13 +191,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "commit": where["commit"],
         "dirty": where["dirty"],
         "intervals": [
-            _said({"population": name, **intervals(population, n, **settings)})
+            _printed({"population": name, **intervals(population, n, **settings)})
             for name, population in populations().items()
             for n in SEEDS
         ],
-        "pooled": _said(pooled(draws)),
-        "improvement": [_said(row) for n in SEEDS for row in improvements(n, draws)],
-        "sign_flip": [_said(sign_flips(n, draws)) for n in PAIRS],
+        "pooled": _printed(pooled(draws)),
+        "improvement": [_printed(row) for n in SEEDS for row in improvements(n, draws)],
+        "sign_flip": [_printed(sign_flips(n, draws)) for n in PAIRS],
     }
     path = options.out / "coverage.json"
     write_atomic(path, json.dumps(result, indent=1) + "\n")
@@ -284,7 +287,7 @@ def _percent(found: np.ndarray) -> float:
     return round(float(100 * found.mean()), 2)
 
 
-def _said(row: dict[str, Any]) -> dict[str, Any]:
+def _printed(row: dict[str, Any]) -> dict[str, Any]:
     print(row, flush=True)
     return row
 

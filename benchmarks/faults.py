@@ -1,11 +1,11 @@
-"""Breaks runs in every way that happens, and counts what survives.
+"""Breaks runs in the ways that happen in practice, and counts what survives.
 
     python benchmarks/faults.py                 all cases, about half an hour
     python benchmarks/faults.py --only kill --trials 10
 
-Trainings here are real programs, but tiny: some seconds each. A trial survives if the
-run ends with the same bytes as one that nobody touched (metrics, episodes, policies),
-or with the status, message or exit code that the case asks for.
+The trainings are real programs of some seconds each. A trial survives if the run ends
+with the same bytes as an undisturbed one (metrics, episodes, policies), or with the
+status, message or exit code that the case requires.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from so101rl.runs.run_dir import RunDir  # noqa: E402
 
 CONF = str(ROOT / "conf")
 RESULTS = ROOT / "benchmarks" / "results"
-PATIENCE_S = 180.0
+TIMEOUT_S = 180.0
 EVERY, TOTAL = 64, 1024  # env steps between two checkpoints, and of a training
 SMALL = [
     *("tracking=none", "n_envs=4", "n_threads=1", f"total_timesteps={TOTAL}"),
@@ -54,13 +54,13 @@ ALGOS = {
 
 @dataclass
 class Outcome:
-    """What came of a case.
+    """The result of a case.
 
     Attributes:
         case: its name.
-        trials: how often it was tried.
-        survived: how often all was well afterwards.
-        note: what else is worth knowing.
+        trials: number of trials.
+        survived: trials that ended as required.
+        note: further numbers.
     """
 
     case: str
@@ -70,15 +70,15 @@ class Outcome:
 
 
 class Lab:
-    """A folder for runs, a source of chance, and reference runs to compare with."""
+    """A folder for runs, a random generator, and undisturbed runs to compare with."""
 
     def __init__(self, folder: Path, seed: int):
         self.folder, self.rng = folder, random.Random(seed)
         self._number = 0
-        self._whole: dict[str, dict[str, str]] = {}
+        self._references: dict[str, dict[str, str]] = {}
 
     def path(self) -> Path:
-        """A run directory that is not there yet."""
+        """A run directory that does not exist yet."""
         self._number += 1
         return self.folder / f"run-{self._number}"
 
@@ -98,23 +98,23 @@ class Lab:
         return self.main(*SMALL, *ALGOS[algo], f"hydra.run.dir={path}", *typed)
 
     def resume(self, path: Path) -> tuple[int, str]:
-        """Resume a run to its end; returns exit code and what was said."""
+        """Resume a run to its end; returns exit code and output."""
         process = self.main("job=resume", f"run={path}")
-        said = process.communicate(timeout=PATIENCE_S)[0]
-        return process.returncode, said
+        output = process.communicate(timeout=TIMEOUT_S)[0]
+        return process.returncode, output
 
-    def whole(self, algo: str) -> dict[str, str]:
-        """What a run that nobody touches ends with."""
-        if algo not in self._whole:
+    def reference(self, algo: str) -> dict[str, str]:
+        """The digests of an undisturbed run."""
+        if algo not in self._references:
             path = self.path()
             process = self.train(path, algo)
-            said = process.communicate(timeout=PATIENCE_S)[0]
-            assert process.returncode == 0, said
-            self._whole[algo] = outcome(path)
-        return self._whole[algo]
+            output = process.communicate(timeout=TIMEOUT_S)[0]
+            assert process.returncode == 0, output
+            self._references[algo] = outcome(path)
+        return self._references[algo]
 
-    def shot(self, algo: str = "ppo") -> Path:
-        """A run that was shot in the second half of its training."""
+    def killed_run(self, algo: str = "ppo") -> Path:
+        """A run that was killed in the second half of its training."""
         path = self.path()
         process = self.train(path, algo)
         wait_for_step(process, path, TOTAL // 2)
@@ -123,11 +123,11 @@ class Lab:
 
 
 def outcome(path: Path) -> dict[str, str]:
-    """The sha256 of everything that two equal runs have in common."""
+    """The sha256 of each part in which two equal runs agree."""
     names = ["metrics.jsonl", "episodes.csv", "evaluation.json"]
     names += [f"checkpoints/{name}/{POLICY}" for name in ("best", "final")]
     found = {n: hashlib.sha256((path / n).read_bytes()).hexdigest() for n in names}
-    # The optimizer and everything else that a training goes on from.
+    # The optimizer and everything else that a training continues from.
     _, tree = checkpoint.load_training(checkpoint.steps(path / "checkpoints")[0])
     tree.pop("logs")  # lengths of files, one of which depends on the clock
     found["training"] = hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()
@@ -155,7 +155,7 @@ def wait_for_step(process: subprocess.Popen[str], path: Path, step: int) -> None
 
 
 def wait_for_file(process: subprocess.Popen[str], path: Path) -> None:
-    """Return once a file is there, or its writer has ended."""
+    """Return once a file exists, or its writer has ended."""
     while process.poll() is None and not path.exists():
         time.sleep(0.002)
 
@@ -169,7 +169,7 @@ def wait_for_save(process: subprocess.Popen[str], path: Path) -> None:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill -9, and wait until the process is gone."""
+    """Kill -9, and wait for the end of the process."""
     process.kill()
     process.communicate()
 
@@ -178,13 +178,13 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def kills(lab: Lab, trials: int) -> Outcome:
-    """Kill -9 at any moment, a good third of them inside a save; then resume."""
+    """Kill -9 at any moment, half of the trials aimed at a save; then resume."""
     survived = inside = lost = trial = number = 0
     while trial < trials:
         algo = list(ALGOS)[trial % len(ALGOS)]
-        wanted, path = lab.whole(algo), lab.path()
+        wanted, path = lab.reference(algo), lab.path()
         process, number = lab.train(path, algo), number + 1
-        if number % 2:  # aimed
+        if number % 2:  # aimed at a save
             wait_for_step(process, path, lab.rng.randrange(TOTAL))
             wait_for_save(process, path)
             time.sleep(lab.rng.random() * 0.002)
@@ -193,7 +193,7 @@ def kills(lab: Lab, trials: int) -> Outcome:
             time.sleep(lab.rng.uniform(0, 4))
         if process.poll() is not None:
             process.communicate()
-            continue  # it was through before it could be shot
+            continue  # it ended before it could be killed
         kill(process)
         trial += 1
         folder = path / "checkpoints"
@@ -204,8 +204,10 @@ def kills(lab: Lab, trials: int) -> Outcome:
         again = RunDir.open(path).info.get("resumed", [])
         if again and steps:
             lost = max(lost, steps[-1] - again[0]["step"])
-        little = not again or not steps or steps[-1] - again[0]["step"] <= 2 * EVERY
-        survived += code == 0 and outcome(path) == wanted and little
+        lost_little = (
+            not again or not steps or steps[-1] - again[0]["step"] <= 2 * EVERY
+        )
+        survived += code == 0 and outcome(path) == wanted and lost_little
         shutil.rmtree(path)
     note = f"{inside} inside a save; "
     note += f"at most {lost} env steps lost (a checkpoint every {EVERY})"
@@ -213,7 +215,7 @@ def kills(lab: Lab, trials: int) -> Outcome:
 
 
 def signals(lab: Lab, trials: int) -> Outcome:
-    """SIGTERM and Ctrl+C: a checkpoint of that moment, the status, within 10 s."""
+    """SIGTERM and Ctrl+C: checkpoint of that moment and true status within 10 s."""
     survived, slowest = 0, 0.0
     for trial in range(trials):
         number, code = [(signal.SIGTERM, 143), (signal.SIGINT, 130)][trial % 2]
@@ -222,17 +224,17 @@ def signals(lab: Lab, trials: int) -> Outcome:
         wait_for_step(process, path, lab.rng.randrange(EVERY, TOTAL // 2))
         begin = time.monotonic()
         process.send_signal(number)
-        process.communicate(timeout=PATIENCE_S)
+        process.communicate(timeout=TIMEOUT_S)
         slowest = max(slowest, time.monotonic() - begin)
         run = RunDir.open(path)
         saved = len(checkpoint.steps(run.checkpoints)) == 1
-        right = process.returncode == code and run.info["status"] == "killed"
-        ended = lab.main("job=resume", f"run={path}", "checkpoint_every=1000000")
-        ended.communicate(timeout=PATIENCE_S)
-        found, wanted = outcome(path), lab.whole("ppo")
-        # Its checkpoints are others, and so is the newest one's `training`.
+        truthful = process.returncode == code and run.info["status"] == "killed"
+        resumed = lab.main("job=resume", f"run={path}", "checkpoint_every=1000000")
+        resumed.communicate(timeout=TIMEOUT_S)
+        found, wanted = outcome(path), lab.reference("ppo")
+        # It has other checkpoints, and so another newest `training`.
         same = all(found[name] == wanted[name] for name in wanted if name != "training")
-        survived += saved and right and same and slowest < 10
+        survived += saved and truthful and same and slowest < 10
     note = f"slowest end {slowest:.1f} s"
     return Outcome(
         "SIGTERM, SIGINT: checkpoint, status, resume", trials, survived, note
@@ -240,7 +242,7 @@ def signals(lab: Lab, trials: int) -> Outcome:
 
 
 def twice(lab: Lab, trials: int) -> Outcome:
-    """Ctrl+C twice ends at once, truthfully."""
+    """A second Ctrl+C ends the run at once, with the true status."""
     survived = 0
     for _ in range(trials):
         path = lab.path()
@@ -250,14 +252,14 @@ def twice(lab: Lab, trials: int) -> Outcome:
         time.sleep(0.3)
         begin = time.monotonic()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=PATIENCE_S)
-        fast = time.monotonic() - begin < 6  # before its patience would end
+        process.communicate(timeout=TIMEOUT_S)
+        fast = time.monotonic() - begin < 6  # [s], before the timeout of the first one
         status = RunDir.open(path).info["status"]
         survived += fast and process.returncode == 130 and status == "killed"
     return Outcome("second Ctrl+C ends at once", trials, survived)
 
 
-DEATHS = {
+CRASHES = {
     "exception": ("raise ValueError('x')", "failed", "bug"),
     "sys.exit": ("import sys; sys.exit(3)", "failed", "bug"),
     "os._exit": ("import os; os._exit(4)", "killed", "infrastructure"),
@@ -271,7 +273,7 @@ DEATHS = {
         "infrastructure",
     ),
 }
-DYING = """
+CRASHING = """
 import sys
 from so101rl.training.callbacks import LogCallback
 fire = LogCallback.fire
@@ -286,37 +288,37 @@ sys.exit(main.guarded(main.main))
 """
 
 
-def deaths(lab: Lab, trials: int) -> Outcome:
-    """Eight ways to die, and what the next command says of each."""
+def crashes(lab: Lab, trials: int) -> Outcome:
+    """Eight kinds of crash; each must leave the right status and kind of error."""
     del trials
     survived, wrong = 0, []
-    for name, (how, status, kind) in DEATHS.items():
+    for name, (how, status, kind) in CRASHES.items():
         path = lab.path()
-        command = [sys.executable, "-c", DYING.format(how=how), "-cp", CONF]
+        command = [sys.executable, "-c", CRASHING.format(how=how), "-cp", CONF]
         subprocess.run(
             [*command, *SMALL, *ALGOS["ppo"], f"hydra.run.dir={path}"],
             cwd=ROOT,
             capture_output=True,
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
         run = RunDir.open(path)
         run.settle()
         info = RunDir.open(path).info
-        right = info["status"] == status and info["error"]["kind"] == kind
-        survived += right
-        if not right:
+        is_right = info["status"] == status and info["error"]["kind"] == kind
+        survived += is_right
+        if not is_right:
             wrong.append(f"{name}: {info['status']}, {info['error']}")
     return Outcome(
-        "8 ways to die: the right status", len(DEATHS), survived, str(wrong or "")
+        "8 ways to die: the right status", len(CRASHES), survived, str(wrong or "")
     )
 
 
 def damage(lab: Lab, trials: int) -> Outcome:
     """Truncate, flip, empty or drop a file of the newest checkpoint; then resume."""
-    wanted, survived = lab.whole("ppo"), 0
+    wanted, survived = lab.reference("ppo"), 0
     for _ in range(trials):
-        path = lab.shot()
+        path = lab.killed_run()
         newest = checkpoint.steps(path / "checkpoints")[0]
         file = newest / lab.rng.choice([TRAINING, META])
         data = bytearray(file.read_bytes())
@@ -328,41 +330,41 @@ def damage(lab: Lab, trials: int) -> Outcome:
             data[place] ^= 1 << lab.rng.randrange(8)
             changed = {"truncate": data[:place], "flip": data, "empty": b""}[how]
             file.write_bytes(changed)
-        code, said = lab.resume(path)
+        code, output = lab.resume(path)
         survived += (
             code == 0
-            and f"passed over: checkpoint {newest}" in said
+            and f"passed over: checkpoint {newest}" in output
             and outcome(path) == wanted
         )
     return Outcome("damaged newest checkpoint: the one before", trials, survived)
 
 
 def reproduced(lab: Lab, trials: int) -> Outcome:
-    """A finished run, trained again: the same bytes."""
+    """A finished run, trained again, has the same bytes."""
     survived = 0
     for trial in range(trials):
         algo, path = list(ALGOS)[trial % len(ALGOS)], lab.path()
-        lab.train(path, algo, f"seed={trial}").communicate(timeout=PATIENCE_S)
+        lab.train(path, algo, f"seed={trial}").communicate(timeout=TIMEOUT_S)
         process = lab.main("job=reproduce", f"run={path}")
-        said = process.communicate(timeout=PATIENCE_S)[0]
-        survived += process.returncode == 0 and "identical: " in said
+        output = process.communicate(timeout=TIMEOUT_S)[0]
+        survived += process.returncode == 0 and "identical: " in output
     return Outcome("job=reproduce: identical", trials, survived)
 
 
 def changed(lab: Lab, trials: int) -> Outcome:
-    """Resume with another config: refused, with the difference."""
+    """Resuming with another config is refused, and the difference is shown."""
     del trials
-    path, survived = lab.shot(), 0
+    path, survived = lab.killed_run(), 0
     changes = ["n_envs=8", "algo.gamma=0.5", "algo=sac", "env.act_scale=0.02", "seed=9"]
     for typed in changes:
         process = lab.main("job=resume", f"run={path}", typed)
-        said = process.communicate(timeout=PATIENCE_S)[0]
-        survived += process.returncode == 2 and " -> " in said
+        output = process.communicate(timeout=TIMEOUT_S)[0]
+        survived += process.returncode == 2 and " -> " in output
     return Outcome("resume with a changed config: refused", len(changes), survived)
 
 
 def full_disk(lab: Lab, trials: int) -> Outcome:
-    """A disk that fills up: the run fails by name, older checkpoints stay whole."""
+    """A full disk: the run names the reason, older checkpoints stay whole."""
     survived, folder = 0, lab.folder / "disk"
     folder.mkdir()
     for _ in range(trials):
@@ -372,18 +374,18 @@ def full_disk(lab: Lab, trials: int) -> Outcome:
             return Outcome("full disk", 0, 0, "not tried: mounting needs root")
         try:
             process = lab.train(folder / "run", "sac", "keep_checkpoints=1000")
-            said = process.communicate(timeout=PATIENCE_S)[0]
+            output = process.communicate(timeout=TIMEOUT_S)[0]
             whole = checkpoint.steps(folder / "run" / "checkpoints")
             for path in whole:
                 checkpoint.load_training(path)
-            # A disk without a byte left takes no status either: make room, as one does.
+            # A full disk has no room for a status either: make room, as a user would.
             subprocess.run(["mount", "-o", "remount,size=2m", folder], check=True)
             run = RunDir.open(folder / "run")
             run.settle()
             survived += (
                 process.returncode == 2
-                and "No space left" in said
-                and "Traceback" not in said
+                and "No space left" in output
+                and "Traceback" not in output
                 and bool(whole)
                 and (run.info["error"] or {}).get("kind") == "infrastructure"
             )
@@ -393,7 +395,7 @@ def full_disk(lab: Lab, trials: int) -> Outcome:
 
 
 def odd_places(lab: Lab, trials: int) -> Outcome:
-    """Paths with spaces and letters of other alphabets, and no HOME."""
+    """Paths with spaces and non-ASCII letters, and no HOME."""
     del trials
     survived = 0
     places = ["a b", "ä ö ü", "数据", "quote's"]
@@ -407,7 +409,7 @@ def odd_places(lab: Lab, trials: int) -> Outcome:
             cwd=folder,
             env=environment,
             capture_output=True,
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
         survived += (
@@ -418,7 +420,7 @@ def odd_places(lab: Lab, trials: int) -> Outcome:
 
 
 def many(lab: Lab, trials: int) -> Outcome:
-    """32 processes at once on a tracking store that is not there yet."""
+    """32 processes at once create and use one tracking store."""
     del trials
     count = 32
     program = (
@@ -456,7 +458,7 @@ CASES: dict[str, tuple[Callable[[Lab, int], Outcome], int]] = {
     "kill": (kills, 100),
     "signal": (signals, 20),
     "twice": (twice, 5),
-    "death": (deaths, 8),
+    "death": (crashes, 8),
     "damage": (damage, 20),
     "reproduce": (reproduced, 20),
     "changed": (changed, 5),
@@ -467,7 +469,7 @@ CASES: dict[str, tuple[Callable[[Lab, int], Outcome], int]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the cases, print and write the table; 1 if something did not survive."""
+    """Run the cases, print and write the table; 1 if a trial did not survive."""
     options = _parser().parse_args(arguments)
     path, found, where = options.out / "faults.json", [], machine()
     with tempfile.TemporaryDirectory() as name:
@@ -478,9 +480,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = try_it(lab, options.trials or trials)
             row = {"name": case, **asdict(result), "commit": where["commit"]}
             found.append(row | {"seconds": round(time.monotonic() - begin)})
-            print(in_words(found[-1]), flush=True)
+            print(as_text(found[-1]), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    # Cases of earlier calls that were not tried again stay, each with its commit.
+    # Other cases of earlier calls stay, each with its commit.
     before = read_json(path)["cases"] if path.exists() else []
     rows = {row["name"]: row for row in [*before, *found]}
     kept = [rows[name] for name in CASES if name in rows]
@@ -509,8 +511,8 @@ def table(content: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def in_words(row: dict[str, Any]) -> str:
-    """One case in a line."""
+def as_text(row: dict[str, Any]) -> str:
+    """One case as a line."""
     text = f"{row['case']}: {row['survived']} of {row['trials']}"
     return f"{text} ({row['seconds']} s) {row['note']}"
 

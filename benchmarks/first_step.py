@@ -1,7 +1,7 @@
-"""A PPO that stops where training begins, to time what comes before.
+"""A PPO that ends the program at its first env step, to time the start.
 
 `python main.py algo._target_=benchmarks.first_step.FirstStep` runs the usual program up
-to its first environment step, prints when that was and leaves.
+to its first environment step, prints the time and exits.
 """
 
 import time
@@ -13,7 +13,7 @@ MARK = "first training step at"
 
 
 class FirstStep(PPO):
-    """Leaves the program after the first environment step of the first rollout."""
+    """Exits after the first environment step of the first rollout."""
 
     def collect_rollouts(self, env: Any, *args: Any, **kwargs: Any) -> bool:
         del args, kwargs

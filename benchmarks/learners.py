@@ -23,9 +23,9 @@ from so101rl.seeds import episode_seeds
 PROCESSES = 8
 STD = 0.5  # of the residuals
 WARM_UP = 100  # control steps
-SAME = 1e-8  # two worlds whose states differ by less, over an episode, are the same
+SAME = 1e-8  # largest difference of two equal worlds over an episode
 CLASSIC = {"n_steps": 256, "batch_size": 256, "n_epochs": 10}  # else SB3's defaults
-ABOUT_RIVALS = {
+RIVALS = {
     "SubprocVecEnv": "start method forkserver, each environment in SB3's Monitor",
     "AsyncVectorEnv": "Gymnasium's own workers, start method forkserver, "
     "shared_memory=True, autoreset within the step as everywhere here, no Monitor",
@@ -34,11 +34,11 @@ ABOUT_RIVALS = {
 
 
 class RivalError(So101Error):
-    """A rival that does not solve the same task."""
+    """The rival's states differ from ours."""
 
 
 def measure_environments(effort: Effort) -> Result:
-    """Env steps per second of both, each seen through its own vector interface."""
+    """Env steps per second of both, each through its own vector interface."""
     cfg = _config(effort)
     same = {name: _checked(name, effort) for name in ("none", "default")}
     envs: dict[str, VecEnv | AsyncVectorEnv] = {
@@ -63,7 +63,7 @@ def measure_environments(effort: Effort) -> Result:
         quotient = ratios(values["ours"], values[name])
         label = f"ours / scalar envs in {name}"
         rows.append(Row(label, "x", quotient, target))
-    extra = {"largest_difference": same, "rivals": ABOUT_RIVALS}
+    extra = {"largest_difference": same, "rivals": RIVALS}
     return Result("rival", "The same task as scalar environments", rows, extra)
 
 
@@ -83,7 +83,7 @@ def measure_ppo(effort: Effort) -> Result:
         "PPO, classic": partial(_learn, classic, effort.seconds),
     }
     for measure in cases.values():
-        measure()  # the first time is not the usual time
+        measure()  # the first time is slower
     values = interleave(cases, effort.repeats)
     for used in (env, alone, rival_env):
         used.close()
@@ -101,11 +101,11 @@ def measure_ppo(effort: Effort) -> Result:
 
 
 def _checked(randomization: str, effort: Effort) -> dict[str, float]:
-    """How far the two worlds are apart after an episode, if that is next to nothing."""
+    """Difference of the worlds over an episode; raises a RivalError if it is large."""
     steps = 20 if effort.quick else 400
     found = largest_difference(randomization, steps=steps)
     if not found["done"] or max(found["qpos"], found["reward"]) > SAME:
-        raise RivalError(f"the rival goes elsewhere: {found}")
+        raise RivalError(f"the rival's states differ: {found}")
     return found
 
 
@@ -123,8 +123,8 @@ def rivals(cfg: DictConfig, kind: type, effort: Effort) -> VecEnv:
 def asynchronous_rivals(cfg: DictConfig, effort: Effort) -> AsyncVectorEnv:
     """Scalar environments in Gymnasium's processes.
 
-    They go without the Monitor: it is SB3's, and leaving it out can only help them. The
-    default would be to fork, which a process with simulation threads must not do.
+    Without SB3's Monitor, which can only slow them down, and not forked, which is the
+    default and unsafe in a process with simulation threads.
     """
     return AsyncVectorEnv(
         [partial(Rival, cfg)] * (2 if effort.quick else PROCESSES),
@@ -134,7 +134,7 @@ def asynchronous_rivals(cfg: DictConfig, effort: Effort) -> AsyncVectorEnv:
 
 
 def monitored(cfg: DictConfig) -> Monitor:
-    """A scalar environment as SB3 wants it."""
+    """A scalar environment in SB3's Monitor."""
     return Monitor(Rival(cfg))
 
 
@@ -160,7 +160,7 @@ def _stepper(env: VecEnv | AsyncVectorEnv) -> Callable[[], int]:
 
 
 def _learn(model: BaseAlgorithm, seconds: float) -> float:
-    """Env steps per second of whole iterations, rollout and update."""
+    """Env steps per second over whole iterations of rollout and update."""
     env = model.get_env()
     assert env is not None
     per_iteration = model.n_steps * env.num_envs  # type: ignore[attr-defined]

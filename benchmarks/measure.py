@@ -1,4 +1,4 @@
-"""Interleaved measurements and what is written down about them."""
+"""Interleaved measurements and the records of them."""
 
 import json
 import os
@@ -23,7 +23,7 @@ class Row:
         label: what was measured.
         unit: of the values.
         values: one per repeat.
-        target: the number of design section 7, None for information only.
+        target: the value to reach, None for information only.
         sense: whether the target is a lower (`>=`) or an upper (`<=`) bound.
     """
 
@@ -34,7 +34,7 @@ class Row:
     sense: str = ">="
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, with the median and the range."""
+        """All fields, with the median and the range."""
         summary = {
             "median": statistics.median(self.values),
             "min": min(self.values),
@@ -45,12 +45,12 @@ class Row:
 
 @dataclass(kw_only=True)
 class Effort:
-    """How much is measured.
+    """How long to measure.
 
     Attributes:
         repeats: interleaved repeats of each case.
         seconds: rough length of one repeat of one case [s].
-        quick: a smoke test; its numbers mean nothing.
+        quick: whether this is a smoke test, whose numbers mean nothing.
     """
 
     repeats: int = 5
@@ -60,7 +60,7 @@ class Effort:
 
 @dataclass
 class Result:
-    """What one file of measurements found."""
+    """The rows of one program of measurements."""
 
     name: str
     title: str
@@ -71,7 +71,7 @@ class Result:
 def interleave(
     cases: Mapping[str, Callable[[], float]], repeats: int
 ) -> dict[str, list[float]]:
-    """Measure A B C, A B C, ...: what disturbs the machine disturbs all cases.
+    """Measure A B C, A B C, ..., so that a disturbance meets all cases alike.
 
     Args:
         cases: each returns one measurement.
@@ -85,12 +85,12 @@ def interleave(
 
 
 def ratios(above: list[float], below: list[float]) -> list[float]:
-    """Repeat by repeat, so that both sides of a ratio met the same machine."""
+    """Ratios repeat by repeat, whose two sides were measured under the same load."""
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
 def rate(work: Callable[[], int], seconds: float) -> float:
-    """Amount per second of `work`, which says how much it did, over `seconds` [s]."""
+    """Call `work` for `seconds` [s]; returns the sum of its results per second."""
     done, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
         done += work()
@@ -98,7 +98,7 @@ def rate(work: Callable[[], int], seconds: float) -> float:
 
 
 class Residuals:
-    """Random residuals, as a learner that explores would send.
+    """Random residuals, like those of a learner that explores.
 
     Args:
         n: number of environments.
@@ -118,7 +118,7 @@ class Residuals:
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what the numbers were measured."""
+    """The machine, the versions and the commit of a measurement."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     state = git_state() or {}
     return {
@@ -132,8 +132,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def commit_words(where: Mapping[str, Any]) -> str:
-    """The commit of a measurement, as tables name it; says if there were changes."""
+def commit_text(where: Mapping[str, Any]) -> str:
+    """The commit of a measurement for a table, with a mark for uncommitted changes."""
     return (where["commit"] or "unknown")[:8] + (" + changes" if where["dirty"] else "")
 
 

@@ -1,11 +1,11 @@
-"""What one more environment costs in memory. Linux only: it reads /proc.
+"""Memory of one more environment. Linux only: it reads /proc.
 
     python benchmarks/memory.py batch 64        bytes that 64 environments of ours take
     python benchmarks/memory.py subprocess 8    bytes of 8 processes of SubprocVecEnv
 
-Each probe is a fresh process, since a used one has memory to spare. Ours is asked for
-its resident set; processes share pages, so theirs are asked for their proportional set
-(PSS), in which a page counts once.
+Each probe is a fresh process, because a used one has free memory of its own. Ours is
+measured by its resident set; processes share pages, so theirs are measured by their
+proportional set (PSS), in which a page counts once.
 """
 
 import gc
@@ -34,7 +34,7 @@ KIB = 1024
 
 
 def measure(effort: "Effort") -> "Result | str":
-    """Growth with the number of environments, and with the number of processes."""
+    """Memory over the number of environments and over the number of processes."""
     from benchmarks.measure import Result, Row, interleave, ratios
 
     if not available():
@@ -87,7 +87,7 @@ def measure(effort: "Effort") -> "Result | str":
 
 
 def available() -> bool:
-    """Whether this system tells what is asked here."""
+    """Whether this system has the files that are read here."""
     return (PROC / "self" / "smaps_rollup").exists()
 
 
@@ -97,7 +97,7 @@ def resident() -> int:
 
 
 def descendants_pss() -> int:
-    """Proportional set of all processes that this one started [bytes]."""
+    """Proportional set of all descendants of this process [bytes]."""
     return sum(_rollup(folder, "Pss") for folder in _descendants(_own_id()))
 
 

@@ -1,8 +1,8 @@
-"""What `job=train` adds to bare `model.learn`: callbacks, metrics log, MLflow, the bar.
+"""Time that `job=train` adds to `model.learn`: callbacks, metrics log, MLflow, bar.
 
-Idle overhead: scores and checkpoints, which are work of their own, are set beyond the
-end of the run, and the score of step 0 is not timed. MLflow's start is timed apart: it
-is paid once, whatever the length of the training.
+Scores and checkpoints are measured elsewhere: they are set beyond the end of the run,
+and the score of step 0 is not timed. MLflow's start is timed separately, because it
+happens once, whatever the length of the training.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ STEPS = 65536
 LIMIT = 2.0  # [%]
 BARE, CALLBACKS = "bare model.learn", "with callbacks"
 MLFLOW = "with callbacks, MLflow running"
-PATIENCE_S = 60.0  # for MLflow to start [s]
+TIMEOUT_S = 60.0  # for MLflow to start [s]
 STARTED = "SELECT COUNT(*) FROM params JOIN tags USING (run_uuid) WHERE tags.value = ?"
 
 
@@ -44,7 +44,7 @@ class NoMlflowError(So101Error):
 
 
 class Meter(CallbackList):
-    """Callbacks, and how long they and the training took.
+    """Callbacks that time themselves and the training.
 
     Attributes:
         inside: time in callbacks at every step and log [s].
@@ -60,9 +60,9 @@ class Meter(CallbackList):
 
     def on_step(self) -> bool:
         begin = time.perf_counter()
-        go_on = super().on_step()
+        continues = super().on_step()
         self.inside += time.perf_counter() - begin
-        return go_on
+        return continues
 
     def on_training_end(self) -> None:
         super().on_training_end()
@@ -71,12 +71,12 @@ class Meter(CallbackList):
 
 
 class TimedPPO(PPO):
-    """A PPO that times itself, whoever calls it, and keeps what it learned."""
+    """A PPO that times `learn` and keeps the learned parameters."""
 
     def learn(self, total_timesteps: int, callback: Any = None, **kwargs: Any) -> Any:
         meter = Meter(callback or [])
         super().learn(total_timesteps, callback=meter, **kwargs)
-        # Not the meter itself: it knows the environment, which no zip takes.
+        # Not the meter itself: it holds the environment, which no zip can hold.
         self.seconds, self.processor_seconds = meter.seconds, meter.processor_seconds
         self.share_inside = meter.inside / meter.seconds
         self.learned = [p.detach().clone() for p in self.policy.parameters()]
@@ -84,10 +84,10 @@ class TimedPPO(PPO):
 
 
 def measure(effort: Effort) -> Result | str:
-    """Wall-clock time of the same training, bare and as the job does it.
+    """Wall-clock time of the same training, bare and by the job.
 
     Returns:
-        The result, or why nothing can be measured here.
+        The result, or the reason why nothing can be measured here.
     """
     if not Path("/proc/self/stat").exists():
         return "needs Linux: it reads /proc/*/stat"
@@ -115,13 +115,13 @@ def measure(effort: Effort) -> Result | str:
 
 
 class _Bench:
-    """Trains the same again and again.
+    """Repeats one training in several ways.
 
     Attributes:
         processor: processor times of the training's process by case [s].
         inside: time spent in callbacks [% of the training].
         beside: processor time of MLflow's process meanwhile [% of the training].
-        start: what MLflow took to start [s].
+        start: time until MLflow has started [s].
     """
 
     def __init__(self, cfg: DictConfig, folder: Path):
@@ -164,21 +164,21 @@ class _Bench:
         return RunDir.create(folder, cfg=self._cfg, command="overhead", groups=groups)
 
     def _wait_for_mlflow(self, run: RunDir) -> None:
-        """Return when the run's parameters, the last of MLflow's start, are stored."""
-        store, end = self._folder / "mlflow.db", time.monotonic() + PATIENCE_S
+        """Return when the run's parameters are stored, which ends MLflow's start."""
+        store, end = self._folder / "mlflow.db", time.monotonic() + TIMEOUT_S
         with contextlib.closing(sqlite3.connect(store)) as db:
             while time.monotonic() < end:
                 time.sleep(0.1)
                 with contextlib.suppress(sqlite3.OperationalError):  # no tables yet
                     if db.execute(STARTED, (run.info["uid"],)).fetchone()[0]:
                         return
-        raise NoMlflowError(f"MLflow's process did not start within {PATIENCE_S:g} s")
+        raise NoMlflowError(f"MLflow's process did not start within {TIMEOUT_S:g} s")
 
     def _time(self, case: str, model: Any) -> float:
         self._learned = self._learned or model.learned
         pairs = zip(self._learned, model.learned, strict=True)
         if not all(torch.equal(ours, theirs) for ours, theirs in pairs):
-            raise DifferentWorkError(f"{case}: it learned something else")
+            raise DifferentWorkError(f"{case}: the learned parameters differ")
         self.processor.setdefault(case, []).append(model.processor_seconds)
         return model.seconds
 
@@ -212,7 +212,7 @@ def _config(effort: Effort, folder: Path) -> DictConfig:
 
 @contextlib.contextmanager
 def _terminal() -> Iterator[None]:
-    """Let the bar draw as on a terminal, without anybody seeing it."""
+    """Let the bar draw as on a terminal, into nothing."""
     before = os.environ.get("TTY_COMPATIBLE")
     os.environ["TTY_COMPATIBLE"] = "1"
     try:

@@ -1,7 +1,7 @@
 """Side by side with so101-nexus, which simulates the same arm on MuJoCo.
 
-It is measured in an environment of its own and is no dependency of this package:
-`make peer` makes that environment, and without it this measurement is skipped.
+so101-nexus is no dependency of this package: `make peer` creates an environment for it,
+and without that this measurement is skipped.
 """
 
 import json
@@ -27,9 +27,9 @@ from so101rl.errors import So101Error
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = ROOT / "benchmarks" / "peer_worker.py"
-USUAL_PLACE = ROOT / ".peer" / "bin" / "python"
+DEFAULT_PYTHON = ROOT / ".peer" / "bin" / "python"
 VARIABLE = "SO101RL_PEER_PYTHON"
-HOW = (
+INSTALL_HINT = (
     f"needs so101-nexus, in an environment of its own: make peer (Python 3.12), or "
     f"--peer-python or {VARIABLE} with its interpreter"
 )
@@ -55,17 +55,17 @@ DIFFERS = [
 
 
 class PeerError(So101Error):
-    """The peer failed, or its model went elsewhere."""
+    """The peer failed, or its model moves differently here."""
 
 
 @dataclass(frozen=True)
 class Clock:
-    """How time is cut, and how wide the batches are.
+    """Rates of control and physics, and widths of the batches.
 
     Attributes:
         substeps: per control step.
         control_hz: control rate [Hz].
-        widths: of the batches; theirs only as far as the memory reaches.
+        widths: of the batches; of the peer only those that fit into memory.
     """
 
     substeps: int
@@ -76,12 +76,12 @@ class Clock:
         return f"{self.substeps} x {1000 / self.substeps / self.control_hz:.3g} ms"
 
 
-# Their clock, over the batch width, and ours, at the usual width.
+# The peer's rates over the batch width, and ours at the usual width.
 CLOCKS = (Clock(4, 50, (1, 8, 64, 256)), Clock(12, 30, (64,)))
 
 
 class Process:
-    """The peer in its own interpreter.
+    """The peer's process, in its own interpreter.
 
     Args:
         python: that interpreter.
@@ -103,7 +103,7 @@ class Process:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()  # end of file ends it
+        self._process.stdin.close()  # the process ends at end of file
         try:
             self._process.wait(timeout=30)
         except subprocess.TimeoutExpired:
@@ -111,7 +111,7 @@ class Process:
             self._process.wait()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One request, one answer."""
+        """Send a request and return the answer."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -126,27 +126,27 @@ class Process:
 
 
 def interpreter(wanted: str | Path | None = None) -> Path | None:
-    """The peer's interpreter: `wanted`, or the variable, or where `make peer` puts it.
+    """The peer's interpreter: `wanted`, the variable's, or that of `make peer`.
 
     Args:
-        wanted: what the command line said.
+        wanted: the interpreter typed on the command line.
     """
     named = wanted or os.environ.get(VARIABLE)
     if named:
         return Path(named)
-    return USUAL_PLACE if USUAL_PLACE.exists() else None
+    return DEFAULT_PYTHON if DEFAULT_PYTHON.exists() else None
 
 
 def measure(effort: Effort, python: str | Path | None = None) -> Result | str:
-    """Environment and bare physics of both; without a peer, how to get it.
+    """Environment and bare physics of both; without a peer, how to install it.
 
     Args:
-        effort: how much is measured.
+        effort: how long to measure.
         python: the peer's interpreter.
     """
     found = interpreter(python)
     if found is None:
-        return HOW
+        return INSTALL_HINT
     clocks = (Clock(4, 50, (1, 2)),) if effort.quick else CLOCKS
     rows: list[Row] = []
     extra: dict[str, Any] = {"differs": DIFFERS}
@@ -160,7 +160,7 @@ def measure(effort: Effort, python: str | Path | None = None) -> Result | str:
 
 
 def _fitting(clock: Clock, model_bytes: int) -> tuple[int, ...]:
-    """Those of the peer's widths whose models take at most half of the free memory."""
+    """The peer's widths whose models take at most half of the free memory."""
     meminfo = Path("/proc/meminfo")
     free = float("inf")
     if meminfo.exists():
@@ -201,16 +201,16 @@ def _measure_clock(
     windows = {n: Window(cfg, n, warm_up) for n in clock.widths}
     cases: dict[str, Callable[[], float]] = {}
 
-    def theirs(case: str) -> None:
+    def add_peer(case: str) -> None:
         cases[case] = lambda: peer.ask({"case": case})["value"]
 
-    theirs("scalar")
-    theirs(f"async {processes}")
+    add_peer("scalar")
+    add_peer(f"async {processes}")
     for n in clock.widths:
         if n in fitting:
-            theirs(f"mjbatch {n}")
+            add_peer(f"mjbatch {n}")
             cases[f"replay {n}"] = partial(rate, replays[n], effort.seconds / 2)
-            theirs(f"bare {n}")
+            add_peer(f"bare {n}")
         env, bare = _calls(windows[n], effort.seconds / 2)
         cases |= {f"ours {n}": env, f"our bare {n}": bare}
     values = interleave(cases, effort.repeats)
@@ -251,7 +251,7 @@ def _rows(
     processes: int,
     counts: dict[str, dict[str, float]],
 ) -> list[Row]:
-    """What the table shows, with `clock` in every label."""
+    """The rows of the table, with `clock` in every label."""
     scalar, ours = values["scalar"], values[f"ours {usual}"]
     mjbatch, in_processes = values[f"mjbatch {usual}"], values[f"async {processes}"]
     their_bare, our_bare = values[f"replay {usual}"], values[f"our bare {usual}"]
@@ -317,10 +317,10 @@ def _rows(
 
 
 class Replay:
-    """Their recorded control steps on `mujoco.batch`, and nothing else.
+    """Replays the peer's recorded control steps on bare `mujoco.batch`.
 
     Args:
-        folder: where their process left its model and its window.
+        folder: holds the peer's model and recorded window.
         n: number of environments.
         cfg: a composed config, for the threads.
         clock: the clock of the recording.
@@ -341,22 +341,22 @@ class Replay:
         self._check()
 
     def _check(self) -> None:
-        """The model came through a text file and meets another version of MuJoCo.
+        """Check that the model, read from XML by another MuJoCo, moves as recorded.
 
-        So it is not the same bit by bit, and arms that touch the table part within a
-        window; after one control step they have to be where they were.
+        It is not the same to the bit, and arms that touch the table diverge within a
+        window; so positions are compared after one control step.
         """
         for name, view in self._state.items():
             view[:] = self._window[name]
         self._ctrl[:] = self._window["ctrl"][0]
         self._batch.step(nstep=self._substeps)
-        self.difference = self._apart("first")
+        self.difference = self._difference("first")
         if self.difference > SAME:
-            raise PeerError(f"their model moves otherwise here, by {self.difference}")
+            raise PeerError(f"the peer's model moves differently by {self.difference}")
         self()
-        self.difference_at_end = self._apart("end")
+        self.difference_at_end = self._difference("end")
 
-    def _apart(self, when: str) -> float:
+    def _difference(self, when: str) -> float:
         apart = np.abs(self._state["qpos"] - self._window[when]).max(axis=1)
         return float(np.median(apart))
 
@@ -383,7 +383,7 @@ class Replay:
 
 
 def _count_ours(window: Window) -> dict[str, float]:
-    """The same in our environments, as they are now."""
+    """Average contacts, constraint rows and iterations of ours, as they are now."""
     found = []
     for i in range(window.n):
         model, data = window._batch.get_model(i), window._batch.get_data(i)
@@ -405,7 +405,7 @@ def _average(found: list[tuple[float, ...]]) -> dict[str, float]:
 def _calls(
     window: Window, seconds: float
 ) -> tuple[Callable[[], float], Callable[[], float]]:
-    """Env steps per second of our environment, and of what it asked of the physics."""
+    """Env steps per second of our environment, and of its physics alone."""
     probe = 3
     pace = window.step_env(probe) / probe
     steps = max(2, round(seconds / pace))

@@ -1,7 +1,7 @@
 """The half of `benchmarks/peer.py` that runs in the peer's own environment.
 
-Knows nothing of so101rl, so that it needs nothing but `so101-nexus[mjbatch]`. Reads one
-request per line, a JSON object, and answers each with one line; leaves at end of file.
+It needs `so101-nexus[mjbatch]` and not so101rl. It reads one request per line, a JSON
+object, answers each with one line, and exits at end of file.
 """
 
 import json
@@ -26,7 +26,7 @@ from so101_nexus.config import PhysicsConfig, PickConfig
 
 TASK = "PickLift-v1"
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-OPTIONS = (  # of the model, which XML keeps as they were when it was compiled
+OPTIONS = (  # of the model; XML holds their values at compilation
     "timestep",
     "impratio",
     "tolerance",
@@ -42,7 +42,7 @@ WINDOW = 50  # control steps that are replayed on bare physics
 
 
 class Peer:
-    """Everything that is measured here, at one clock.
+    """The cases that are measured, at one pair of rates.
 
     Args:
         widths: of the batches.
@@ -53,7 +53,7 @@ class Peer:
         limit: control steps per episode.
         std: of the random actions.
         seconds: length of one repeat of a case [s].
-        folder: where models and windows are left for the other half.
+        folder: where models and windows for the other half are written.
         warm_up: control steps.
     """
 
@@ -82,7 +82,7 @@ class Peer:
         self._limit = limit
         self.cases: dict[str, Callable[[], float]] = {}
         self._open: list[Any] = []
-        # Processes first: forking servers want a parent without native threads.
+        # Processes first: a fork server needs a parent without native threads.
         scalar = partial(_scalar, keys)
         if processes:
             envs = AsyncVectorEnv(
@@ -107,7 +107,7 @@ class Peer:
             self._add_bare(width, envs)
 
     def close(self) -> None:
-        """Give back processes and models."""
+        """Close the environments and their processes."""
         self.cases.clear()
         for env in self._open:
             env.close()
@@ -175,7 +175,7 @@ class Peer:
 
         replay()
         if not np.array_equal(qpos, end):
-            raise RuntimeError(f"bare physics of {width} environments went elsewhere")
+            raise RuntimeError(f"bare physics of {width} environments ended elsewhere")
         self.cases[f"bare {width}"] = partial(_rate, replay, self._seconds)
         np.savez(
             self._folder / f"window-{width}.npz",
@@ -187,10 +187,10 @@ class Peer:
         self._save_model(model)
 
     def _save_model(self, model: mujoco.MjModel) -> None:
-        """The model as XML: another MuJoCo version does not read the binary form."""
+        """Write the model as XML, because binary models are bound to a version."""
         path = self._folder / "model.xml"
         mujoco.mj_saveLastXML(str(path), model)
-        # The folder of its meshes is relative to a file that is gone.
+        # The path of the meshes is relative to a file that no longer exists.
         assets = Path(so101_nexus.get_so101_mujoco_model_dir()) / "assets"
         text = path.read_text().replace('meshdir="assets/"', f'meshdir="{assets}/"')
         path.write_text(text)
@@ -198,7 +198,7 @@ class Peer:
         (self._folder / "options.json").write_text(json.dumps(options))
 
     def _stagger(self, envs: VectorEnv) -> None:
-        """Let episodes end at different times from the beginning, as they do later."""
+        """Let episodes end at different times from the start, as they do later."""
         elapsed = self._rng.integers(0, self._limit, envs.num_envs).tolist()
         if isinstance(envs, AsyncVectorEnv):
             envs.set_attr("_elapsed_steps", elapsed)
@@ -219,7 +219,7 @@ class Peer:
 
 
 def model_bytes() -> int:
-    """Size of the model of one environment, of which each environment has its own."""
+    """Size of a model [bytes]; each environment has its own."""
     env = _scalar({"config": PickConfig(), "max_episode_steps": 400})
     size = mujoco.mj_sizeModel(env.unwrapped.model)
     env.close()
@@ -227,7 +227,7 @@ def model_bytes() -> int:
 
 
 def _config(substeps: int, control_hz: int) -> PickConfig:
-    """The peer's own options; `physics` only where the clock is not its own."""
+    """The peer's own options; with `physics` only at other rates than its own."""
     if (substeps, control_hz) == (4, 50):
         return PickConfig()
     physics = PhysicsConfig(
@@ -268,9 +268,9 @@ def _resident() -> float:
 
 
 def main() -> None:
-    """Answer requests until there are none."""
+    """Answer requests until end of file."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not look like an answer
+    os.dup2(2, 1)  # output of libraries must not be read as an answer
     peer: Peer | None = None
     for line in sys.stdin:
         request = json.loads(line)

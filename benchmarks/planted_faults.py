@@ -251,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for fault in [] if options.check else faults:
                 found[fault.id][tree] = one = _tried(folder, fault.edits[tree])
                 one["commit"] = commit
-                print(f"{fault.id}, {tree}: {in_words(one)}", flush=True)
+                print(f"{fault.id}, {tree}: {as_text(one)}", flush=True)
     if options.check:
         return 0
     write(options.out, faults, found)
@@ -267,7 +267,7 @@ def _tried(tree: Path, edit: Edit) -> dict[str, Any]:
         return {"caught": None, "by": f"no verdict: {reason}", "seconds": None}
 
 
-def in_words(one: dict[str, Any]) -> str:
+def as_text(one: dict[str, Any]) -> str:
     """The result of one fault in one tree."""
     if not one["caught"]:
         return "NOT CAUGHT" if one["caught"] is False else str(one["by"])
@@ -313,7 +313,7 @@ def table(content: dict[str, Any]) -> str:
 
 def _cell(one: dict[str, Any]) -> str:
     if not one["caught"]:
-        return in_words(one).replace("|", "\\|")
+        return as_text(one).replace("|", "\\|")
     file, _, test = one["by"].partition("::")
     test = test.partition("[")[0]
     return f"`{Path(file).name}` `{test}`, {one['seconds']:.0f} s"

@@ -1,11 +1,11 @@
-"""One search by several workers on a PostgreSQL server; one of them is shot.
+"""One search by several workers on a PostgreSQL server; one of them is killed.
 
     python benchmarks/postgres.py                  4 workers, 24 trials, about a minute
 
 Starts a server of its own in a temporary folder. All workers start at once on the empty
-database. One is shot with kill -9 in the middle of a trial: it must be tried again by
-another, exactly `n_trials` must end, and none may be left running. The trainings are
-those of tests/fake_main.py, two seconds each.
+database. One is killed with kill -9 in the middle of a trial: another one must repeat
+that trial, exactly `n_trials` must end, and none may be running afterwards. The
+trainings are those of tests/fake_main.py, two seconds each.
 """
 
 import argparse
@@ -27,16 +27,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
-from benchmarks.measure import commit_words, machine  # noqa: E402
+from benchmarks.measure import commit_text, machine  # noqa: E402
 from so101rl.files import read_json  # noqa: E402
 from so101rl.runs.run_dir import find_runs  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 MISSING = "there is no PostgreSQL here (no initdb); Debian: apt-get install postgresql"
 SERVERS = "usr/lib/postgresql/*/bin/initdb"  # where Debian has them, below /
-NOBODY = "postgres"  # who runs the server if this is root, which it refuses
+SERVER_USER = "postgres"  # runs the server instead of root, which it refuses
 USER = "so101rl"
-PATIENCE_S = 900.0
+TIMEOUT_S = 900.0
 HEARTBEAT_S, GRACE_S = 1, 4
 SEARCH = ["-m", "sweep=residual", "tracking=none", "total_timesteps=1000"]
 SEARCH += ["evaluation.every=10", "hydra.sweeper.seeds=1", "hydra.sweeper.n_jobs=1"]
@@ -55,10 +55,10 @@ def binaries() -> Path | None:
 
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[str]:
-    """A PostgreSQL server that lives as long as the block; yields its address.
+    """Run a PostgreSQL server during the block; yields its address.
 
     Args:
-        folder: where its files go; root gives it away.
+        folder: where its files go; root passes it on to `SERVER_USER`.
     """
     programs = binaries()
     if programs is None:
@@ -66,13 +66,18 @@ def server(folder: Path) -> Iterator[str]:
     data, log = folder / "data", folder / "log"
     port = free_port()
     folder.mkdir()
-    become = []
+    as_user = []
     if os.getuid() == 0:
-        shutil.chown(folder, NOBODY)
-        become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        shutil.chown(folder, SERVER_USER)
+        as_user = [
+            "setpriv",
+            f"--reuid={SERVER_USER}",
+            f"--regid={SERVER_USER}",
+            "--clear-groups",
+        ]
 
     def call(program: str, *words: str) -> None:
-        command = [*become, str(programs / program), "-D", str(data), *words]
+        command = [*as_user, str(programs / program), "-D", str(data), *words]
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
@@ -88,7 +93,7 @@ def server(folder: Path) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free TCP port."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
@@ -99,20 +104,20 @@ def worker(
 ) -> "subprocess.Popen[bytes]":
     """A process that works on the study, with a folder of its own."""
     words = [*SEARCH, f"hydra.sweeper.storage={url}", f"hydra.sweep.dir={folder}"]
-    with folder.with_suffix(".said").open("ab") as said:
+    with folder.with_suffix(".output").open("ab") as output:
         return subprocess.Popen(
             [
                 *(sys.executable, str(ROOT / "tests" / "fake_main.py"), *words),
                 *(f"hydra.sweeper.n_trials={n_trials}", *more),
             ],
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             cwd=folder.parent,
         )
 
 
 def trials(url: str) -> list[Any]:
-    """All trials of the study, as Optuna has them; none before there is one."""
+    """All trials of the study; none as long as there is no study."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -123,9 +128,11 @@ def trials(url: str) -> list[Any]:
     return study.get_trials(deepcopy=False)
 
 
-def shot(workers: Sequence["subprocess.Popen[bytes]"], url: str, home: Path) -> Any:
-    """Kill -9 the first worker in the middle of a trial; returns that, and when."""
-    end = time.monotonic() + PATIENCE_S
+def kill_first(
+    workers: Sequence["subprocess.Popen[bytes]"], url: str, home: Path
+) -> Any:
+    """Kill -9 the first worker in the middle of a trial; returns the trial and when."""
+    end = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end:
         mine = [
             one
@@ -145,7 +152,7 @@ def shot(workers: Sequence["subprocess.Popen[bytes]"], url: str, home: Path) -> 
 
 
 def measure(home: Path, n_workers: int, n_trials: int) -> dict[str, Any]:
-    """Let workers work, shoot one, and say what became of it all."""
+    """Start the workers, kill one, and return what they left."""
     with server(home / "server") as url:
         begin = time.monotonic()
         workers = [
@@ -153,12 +160,12 @@ def measure(home: Path, n_workers: int, n_trials: int) -> dict[str, Any]:
             for number in range(n_workers)
         ]
         try:
-            dead, at = shot(workers, url, home)
-            codes = [one.wait(PATIENCE_S) for one in workers[1:]]
+            killed, at = kill_first(workers, url, home)
+            codes = [one.wait(TIMEOUT_S) for one in workers[1:]]
         finally:
             for one in workers:
                 one.kill()
-        return found(trials(url), dead, at, home) | {
+        return found(trials(url), killed, at, home) | {
             "workers": n_workers,
             "n_trials": n_trials,
             "exit_codes": codes,
@@ -166,8 +173,8 @@ def measure(home: Path, n_workers: int, n_trials: int) -> dict[str, Any]:
         }
 
 
-def found(all_trials: list[Any], dead: Any, at: float, home: Path) -> dict[str, Any]:
-    """What stands in the database, and in the folders, when all is over."""
+def found(all_trials: list[Any], killed: Any, at: float, home: Path) -> dict[str, Any]:
+    """What the database and the folders hold at the end."""
     counts = Counter(one.state.name for one in all_trials)
     replaced = {
         n for one in all_trials for n in one.system_attrs.get("retry_history", [])
@@ -175,24 +182,24 @@ def found(all_trials: list[Any], dead: Any, at: float, home: Path) -> dict[str, 
     (again,) = (
         one
         for one in all_trials
-        if one.system_attrs.get("retry_history", [])[-1:] == [dead.number]
+        if one.system_attrs.get("retry_history", [])[-1:] == [killed.number]
     )
     runs = find_runs([home / f"worker-{number}" for number in range(100)])
     numbers = [run.info["part_of"]["trial"] for run in runs]
     return {
         "states": dict(counts),
         "counted": sum(one.number not in replaced for one in all_trials),
-        "shot": dead.number,
+        "shot": killed.number,
         "retry": again.number,
         "retry_state": again.state.name,
-        "retry_same_values": again.params == dead.params,
+        "retry_same_values": again.params == killed.params,
         "seconds_to_retry": round(again.datetime_start.timestamp() - at, 1),
         "trials_run_twice": len(numbers) - len(set(numbers)),
     }
 
 
 def is_right(result: dict[str, Any]) -> bool:
-    """Whether everything is as promised."""
+    """Whether no trial was lost or run twice."""
     return (
         result["states"] == {"COMPLETE": result["n_trials"], "FAIL": 1}
         and result["counted"] == result["n_trials"]
@@ -204,14 +211,14 @@ def is_right(result: dict[str, Any]) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and write; 1 if something is not as promised, 3 without a server."""
+    """Measure and write; returns 1 if a trial was lost, 3 without a server."""
     options = _parser().parse_args(arguments)
     if binaries() is None:
         print(MISSING, file=sys.stderr)
         return 3
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
-        home.chmod(0o755)  # the server's user has to get through
+        home.chmod(0o755)  # for the server's user
         result = measure(home, options.workers, options.trials)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "postgres.json"
@@ -230,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def version() -> str:
-    """What the server calls itself."""
+    """The server's version."""
     programs = binaries()
     assert programs is not None
     command = [programs / "postgres", "--version"]
@@ -238,27 +245,27 @@ def version() -> str:
 
 
 def table(content: dict[str, Any]) -> str:
-    """What was found, as Markdown."""
+    """The result as Markdown."""
     states = ", ".join(f"{n} {name}" for name, n in sorted(content["states"].items()))
     where = content["machine"]
-    commit = commit_words(where)
+    commit = commit_text(where)
     rows = [
         ("trials wanted", content["n_trials"]),
         ("trials that count", content["counted"]),
         ("all attempts", states),
-        ("left running", content["states"].get("RUNNING", 0)),
+        ("still running", content["states"].get("RUNNING", 0)),
         ("run twice", content["trials_run_twice"]),
-        ("the dead worker's trial, tried again", content["retry_state"]),
+        ("the killed worker's trial, repeated", content["retry_state"]),
         ("... with the same values", "yes" if content["retry_same_values"] else "no"),
         ("... after", f"{content['seconds_to_retry']} s"),
-        ("all in all", f"{content['seconds']} s"),
+        ("total time", f"{content['seconds']} s"),
     ]
     lines = ["<!-- written by benchmarks/postgres.py; do not edit -->", ""]
     lines += ["| | |", "|---|--:|", *(f"| {name} | {value} |" for name, value in rows)]
     lines += [
         "",
         f"{content['server']}, {content['workers']} workers that started at once on an "
-        f"empty database, one of them shot; heartbeat {content['heartbeat_s']} s, "
+        f"empty database, one of them killed; heartbeat {content['heartbeat_s']} s, "
         f"grace {content['grace_s']} s. {where['usable_cpus']} cores, commit {commit}.",
     ]
     return "\n".join([*lines, ""])

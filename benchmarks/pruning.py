@@ -2,9 +2,10 @@
 
     python benchmarks/pruning.py --runs multirun/pruning       about half an hour
 
-Sampler, seed, space and tuning episodes are the same, so the searches begin alike; they
-part where a pruned trial has told the sampler less. They run side by side, each with
-one training at a time, so that each can be repeated. A stopped one goes on.
+Sampler, seed, space and tuning episodes are the same, so the searches begin alike. They
+differ from the first pruned trial on, of which the sampler knows less. They run at the
+same time, each with one training at a time, so that each can be repeated. A stopped
+search continues.
 """
 
 import argparse
@@ -22,12 +23,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
-from benchmarks.measure import commit_words, machine  # noqa: E402
+from benchmarks.measure import commit_text, machine  # noqa: E402
 from so101rl.files import write_atomic  # noqa: E402
 from so101rl.statistics import wilson  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
-PRUNERS = ("none", "median", "halving")  # the first is what others are held against
+PRUNERS = ("none", "median", "halving")  # the first is the reference
 STATES = ("complete", "pruned", "failed")
 EPISODES, STEPS, TRIALS = 100, 100_000, 16
 OBJECTIVE = "residual/success_rate"
@@ -43,7 +44,7 @@ TINY += ["evaluation.every=32", "evaluation.select_episodes=2"]
 
 
 def search(folder: Path, quick: bool, pruner: str) -> dict[str, Any]:
-    """One search, to its end."""
+    """Run one search to its end."""
     trials, steps, episodes = (2, 64, 2) if quick else (TRIALS, STEPS, EPISODES)
     command = [sys.executable, "main.py", *SEARCH, *(TINY if quick else [])]
     command += [f"hydra.sweeper.n_trials={trials}", f"total_timesteps={steps}"]
@@ -67,7 +68,7 @@ def search(folder: Path, quick: bool, pruner: str) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Search with every pruner, write json and table."""
+    """Search with every pruner, and write json and table."""
     options = _parser().parse_args(arguments)
     where = machine()
     begin = partial(search, options.runs.resolve(), options.quick)
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def table(result: dict[str, Any]) -> str:
     """A line per pruner."""
     where, rows = result["machine"], result["searches"]
-    commit = commit_words(where)
+    commit = commit_text(where)
     lines = [
         "<!-- written by benchmarks/pruning.py; do not edit -->",
         "",

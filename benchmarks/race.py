@@ -4,11 +4,11 @@
     python benchmarks/race.py --only paper_push --seeds 0 1
 
 Ours is `python main.py`, as a user starts it; the rival is `classic.py`. Both score
-their policy on the same 64 `select` episodes every so many env steps and stop when
-`STOP_AT` of them are solved. The clock runs from the start of the process, imports and
+their policy on the same 64 `select` episodes every `EVERY` env steps and stop when
+`STOP_AT` of them are solved. The time is from the start of the process, imports and
 scores included, to that moment. The policy then plays 100 held-out episodes, which
-nothing selects: a run counts if it solves 95 % of them. One run at a time has the
-machine, and the two take turns, seed by seed.
+select nothing: a run counts if it solves 95 % of them. One run at a time uses the
+machine; the two stacks alternate, seed by seed.
 """
 
 import argparse
@@ -35,12 +35,12 @@ STOP_AT = 0.98  # of the select episodes: 63 of 64
 WANTED = 0.95  # of the held-out episodes
 EVERY = {"paper_push": 25_000, "paper_push_hard": 100_000}  # env steps between scores
 CAP = {"paper_push": 300.0, "paper_push_hard": 300.0}  # a run is stopped then [s]
-# How ours is started: a task, or a preset that chooses the task and what suits it.
+# How ours is started: a task, or a preset for it.
 CHOICES = {"paper_push": "env=paper_push", "paper_push_hard": "experiment=hard"}
 
 
 def ours(env: str, seed: int, folder: Path) -> dict[str, Any]:
-    """`python main.py` up to the wanted success."""
+    """Run `python main.py` up to the wanted success."""
     run = folder / "run"
     command = [
         *(sys.executable, "main.py", CHOICES[env], f"seed={seed}"),
@@ -50,14 +50,14 @@ def ours(env: str, seed: int, folder: Path) -> dict[str, Any]:
         f"hydra.run.dir={run}",
     ]
     begun = time.time()
-    process, cut_off = subprocess.Popen(command, cwd=ROOT, stdout=DEVNULL), False
+    process, timed_out = subprocess.Popen(command, cwd=ROOT, stdout=DEVNULL), False
     try:
         process.wait(CAP[env])
     except subprocess.TimeoutExpired:
-        cut_off = True
-        process.terminate()  # it saves what it has
+        timed_out = True
+        process.terminate()  # it saves its policy
         process.wait()
-    if process.returncode and not cut_off:
+    if process.returncode and not timed_out:
         raise subprocess.CalledProcessError(process.returncode, command)
     lines = [read_jsonl(run / f"{name}.jsonl")[0] for name in ("metrics", "timings")]
     curve = [
@@ -66,7 +66,7 @@ def ours(env: str, seed: int, folder: Path) -> dict[str, Any]:
         if "eval/success_rate" in line
     ]
     results = run
-    if cut_off:  # its best policy is judged off the clock
+    if timed_out:  # its best policy is evaluated without being timed
         command = [sys.executable, "main.py", "job=evaluate", f"run={run}"]
         command += ["tracking=none", "evaluation.video=false"]
         subprocess.run(command, cwd=ROOT, check=True, stdout=DEVNULL)
@@ -76,7 +76,7 @@ def ours(env: str, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def classic(env: str, seed: int, folder: Path) -> dict[str, Any]:
-    """The classic stack up to the wanted success."""
+    """Run the classic stack up to the wanted success."""
     out, begun = folder / "classic.json", time.time()
     command = [
         *(sys.executable, "benchmarks/classic.py", "--env", env, "--seed", str(seed)),
@@ -96,7 +96,7 @@ STACKS = {"ours": ours, "classic": classic}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Race, and write json, table and figure after every run."""
+    """Run the stacks; write json after every run, table and figure at the end."""
     options = _parser().parse_args(arguments)
     where = machine()
     result: dict[str, Any] = {
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "cap_s": CAP,
             "ours": CHOICES,
         },
-        "runs": others(options.out / "race.json", options),
+        "runs": earlier(options.out / "race.json", options),
     }
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
@@ -120,14 +120,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run |= STACKS[stack](env, seed, folder)
             run["reached_s"] = reached(run)
             result["runs"].append(run)
-            print(in_words(run), flush=True)
+            print(as_text(run), flush=True)
             path = options.out / "race.json"
             path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"written: {report.write_race(options.out)}, {report.draw_race(options.out)}")
 
 
-def others(path: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Runs of earlier races that are not run again, each with its commit."""
+def earlier(path: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Runs of earlier calls that are not repeated, each with its commit."""
     if not path.exists():
         return []
     again = set(product(options.only, options.seeds, options.stacks))
@@ -136,7 +136,7 @@ def others(path: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def reached(run: dict[str, Any]) -> float | None:
-    """Seconds to a policy that solves what is wanted, None if there was none."""
+    """Seconds until the policy solved what is wanted; None if it never did."""
     stopped = [point for point in run["curve"] if point[2] >= STOP_AT]
     held_out = run["held_out"]
     if not stopped or held_out < WANTED:
@@ -144,8 +144,8 @@ def reached(run: dict[str, Any]) -> float | None:
     return float(stopped[0][0])
 
 
-def in_words(run: dict[str, Any]) -> str:
-    """One run in a line."""
+def as_text(run: dict[str, Any]) -> str:
+    """One run as a line."""
     seconds, step, success = run["curve"][-1]
     text = f"{run['env']} {run['stack']} seed {run['seed']}: "
     text += f"{success:.0%} of select after {step:,} env steps and {seconds:.0f} s; "

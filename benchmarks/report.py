@@ -1,4 +1,4 @@
-"""The table and the figure of `results/*.json`."""
+"""Table and figures of `results/*.json`."""
 
 import json
 import statistics
@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.measure import Row, commit_words
+from benchmarks.measure import Row, commit_text
 from so101rl.figures.style import GROUP_COLOURS, STYLE
 
 ORDER = (
@@ -24,12 +24,12 @@ ORDER = (
     "overhead",
     "saving",
 )
-FAR = 3  # a target met by more than this factor is drawn as met by it
+FAR = 3  # largest factor over a target that is drawn
 MET, MISSED = "#009E73", "#D55E00"
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Every result that is there, by name, in the order of the table."""
+    """The existing results by name, in the order of the table."""
     paths = {name: folder / f"{name}.json" for name in ORDER}
     return {
         name: json.loads(path.read_text())
@@ -61,7 +61,7 @@ def write_table(folder: Path) -> Path:
 
 
 def line_of(row: Row) -> str:
-    """A row in words, for the terminal."""
+    """A row as a line for the terminal."""
     found = row.to_dict()
     median, low, high = (_number(found[key]) for key in ("median", "min", "max"))
     text = f"{row.label}: {median} {row.unit} ({low} to {high})"
@@ -98,7 +98,7 @@ def _curve_lines(curve: dict[str, dict[str, list[float]]]) -> list[str]:
 
 def _where(result: dict[str, Any]) -> str:
     where, load = result["machine"], result["load"]
-    commit = commit_words(where)
+    commit = commit_text(where)
     return (
         f"{where['usable_cpus']} cores, load {load['before'][0]:g} before and "
         f"{load['after'][0]:g} after, {result['repeats']} repeats, commit {commit}"
@@ -112,7 +112,7 @@ def _number(value: float) -> str:
 
 
 def draw(folder: Path) -> Path | None:
-    """Write `speed.png`; None if the measurements that it shows are not all there."""
+    """Write `speed.png`; returns None if one of its measurements is missing."""
     results = read(folder)
     if not {"stepping", "rival", "ppo"} <= set(results):
         return None
@@ -134,7 +134,7 @@ def draw(folder: Path) -> Path | None:
 
 
 def write_race(folder: Path) -> Path:
-    """Write `race.md`: per task and stack, the time to a policy that solves it."""
+    """Write `race.md`: the time to a policy that solves the task, per stack."""
     race = json.loads((folder / "race.json").read_text())
     runs, settings = race["runs"], race["settings"]
     wanted = f"{settings['wanted']:.0%}"
@@ -182,7 +182,7 @@ def _race_line(env: str, stack: str, runs: list[dict[str, Any]], cap: float) -> 
 
 
 def _median_of(values: list[float], n: int) -> str:
-    """Median of `n` runs of which only `values` got there; empty if most did not."""
+    """Median of `n` runs of which only `values` succeeded; empty if most failed."""
     middle = statistics.median([*values, *[float("inf")] * (n - len(values))])
     if middle == float("inf"):
         return ""

@@ -1,12 +1,12 @@
 """The rival: the same task as an ordinary scalar `gymnasium.Env`.
 
-This is what one writes for Stable-Baselines3's `SubprocVecEnv`: one arm, `mj_step`,
+It is written as usual for Stable-Baselines3's `SubprocVecEnv`: one arm, `mj_step`,
 plain floats. Physics model, observation, reward, randomization and base policy are
 those of `env=paper_push base_policy=jacobian`; configuration, scene and randomization
-terms are shared with the package, its batched code is not. `trajectories.py` checks
+terms are shared with the package, the batched code is not. `trajectories.py` checks
 that both worlds go through the same states.
 
-Where a scalar program can save work it does: forward kinematics, Jacobian and gravity
+It saves work where a scalar program can: forward kinematics, Jacobian and gravity
 come from one pass, and the press is only computed while the finger drags.
 """
 
@@ -28,7 +28,7 @@ from so101rl.scene.scene import OBJECT, Actuator, build_spec
 NOISE = ("qpos", "qvel", "object_position", "object_yaw")
 N_NOISE = 16
 QUARTER = math.pi / 2
-ONE = np.array([0])  # the only environment there is
+ONE = np.array([0])  # ids of the only environment
 
 
 class ScalarJacobian:
@@ -50,7 +50,7 @@ class ScalarJacobian:
         self._gravity = np.zeros(so101.N_JOINTS)
 
     def fingertip(self, qpos: np.ndarray) -> np.ndarray:
-        """Position (3,) [m] at `qpos` (6,) [rad]; `act` goes on from here."""
+        """Position (3,) [m] at `qpos` (6,) [rad]; `act` uses the same kinematics."""
         model, data = self._model, self._data
         data.qpos[:] = qpos
         mujoco.mj_kinematics(model, data)
@@ -58,7 +58,7 @@ class ScalarJacobian:
         return data.site_xpos[self._site].copy()
 
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
-        """Propose an action (6,) in [-1, 1]; `fingertip` has been asked before."""
+        """Propose an action (6,) in [-1, 1]; call `fingertip` before."""
         k, jac = self._k, self._jac
         tip, qpos = obs["ee_pos"], obs["qpos"]
         mujoco.mj_jacSite(self._model, self._data, jac[:3], jac[3:], self._site)
@@ -141,7 +141,7 @@ class Rival(gym.Env):
 
     @property
     def qpos(self) -> np.ndarray:
-        """Arm and sheet (13,), the state that is compared with ours."""
+        """State of arm and sheet (13,)."""
         return self._data.qpos
 
     def reset(
@@ -212,7 +212,7 @@ class Rival(gym.Env):
         self._data = mujoco.MjData(self._model)
 
     def _lay_out(self) -> None:
-        """Arm at home, sheet at its start, and servos that hold still until told."""
+        """Put arm and sheet at their starts; servos hold until the first command."""
         data, model = self._data, self._model
         mujoco.mj_resetData(model, data)
         home = self._home - self._offset
@@ -266,7 +266,7 @@ class Rival(gym.Env):
         return obs
 
     def _errors(self) -> tuple[list[tuple[float, float]], dict[str, float]]:
-        """True corners, relative to the square [m], and what is still wrong."""
+        """True corners, relative to the square [m], and the remaining errors."""
         x, y = self._data.qpos[6:8].tolist()
         yaw = _yaw_of(self._data.qpos[9:])
         cos, sin, half = math.cos(yaw), math.sin(yaw), self._scene.square_side / 2
@@ -284,7 +284,7 @@ class Rival(gym.Env):
         return np.concatenate([*parts, self._proposal]).astype(np.float32)
 
     def _quantities(self) -> dict[str, Quantity]:
-        """What a randomization may change, as in `so101rl.hardware.sim`."""
+        """What a randomization may change; names as in `so101rl.hardware.sim`."""
         model, n = self._model, so101.N_JOINTS
         sheet = model.body(OBJECT).id
         inertia, mass = model.body_inertia[sheet].copy(), model.body_mass[sheet].copy()
@@ -321,12 +321,12 @@ class Rival(gym.Env):
 def _quantity(
     nominal: Any, write: Callable[[np.ndarray], None], derived: bool = False
 ) -> Quantity:
-    """A quantity of one world: the term's batch of one value loses its first axis."""
+    """A quantity of one world; `write` gets the value without its batch axis."""
     return Quantity(np.array(nominal), lambda _, values: write(values[0]), derived)
 
 
 def _stored(array: np.ndarray, nominal: Any = None) -> Quantity:
-    """A quantity that is the content of `array`."""
+    """A quantity that is stored in `array`."""
     nominal = array if nominal is None else nominal
     return _quantity(nominal, partial(array.__setitem__, slice(None)))
 

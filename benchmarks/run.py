@@ -38,7 +38,7 @@ from benchmarks.measure import (  # noqa: E402
 )
 
 RESULTS = ROOT / "benchmarks" / "results"
-# A measurement that cannot be made here returns the reason instead.
+# Returns a reason where the measurement is impossible.
 MEASUREMENTS: dict[str, Callable[[Effort], Result | str]] = {
     "stepping": stepping.measure,
     "rival": learners.measure_environments,

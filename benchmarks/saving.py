@@ -1,4 +1,4 @@
-"""What checkpoints cost: time in saves over the time between two of them."""
+"""Cost of checkpoints: time of a save over the training time between two saves."""
 
 import tempfile
 import time
@@ -26,7 +26,7 @@ def measure(effort: Effort) -> Result:
                 found = _train(algo, steps // 4 if effort.quick else steps, Path(name))
             saves, training, every, size = found
             seconds += saves
-            # Training goes on at the speed that it has between two saves.
+            # The training time of one interval at the measured speed.
             shares += [100 * save / (training * every) for save in saves]
         rows += [
             Row(f"{algo}: a save, {size:.1f} MiB", "s", seconds),
@@ -38,7 +38,7 @@ def measure(effort: Effort) -> Result:
 def _train(
     algo: str, steps: int, folder: Path
 ) -> tuple[list[float], float, int, float]:
-    """Train with a save or two.
+    """Train with one or two saves.
 
     Returns:
         Seconds per save, seconds of training per env step, the default interval [env
@@ -52,7 +52,7 @@ def _train(
     learner = Trainer(cfg)
     model: Any = learner.model
     if getattr(model, "replay_buffer", None) is not None:
-        model.replay_buffer.full = True  # of zeros: their number is what costs
+        model.replay_buffer.full = True  # of zeros: only the size matters
     saves: list[float] = []
     save = CheckpointCallback._save
 

@@ -1,4 +1,4 @@
-"""How long until something happens: imports, `--help`, the first training step."""
+"""Start times: imports, `--help`, the first training step."""
 
 import os
 import subprocess
@@ -24,10 +24,10 @@ class CommandError(So101Error):
 
 
 def measure(effort: Effort) -> Result:
-    """Wall-clock times of fresh processes, with the files already in the cache."""
+    """Wall-clock times of fresh processes, with all files in the page cache."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # One episode instead of 64: the score of step 0 is then next to nothing.
+        # One episode instead of 64 makes the score of step 0 negligible.
         unscored = ("evaluation.select_episodes=1",)
         cases = {
             "first training step": partial(_first_step, folder, ()),
@@ -44,7 +44,7 @@ def measure(effort: Effort) -> Result:
                 f"import {module}": partial(_wall, ("-c", f"import {module}"))
                 for module in IMPORTS
             }
-            cases["first training step"]()  # creates the tracking store, once
+            cases["first training step"]()  # creates the tracking store
         values = interleave(cases, effort.repeats)
     rows = [
         Row(name, "s", values[name], TARGETS.get(name), sense="<=") for name in cases
@@ -66,7 +66,7 @@ def _first_step(folder: Path, overrides: Sequence[str]) -> float:
     )
     marks = [line for line in out.splitlines() if line.startswith(MARK)]
     if not marks:
-        raise CommandError(f"no training step was made; the program said:\n{out}")
+        raise CommandError(f"no training step was made; output:\n{out}")
     return float(marks[0].split()[-1]) - begin
 
 

@@ -1,4 +1,4 @@
-"""The whole environment against bare physics on the very same states."""
+"""The whole environment against bare physics on the same states."""
 
 import time
 from typing import Any
@@ -18,19 +18,19 @@ WIDTHS = (1, 4, 16, 64, 256, 1024)
 USUAL = 64
 WARM_UP = 100  # control steps
 STD = 0.5  # of the residuals
-FLAT = 1.15  # cost per env may grow by so much from 64 to 1024 envs
+FLAT = 1.15  # most growth of the cost per env from 64 to 1024 envs
 
 
 class ReplayError(So101Error):
-    """A replay that did not arrive at the states it replays."""
+    """A replay that ends in other states than the recording."""
 
 
 class Window:
-    """A stretch of control steps: once through the environment, once bare.
+    """Control steps that run through the environment, then on bare physics.
 
-    The environment's run writes down what the physics was given: the states at the
-    beginning, each step's controls, and the states and model fields of environments
-    that reset themselves. The bare batch gets the same, and nothing else.
+    The environment's run records the input of the physics: the states at the beginning,
+    the controls of each step, and the states and model fields of environments that
+    reset themselves. The bare batch gets the same input and nothing else.
 
     Args:
         cfg: a composed config.
@@ -56,7 +56,7 @@ class Window:
         self.step_env(steps)
 
     def step_env(self, steps: int) -> float:
-        """Step the environment; seconds of it without those of writing down."""
+        """Step the environment; returns its seconds without those of recording."""
         self._log: list[np.ndarray] = []
         self._resets: list[tuple[int, np.ndarray, dict[str, np.ndarray]]] = []
         everyone = np.arange(self.n)
@@ -76,7 +76,7 @@ class Window:
         return seconds
 
     def step_bare(self) -> float:
-        """Step the bare physics through the last window; seconds of it."""
+        """Step the bare physics through the last window; returns its seconds."""
         self._restore(np.arange(self.n), self._start)
         resets = {step: (ids, kept) for step, ids, kept in self._resets}
         seconds = 0.0
@@ -88,7 +88,7 @@ class Window:
             if step in resets:
                 self._restore(*resets[step])
         if not np.array_equal(self._bare.state, self._batch.state):
-            raise ReplayError(f"bare physics of {self.n} environments went elsewhere")
+            raise ReplayError(f"bare physics of {self.n} environments ended elsewhere")
         return seconds
 
     def _record(self, ctrl: np.ndarray, substeps: int, ids: np.ndarray | None) -> None:
@@ -111,7 +111,7 @@ class Window:
 
 
 def measure(effort: Effort) -> Result:
-    """Speed over the batch width, and with and without randomization."""
+    """Speed over the batch width, with and without randomization."""
     windows = {}
     widths = (1, 4) if effort.quick else WIDTHS
     usual = widths[-1] if effort.quick else USUAL

@@ -1,16 +1,16 @@
-"""Shoots sweeps at random moments, and looks at what they end with.
+"""Kills sweeps at random moments, and checks what they end with.
 
     python benchmarks/sweep_faults.py                 all cases, some minutes
     python benchmarks/sweep_faults.py --only run --trials 3
 
-A search by TPE, one run at a time, is shot once (or again and again) with kill -9, and
-its command is given again until it ends by itself. It survives if it then has exactly
-`n_trials` finished trials, none is left running, no process is left, no directory was
-used twice, and all values are those of a search that nobody touched. The trainings are
-those of tests/fake_main.py, a second each; --real has real ones, tiny, some seconds.
+A search by TPE, one run at a time, is killed once (or repeatedly) with kill -9, and its
+command is repeated until it ends by itself. The search survives if it then has exactly
+`n_trials` finished trials, no running trial, no process, no directory that was used
+twice, and the values of an undisturbed search. The trainings are those of
+tests/fake_main.py, a second each; --real takes real ones of some seconds.
 
-The last case has two trials at a time, of two runs each, and begins again at once;
-which values come then depends on who is faster, so they are not compared.
+The last case runs two trials of two runs each at a time and restarts at once. Its
+values depend on which run is faster, so they are not compared.
 """
 
 import argparse
@@ -31,14 +31,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
-from benchmarks.faults import ALGOS, RESULTS, SMALL, Outcome, in_words  # noqa: E402
-from benchmarks.measure import commit_words, machine  # noqa: E402
+from benchmarks.faults import ALGOS, RESULTS, SMALL, Outcome, as_text  # noqa: E402
+from benchmarks.measure import commit_text, machine  # noqa: E402
 from so101rl.files import read_json  # noqa: E402
 from so101rl.runs.run_dir import find_runs  # noqa: E402
 from so101rl.sweeps.search.storage import in_file  # noqa: E402
 
-PATIENCE_S = 600.0
-MOST_CALLS = 10  # of a command that is to end by itself
+TIMEOUT_S = 600.0
+MOST_CALLS = 10  # until the command ends by itself
 N_TRIALS = 6
 FAKE = ["tracking=none", "total_timesteps=100", "evaluation.every=10"]
 REAL = [*SMALL, *ALGOS["ppo"], "total_timesteps=512", "evaluation.every=128"]
@@ -48,8 +48,8 @@ SEARCH += ["hydra.sweeper.sampler.n_startup_trials=3", "hydra/sweeper/pruner=non
 CROWD = ["hydra.sweeper.n_jobs=2", "hydra.sweeper.seeds=2"]
 
 
-class Range:
-    """Where sweeps are shot: a folder, a source of chance, and one left alone."""
+class SweepLab:
+    """A folder for sweeps, a random generator, and an undisturbed sweep to compare."""
 
     def __init__(self, folder: Path, seed: int, *, real: bool):
         self.folder, self.rng = folder, random.Random(seed)
@@ -69,29 +69,29 @@ class Range:
         self.wanted = trials(whole)
 
     def path(self) -> Path:
-        """A folder for a sweep that is not there yet."""
+        """A folder for a sweep that does not exist yet."""
         self._number += 1
         return self.folder / f"sweep-{self._number}"
 
     def start(self, path: Path, more: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
         """A sweep as a process."""
-        with path.with_suffix(".said").open("ab") as said:
+        with path.with_suffix(".output").open("ab") as output:
             return subprocess.Popen(
                 [*self._command, *more, f"hydra.sweep.dir={path}"],
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 cwd=self.folder,
             )
 
     def finish(self, path: Path, more: Sequence[str] = ()) -> int:
-        """Give a sweep's command until it ends by itself; returns how often."""
+        """Repeat a sweep's command until it ends by itself; returns how often."""
         for call in range(1, MOST_CALLS + 1):
-            if self.start(path, more).wait(PATIENCE_S) == 0:
+            if self.start(path, more).wait(TIMEOUT_S) == 0:
                 return call
-        raise RuntimeError(path.with_suffix(".said").read_text()[-2000:])
+        raise RuntimeError(path.with_suffix(".output").read_text()[-2000:])
 
-    def shoot(self, sweep: "subprocess.Popen[bytes]", path: Path, who: str) -> bool:
-        """Kill -9 a sweep or its run; returns whether there was one."""
+    def kill(self, sweep: "subprocess.Popen[bytes]", path: Path, who: str) -> bool:
+        """Kill -9 a sweep or its run; returns whether there was one to kill."""
         jobs = processes(path) - {sweep.pid}
         if sweep.poll() is not None or (who == "run" and not jobs):
             return False
@@ -101,28 +101,28 @@ class Range:
         begin = time.monotonic()
         sweep.kill()
         sweep.wait()
-        while processes(path):  # its run notices, saves and goes
+        while processes(path):  # its run notices, saves and ends
             time.sleep(0.02)
         self.slowest_s = max(self.slowest_s, time.monotonic() - begin)
         return True
 
     def survived(self, path: Path) -> bool:
-        """Whether a sweep has ended as the one that was left alone."""
+        """Whether a sweep has ended as the undisturbed one."""
         return trials(path) == self.wanted and is_clean(path)
 
 
 def is_clean(path: Path) -> bool:
-    """Whether no directory was used twice, and no process is left."""
+    """Whether no directory was used twice and no process is running."""
     runs = find_runs([path])
     numbers = [run.info["part_of"]["trial"] for run in runs]
     folders = [int(run.path.parent.name.removeprefix("trial-")) for run in runs]
     once = numbers == folders and not any("resumed" in run.info for run in runs)
-    said = "".join(log.read_text() for log in path.glob("*/*.log"))
-    return once and "already holds a run" not in said and not processes(path)
+    output = "".join(log.read_text() for log in path.glob("*/*.log"))
+    return once and "already holds a run" not in output and not processes(path)
 
 
 def trials(path: Path) -> list[tuple[dict[str, Any], list[float]]]:
-    """Parameters and values of the trials that count; none may be left running."""
+    """Parameters and values of the finished trials; none may be running."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -134,21 +134,23 @@ def trials(path: Path) -> list[tuple[dict[str, Any], list[float]]]:
     replaced = {n for one in found for n in one.system_attrs.get("retry_history", [])}
     failed = [one for one in found if one.state.name == "FAIL"]
     assert not left, f"{path}: {len(left)} trials are not finished"
-    assert {one.number for one in failed} == replaced, f"{path}: a trial was given up"
+    assert {one.number for one in failed} == replaced, (
+        f"{path}: a trial was not repeated"
+    )
     assert len(done) == N_TRIALS, f"{path}: {len(done)} trials"
     return done
 
 
 def processes(path: Path) -> set[int]:
-    """Ids of the processes that work in a sweep's folder."""
+    """Ids of the processes that work in a sweep's folder; Linux only."""
     found = set()
     for entry in Path("/proc").iterdir():
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, IndexError):
-            continue  # none, or gone meanwhile
-        # The last word of a sweep's own call, and of those of its jobs.
+            continue  # no process, or one that has just ended
+        # A sweep and its jobs have the folder in their command lines.
         text = b"\0".join(words).decode(errors="replace")
         if entry.name.isdigit() and state != "Z" and has_folder(text, path):
             found.add(int(entry.name))
@@ -156,107 +158,107 @@ def processes(path: Path) -> set[int]:
 
 
 def has_folder(text: str, path: Path) -> bool:
-    """Whether a command line names a folder, not only one that begins alike."""
+    """Whether a command line names this folder, not one whose name is longer."""
     return any(f"{path}{end}" in f"{text}\0" for end in ("\0", "/", "'"))
 
 
 # ---- the cases ----
 
 
-def once(shots: Range, n: int, who: str) -> Outcome:
-    """Sweeps that are shot once each, at a random moment."""
+def killed_once(lab: SweepLab, n: int, who: str) -> Outcome:
+    """Sweeps of which one process is killed, once, at a random moment."""
     survived = tried = calls = 0
-    shots.slowest_s = 0.0
+    lab.slowest_s = 0.0
     while tried < n:
-        path = shots.path()
-        sweep = shots.start(path)
-        time.sleep(shots.rng.uniform(0, shots.length_s))
-        if not shots.shoot(sweep, path, who):
-            sweep.wait(PATIENCE_S)
+        path = lab.path()
+        sweep = lab.start(path)
+        time.sleep(lab.rng.uniform(0, lab.length_s))
+        if not lab.kill(sweep, path, who):
+            sweep.wait(TIMEOUT_S)
             shutil.rmtree(path, ignore_errors=True)
-            continue  # it was through, or between two runs
+            continue  # it had ended, or was between two runs
         tried += 1
-        code = sweep.wait(PATIENCE_S)
-        calls += 1 if code == 0 else 1 + shots.finish(path)
-        survived += shots.survived(path)
+        code = sweep.wait(TIMEOUT_S)
+        calls += 1 if code == 0 else 1 + lab.finish(path)
+        survived += lab.survived(path)
     note = f"{calls / n:.1f} calls each"
     if who == "sweeper":
-        note += f"; its run was gone after at most {shots.slowest_s:.1f} s"
+        note += f"; its run had ended after at most {lab.slowest_s:.1f} s"
     return Outcome(f"kill -9 of the {who}, once", tried, survived, note)
 
 
-def sweepers(shots: Range, n: int) -> Outcome:
-    """The sweeper is shot."""
-    return once(shots, n, "sweeper")
+def sweepers(lab: SweepLab, n: int) -> Outcome:
+    """The sweeper is killed."""
+    return killed_once(lab, n, "sweeper")
 
 
-def runs(shots: Range, n: int) -> Outcome:
-    """One of its runs is shot."""
-    return once(shots, n, "run")
+def runs(lab: SweepLab, n: int) -> Outcome:
+    """One of its runs is killed."""
+    return killed_once(lab, n, "run")
 
 
-def again(shots: Range, n: int) -> Outcome:
-    """One sweep that is shot again and again, the sweeper and its runs in turn."""
-    path, shot, calls, survived = shots.path(), 0, 0, 0
+def repeated(lab: SweepLab, n: int) -> Outcome:
+    """One sweep of which the sweeper and its runs are killed in turn, repeatedly."""
+    path, kills, calls = lab.path(), 0, 0
     for number in range(n):
-        sweep, calls = shots.start(path), calls + 1
-        time.sleep(shots.rng.uniform(0.3, 1.0) * shots.length_s / 2)
-        shot += shots.shoot(sweep, path, ("sweeper", "run")[number % 2])
+        sweep, calls = lab.start(path), calls + 1
+        time.sleep(lab.rng.uniform(0.3, 1.0) * lab.length_s / 2)
+        kills += lab.kill(sweep, path, ("sweeper", "run")[number % 2])
         sweep.kill()
         sweep.wait()
     while processes(path):
         time.sleep(0.02)
-    calls += shots.finish(path)
-    survived = int(shots.survived(path))
-    note = f"{shot} shots, {calls} calls"
+    calls += lab.finish(path)
+    survived = int(lab.survived(path))
+    note = f"{kills} kills, {calls} calls"
     return Outcome("kill -9 of one sweep, again and again", 1, survived, note)
 
 
-def crowds(shots: Range, n: int) -> Outcome:
-    """Two trials of two runs at a time; the sweeper is shot, and back at once."""
+def crowds(lab: SweepLab, n: int) -> Outcome:
+    """Two trials of two runs at a time; the sweeper is killed and restarted at once."""
     survived = calls = 0
     for _ in range(n):
-        path = shots.path()
-        sweep = shots.start(path, CROWD)
-        time.sleep(shots.rng.uniform(0.3, 1.0) * shots.length_s)
+        path = lab.path()
+        sweep = lab.start(path, CROWD)
+        time.sleep(lab.rng.uniform(0.3, 1.0) * lab.length_s)
         sweep.kill()
         sweep.wait()
-        calls += 1 + shots.finish(path, CROWD)
-        trials(path)  # all there, none left running
+        calls += 1 + lab.finish(path, CROWD)
+        trials(path)  # all finished, none running
         survived += is_clean(path)
-    note = f"{calls / n:.1f} calls each; 2 x 2 runs, begun again at once"
+    note = f"{calls / n:.1f} calls each; 2 x 2 runs, restarted at once"
     return Outcome("kill -9 of a busy sweeper", n, survived, note)
 
 
-CASES: dict[str, tuple[Callable[[Range, int], Outcome], int]] = {
+CASES: dict[str, tuple[Callable[[SweepLab, int], Outcome], int]] = {
     "sweeper": (sweepers, 10),
     "run": (runs, 10),
-    "again": (again, 6),
+    "again": (repeated, 6),
     "crowd": (crowds, 4),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the cases, print and write the table; 1 if something did not survive."""
+    """Run the cases, print and write the table; 1 if a sweep did not survive."""
     options = _parser().parse_args(arguments)
     path, found, where = options.out / "sweep_faults.json", [], machine()
     with tempfile.TemporaryDirectory() as name:
-        shots = Range(Path(name), options.seed, real=options.real)
-        print(f"a sweep that is left alone takes {shots.length_s:.0f} s", flush=True)
+        lab = SweepLab(Path(name), options.seed, real=options.real)
+        print(f"an undisturbed sweep takes {lab.length_s:.0f} s", flush=True)
         for case in options.only:
             try_it, times = CASES[case]
             begin = time.monotonic()
-            result = try_it(shots, options.trials or times)
+            result = try_it(lab, options.trials or times)
             row = {"name": case, **asdict(result), "commit": where["commit"]}
             found.append(row | {"seconds": round(time.monotonic() - begin)})
-            print(in_words(found[-1]), flush=True)
+            print(as_text(found[-1]), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     content = {
         "machine": where,
         "seed": options.seed,
         "trainings": "real, tiny" if options.real else "fake, of a second",
         "n_trials": N_TRIALS,
-        "seconds_alone": round(shots.length_s, 1),
+        "seconds_alone": round(lab.length_s, 1),
         "cases": found,
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
@@ -274,14 +276,14 @@ def table(content: dict[str, Any]) -> str:
         f"| {row['case']} | {row['trials']} | {row['survived']} | {row['note']} |"
         for row in content["cases"]
     ]
-    commit = commit_words(where)
+    commit = commit_text(where)
     n = content["n_trials"]
     lines += [
         "",
         f"Searches by TPE of {n} trials, one run at a time; trainings: "
-        f"{content['trainings']}. Survived: exactly {n} finished, none left running, "
-        "no process left, no directory used twice, and but for the busy one every "
-        f"value as in a search that nobody touched. {where['usable_cpus']} cores, "
+        f"{content['trainings']}. Survived: exactly {n} finished, none running, "
+        "no process left, no directory used twice, and, except for the busy one, every "
+        f"value as in an undisturbed search. {where['usable_cpus']} cores, "
         f"commit {commit}, seed {content['seed']}.",
     ]
     return "\n".join([*lines, ""])

@@ -1,4 +1,4 @@
-"""Whether the rival and the package go through the same states."""
+"""Compares the states of the rival with those of the package."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def largest_difference(randomization: str, *, steps: int, seed: int = 0) -> dict
 
     Args:
         randomization: option of the config group.
-        steps: control steps at most; the comparison ends with the first episode.
+        steps: most control steps; the comparison ends with the first episode.
         seed: of the episode and of the residuals.
 
     Returns:
@@ -26,7 +26,7 @@ def largest_difference(randomization: str, *, steps: int, seed: int = 0) -> dict
     ours, rival = build_env(cfg, 1), Rival(cfg)
     first = episode_seeds(seed, "train", 1)
     found = {"qpos": 0.0, "observation": 0.0, "reward": 0.0, "steps": 0, "done": True}
-    found["observation"] = _apart(
+    found["observation"] = _difference(
         ours.reset(seed=first)[0], rival.reset(seed=first[0])[0]
     )
     rng = np.random.default_rng(seed)
@@ -36,14 +36,16 @@ def largest_difference(randomization: str, *, steps: int, seed: int = 0) -> dict
         theirs = rival.step(action[0])
         obs = info.get("final_obs", obs)
         done = bool(terminated[0]), bool(truncated[0])
-        found["observation"] = max(found["observation"], _apart(obs, theirs[0]))
-        found["reward"] = max(found["reward"], _apart(reward, theirs[1]))
+        found["observation"] = max(found["observation"], _difference(obs, theirs[0]))
+        found["reward"] = max(found["reward"], _difference(reward, theirs[1]))
         found["steps"], found["done"] = step + 1, done == theirs[2:4]
         if any(done) or not found["done"]:
             break
-        found["qpos"] = max(found["qpos"], _apart(ours.env.hardware.qpos, rival.qpos))
+        found["qpos"] = max(
+            found["qpos"], _difference(ours.env.hardware.qpos, rival.qpos)
+        )
     return found
 
 
-def _apart(ours: np.ndarray, theirs: np.ndarray | float) -> float:
+def _difference(ours: np.ndarray, theirs: np.ndarray | float) -> float:
     return float(np.abs(np.asarray(ours)[0] - theirs).max())

@@ -1,4 +1,4 @@
-"""Random search for the Jacobian's gains on `tune` episodes, which never report.
+"""Random search for the Jacobian's gains on `tune` episodes.
 
 `python benchmarks/tune_base.py --settings 40` prints success, best last.
 """
@@ -28,7 +28,7 @@ CHOICES = {
 
 
 def success(gains: dict[str, float]) -> tuple[float, dict[str, int]]:
-    """Success rate and how the episodes ended."""
+    """Success rate, and the number of episodes per kind of end."""
     env = build_env(
         compose([f"base_policy.{name}={value}" for name, value in gains.items()]),
         EPISODES,
@@ -39,7 +39,7 @@ def success(gains: dict[str, float]) -> tuple[float, dict[str, int]]:
 
 
 def main() -> None:
-    """Try random settings."""
+    """Try random settings and print them, best last."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""Gradient updates of SAC, stock and ours, against what the machine can multiply."""
+"""Gradient updates of SAC, stock and ours, against the bound by matrix products."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,11 +21,11 @@ STOCK = (
     "algo._target_=stable_baselines3.SAC",
     "algo.policy_kwargs.optimizer_kwargs.fused=false",  # as SB3 makes it
 )
-LARGE = 1024  # edge of the matrices that show the machine's best rate
+LARGE = 1024  # edge of the matrices that reach the machine's best rate
 
 
 def measure(effort: Effort) -> Result:
-    """Updates per second of both, and the bound that matrix products set."""
+    """Updates per second of both, and the bound by matrix products."""
     cfg = _config()
     env = ours(cfg)
     models = {
@@ -88,11 +88,11 @@ def _model(cfg: DictConfig, env: SB3VecEnv) -> SAC:
 
 
 def _products(obs: int, act: int) -> Iterator[tuple[int, int, int]]:
-    """Every matrix product (m, k, n) that one SAC update cannot do without.
+    """Every matrix product (m, k, n) that one SAC update needs.
 
     Forward: the actor twice, both critics three times (target, Bellman error, actor's
     loss). Backward: weights and hidden layers of critics and actor; in the actor's loss
-    the critics pass on gradients but need none of their own weights.
+    the critics need gradients of their inputs, not of their weights.
     """
     actor = [(obs, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 2 * act)]
     critic = [(obs + act, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1)] * 2
@@ -110,7 +110,7 @@ def _products(obs: int, act: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _fill(buffer: ReplayBuffer) -> None:
-    """Random transitions: the arithmetic does not care where they come from."""
+    """Fill a buffer with random transitions; the arithmetic is the same."""
     rng = np.random.default_rng(0)
     for array in (buffer.observations, buffer.next_observations, buffer.actions):
         array[:] = rng.uniform(-1, 1, array.shape)
@@ -127,7 +127,7 @@ def _updates_per_s(model: SAC, seconds: float) -> float:
 
 
 class _Product:
-    """FLOP/s of a product of float32 matrices, with as many threads as training has."""
+    """FLOP/s of a product of float32 matrices, with the threads of training."""
 
     def __init__(self, size: tuple[int, int, int], seconds: float):
         m, k, n = size

@@ -1,9 +1,9 @@
-"""What a warm start brings: the hard task after a run on the easy one, and from zero.
+"""Gain of a warm start: the hard task after a run on the easy one, and from zero.
 
     python benchmarks/warm_start.py
 
 Trains on `paper_push`, then on `paper_push_hard` with and without `init_from=` that
-run, the same env steps and seeds for both. All judged on 100 held-out episodes.
+run, with the same env steps and seeds. 100 held-out episodes judge each policy.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
-from benchmarks.measure import commit_words, machine  # noqa: E402
+from benchmarks.measure import commit_text, machine  # noqa: E402
 from so101rl.files import write_atomic  # noqa: E402
 from so101rl.runs.run_dir import RunDir  # noqa: E402
 
@@ -31,17 +31,17 @@ TINY += ("evaluation.select_episodes=2",)
 
 
 def trained(path: Path, *typed: str) -> dict[str, Any]:
-    """The success of base and residual after one program."""
+    """Run one training; returns the success of base and residual."""
     command = [sys.executable, "main.py", *SILENT, *typed, f"hydra.run.dir={path}"]
     run(command, cwd=ROOT, check=True, stdout=DEVNULL)
     found = RunDir.open(path).evaluation()
-    assert found is not None  # the program ended well
+    assert found is not None  # written by every finished run
     scores = found["policies"]
     return {name: scores[name]["success_rate"] for name in ("base", "residual")}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train everything, and write json and table."""
+    """Train with and without a warm start, and write json and table."""
     options = _parser().parse_args(arguments)
     steps = (64, 64) if options.quick else (SOURCE_STEPS, STEPS)
     more = TINY if options.quick else ()
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def table(result: dict[str, Any]) -> str:
     """A line per seed."""
     where, (before, after) = result["machine"], result["steps"]
-    commit = commit_words(where)
+    commit = commit_text(where)
     lines = [
         "<!-- written by benchmarks/warm_start.py; do not edit -->",
         "",

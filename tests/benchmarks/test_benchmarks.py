@@ -46,7 +46,7 @@ def test_memory_of_this_and_of_child_processes_is_counted():
 
 def test_a_missing_peer_is_named(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv(peer.VARIABLE, raising=False)
-    monkeypatch.setattr(peer, "USUAL_PLACE", tmp_path / "python")
+    monkeypatch.setattr(peer, "DEFAULT_PYTHON", tmp_path / "python")
     run.main(["--quick", "--only", "peer", "--out", str(tmp_path)])
     assert "skipped: needs so101-nexus" in capsys.readouterr().out
 
