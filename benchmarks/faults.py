@@ -303,7 +303,7 @@ def crashes(lab: Lab, trials: int) -> Outcome:
             check=False,
         )
         run = RunDir.open(path)
-        run.settle()
+        run.update_status()
         info = RunDir.open(path).info
         is_right = info["status"] == status and info["error"]["kind"] == kind
         survived += is_right
@@ -381,7 +381,7 @@ def full_disk(lab: Lab, trials: int) -> Outcome:
             # A full disk has no room for a status either: make room, as a user would.
             subprocess.run(["mount", "-o", "remount,size=2m", folder], check=True)
             run = RunDir.open(folder / "run")
-            run.settle()
+            run.update_status()
             survived += (
                 process.returncode == 2
                 and "No space left" in output

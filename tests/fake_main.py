@@ -70,7 +70,7 @@ def begun(cfg):
         path = Path(HydraConfig.get().runtime.output_dir)
         return RunDir.create(path, cfg=cfg, command="fake"), 0
     run = RunDir.open(cfg.run)
-    with run.held():
+    with run.locked():
         lines = run.metrics()
         step = lines[-1]["step"] if lines else 0
         run.reopen(step=step, metrics=run.log_size(), resume="exact")

@@ -40,12 +40,12 @@ def resume(cfg: DictConfig) -> float | None:
 
     Raises:
         ResumeError: it would not be the same run any more.
-        BusyRunError: a process is running it.
+        BusyError: a process is running it.
     """
     if cfg.run is None:
         raise ResumeError("job=resume needs run=RUN_DIR (or run=latest)")
     run = RunDir.open(cfg.run)
-    with run.held():
+    with run.locked():
         if run.info["status"] == "finished":
             print(f"{run.path} is finished: nothing to do")
             return None

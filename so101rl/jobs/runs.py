@@ -30,7 +30,7 @@ def runs(cfg: DictConfig) -> None:
     """List all runs, newest last, or ask about what `prune` would delete."""
     found = find_runs(OUTPUT_ROOTS)
     for run in found:
-        run.settle()
+        run.update_status()
     if cfg.prune is not None:
         prune(found, cfg.prune)
     elif found:

@@ -24,7 +24,7 @@ def grouped(runs: Sequence[RunDir], name: str) -> Source:
         StudyError: there are no runs, or a seed of an arm has two results.
     """
     for run in runs:
-        run.settle()
+        run.update_status()
     bare = [run for run in runs if bare_base(run)]
     runs = [run for run in runs if run not in bare]
     remarks = []

@@ -8,8 +8,9 @@ from typing import Any
 from so101rl.files import read_json
 from so101rl.report.record import Record, Source, Study, record
 from so101rl.runs.arms import StudyError, arm_settings, changes, spoken
+from so101rl.runs.differences import differences
 from so101rl.runs.metrics import measure_of
-from so101rl.runs.preregistration import FILE, differences, sha256
+from so101rl.runs.preregistration import FILE, sha256
 from so101rl.runs.run_dir import RunDir, find_runs
 
 KEPT = ("command", "sha256", "registered", "git")  # of a registration, in report.json
@@ -32,7 +33,7 @@ def registered(sweep: Path, study_now: Mapping[str, Any] | None) -> Source:
     measure_of(study["metric"])
     runs = find_runs([sweep])
     for run in runs:
-        run.settle()
+        run.update_status()
     members, strangers = _members(runs, promise)
     found: list[Record] = []
     told: dict[tuple[str, str], list[int]] = {}  # seeds by arm and what is wrong

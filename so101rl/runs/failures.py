@@ -13,7 +13,7 @@ from so101rl.files import FileError
 from so101rl.runs.signals import Pruned, Terminated
 
 
-def described(error: BaseException) -> dict[str, str]:
+def error_entry(error: BaseException) -> dict[str, str]:
     """The entry `error` of `run.json`."""
     from so101rl.config.messages import unwrapped
 
@@ -37,12 +37,12 @@ def _entry(kind: str, name: str, message: str) -> dict[str, str]:
     return {"kind": kind, "class": name, "message": message}
 
 
-def overdue(seconds: float) -> dict[str, str]:
+def timeout_entry(seconds: float) -> dict[str, str]:
     """The entry of a run that a sweep stopped because it took too long."""
     return _entry("timeout", "Timeout", f"stopped after {seconds:g} s")
 
 
-GONE = _entry(
+PROCESS_GONE = _entry(
     "infrastructure",
     "ProcessGone",
     "its process is gone: kill -9, out of memory, or a power cut",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from so101rl.files import read_json, to_json, write_atomic
+from so101rl.runs.differences import differences
 from so101rl.runs.provenance import git_state, now
 
 FILE = "registration.json"
@@ -62,15 +63,3 @@ def register(
 def sha256(content: Mapping[str, Any]) -> str:
     """A hash that does not depend on the order of keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def differences(before: Any, after: Any, key: str = "") -> list[str]:
-    """What changed, by dotted key, such as `study.seeds: 10 -> 5`."""
-    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
-        return [] if before == after else [f"{key}: {before} -> {after}"]
-    found = []
-    for name in [*before, *(name for name in after if name not in before)]:
-        inner = f"{key}.{name}" if key else str(name)
-        absent = "absent"
-        found += differences(before.get(name, absent), after.get(name, absent), inner)
-    return found

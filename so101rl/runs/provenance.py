@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from so101rl.files import PACKAGE, shipped
+from so101rl.runs.differences import differences
 
 SOURCE_ROOT = PACKAGE.parent
 PACKAGES = (
@@ -143,12 +144,7 @@ def changes_since(info: Mapping[str, Any]) -> list[str]:
     Args:
         info: the content of its `run.json`.
     """
-    before, now = info["versions"], versions()
-    found = [
-        f"{name}: {before.get(name)} -> {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
+    found = differences(info["versions"], versions())
     if info.get("code_sha256") != code_sha256():
         commit = (info["git"] or {}).get("commit")
         found.append(f"code: it was that of commit {commit or '(unknown)'}")

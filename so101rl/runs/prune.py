@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from so101rl.config.schema import PRUNE
-from so101rl.runs.run_dir import RUN, BusyRunError, RunDir
+from so101rl.runs.run_dir import RUN, RunDir
+from so101rl.runs.status_dir import BusyError
 from so101rl.runs.usage import age_s, size_bytes
 
 DAY_S = 86_400
@@ -55,8 +56,8 @@ def delete(item: Doomed, prune: str) -> bool:
     with contextlib.ExitStack() as stack:
         try:
             for run in (item.run, *within):
-                stack.enter_context(run.held())
-        except BusyRunError:
+                stack.enter_context(run.locked())
+        except BusyError:
             return False
         if _chosen(item.run, prune) != item.paths:
             return False
@@ -99,7 +100,9 @@ def _is_another(pid: int) -> bool:
 def _is_busy(run: RunDir) -> bool:
     """Whether a process is running it, or one of its evaluations."""
     around = [run, *run.evaluations()]
-    return any(one.info["status"] == "running" and not one.settle() for one in around)
+    return any(
+        one.info["status"] == "running" and not one.update_status() for one in around
+    )
 
 
 def _chosen(run: RunDir, prune: str) -> list[Path]:

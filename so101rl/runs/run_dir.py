@@ -13,19 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so101rl.errors import So101Error
-from so101rl.files import (
-    FileError,
-    inside,
-    read_json,
-    to_json,
-    write_atomic,
-)
+from so101rl.files import read_json, to_json, write_atomic
 from so101rl.runs.episodes_csv import rows_in, to_csv
-from so101rl.runs.failures import GONE, described
-from so101rl.runs.lock import Lock
+from so101rl.runs.failures import error_entry
 from so101rl.runs.metrics_log import Logs
 from so101rl.runs.provenance import first_info, now, record, stamp
 from so101rl.runs.signals import Pruned, Stop, Terminated
+from so101rl.runs.status_dir import StatusDir
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,7 +27,6 @@ if TYPE_CHECKING:
 RUN, CONFIG = "run.json", ".hydra/config.yaml"
 REFERENCES = ".hydra/references.yaml"  # the keys of CONFIG that followed another key
 PROVENANCE = "provenance.json"
-LOCK = ".lock"  # held by the process that runs the run, however it may end
 EVALUATION, EPISODES, TESTS = "evaluation.json", "episodes.csv", "tests.csv"
 STATUSES = ("running", "finished", "failed", "killed", "pruned")
 
@@ -42,15 +35,7 @@ class RunDirError(So101Error):
     """A run directory is missing, taken, or used wrongly."""
 
 
-class BusyRunError(RunDirError):
-    """Another process is running this run."""
-
-    def __init__(self, path: Path) -> None:
-        """Name the run."""
-        super().__init__(f"{path}: a process is running this run; wait, or stop it")
-
-
-class RunDir:
+class RunDir(StatusDir):
     """One run's directory. `create` starts a run, `open` reads an existing one.
 
     Attributes:
@@ -59,13 +44,14 @@ class RunDir:
         stop: what Ctrl+C and SIGTERM do to it.
     """
 
+    file_name, kind = RUN, "run"
+
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
         """Hold a run whose `run.json` is known: use `create` or `open`."""
-        self.path = path
-        self.info = info
+        super().__init__(path, info)
         self.stop = Stop()
         self._clock = time.monotonic()
-        self._lock, self._logs = Lock(path / LOCK), Logs(path)
+        self._logs = Logs(path)
 
     @classmethod
     def create(
@@ -129,39 +115,8 @@ class RunDir:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
-    def settle(self) -> bool:
-        """Call a run killed whose process is gone; returns whether it was.
-
-        The lock tells: the kernel frees it with the process, whatever ended that.
-        """
-        if self.info["status"] != "running" or self._lock.is_taken:
-            return False
-        try:
-            with self.held():
-                return self.info.get("error") == GONE
-        except BusyRunError:
-            return False
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep every other process from running the run, and settle how it stands.
-
-        Raises:
-            BusyRunError: another process is running it.
-        """
-        self._take_lock()
-        try:
-            self.info = read_json(self.path / RUN)
-            if self.info["status"] == "running":  # whose lock is free
-                self.info["error"] = GONE
-                self._end("killed", self._last_sign_of_life())
-            yield
-        finally:
-            if self.info["status"] != "running":
-                self._lock.free()  # or else its end will
-
     def reopen(self, *, step: int, metrics: int, resume: str) -> None:
-        """Go on with a run that ended early and is `held`.
+        """Go on with a run that ended early and is `locked`.
 
         Lines after the point where it goes on are cut off. They will be written again,
         and then get the clocks that they had: nothing happened twice.
@@ -175,28 +130,11 @@ class RunDir:
         self._clock = time.monotonic()
         again = {"step": step, "at": now(), "after": self.info["status"]}
         self.info["resumed"] = [*self.info.get("resumed", []), again]
-        self.info |= {"status": "running", "ended": None, "error": None}
-        self.info["resume"] = resume
-        self._save()
+        self._save(status="running", ended=None, error=None, resume=resume)
 
     def log_size(self) -> int:
         """Length of `metrics.jsonl` [bytes], after flushing both logs to the disk."""
         return self._logs.size()
-
-    def file(self, name: str | os.PathLike[str]) -> Path:
-        """Absolute path of a file to write in this run; makes its folder.
-
-        Args:
-            name: relative name with forward slashes, e.g. `figures/summary.png`.
-        """
-        path = inside(self.path, os.fspath(name))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(
-                f"cannot make the folder {path.parent}: {error.strerror}"
-            ) from error
-        return path
 
     def log(
         self,
@@ -226,18 +164,15 @@ class RunDir:
         clock = time.monotonic()
         self.info["wall_clock_s"] += round(clock - self._clock, 3)
         self._clock = clock
-        if error is not None:
-            self.info["error"] = described(error)
         try:
-            self._end(status, now())
+            self._end(status, now(), None if error is None else error_entry(error))
         finally:
             self._lock.free()
 
-    def condemn(self, error: Mapping[str, str]) -> None:
-        """Let a run that was stopped count as failed, and for good; see `failures`."""
-        with self.held():
-            self.info["error"] = dict(error)
-            self._end("failed", self.info["ended"])
+    def mark_failed(self, error: Mapping[str, str]) -> None:
+        """Count a stopped run as failed, for good; see `failures` for the error."""
+        with self.locked():
+            self._end("failed", self.info["ended"], error)
 
     @contextlib.contextmanager
     def lifecycle(self) -> Iterator["RunDir"]:
@@ -310,24 +245,12 @@ class RunDir:
         OmegaConf.set_struct(config, True)
         return config
 
-    def _end(self, status: str, when: str) -> None:
-        self.info["status"], self.info["ended"] = status, when
-        self._save()
-
-    def _last_sign_of_life(self) -> str:
+    def _last_activity(self) -> str:
         """When the run wrote its last line, or started."""
         clock = self._logs.last_clock()
         if clock is None:
             return str(self.info["started"])
         return stamp(datetime.fromtimestamp(clock, UTC))
-
-    def _take_lock(self) -> None:
-        self.file(LOCK)  # makes the folder
-        if not self._lock.take():
-            raise BusyRunError(self.path)
-
-    def _save(self) -> None:
-        write_atomic(self.file(RUN), to_json(self.info))
 
 
 def find_runs(roots: Sequence[str | os.PathLike[str]]) -> list[RunDir]:

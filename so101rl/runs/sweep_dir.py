@@ -1,4 +1,4 @@
-"""The folder of a sweep, as trackers see it: what it is, how it is, what it found."""
+"""The folder of a sweep: what it is, how it stands, what it found."""
 
 import contextlib
 import os
@@ -8,68 +8,113 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from so101rl.files import inside, read_json, to_json, write_atomic
-from so101rl.runs.failures import GONE, described
-from so101rl.runs.lock import Lock
-from so101rl.runs.provenance import now, stamp
+from so101rl.errors import So101Error
+from so101rl.files import read_json, to_json, write_atomic
+from so101rl.runs.differences import differences
+from so101rl.runs.failures import error_entry
+from so101rl.runs.provenance import git_state, now, stamp
 from so101rl.runs.run_dir import RUN
 from so101rl.runs.signals import Terminated
+from so101rl.runs.status_dir import LOCK, StatusDir
 
 SWEEP = "sweep.json"
-SUMMARY, NUMBERS = "summary.md", "summary.json"  # what it found, in words and alone
-RUNNING = {"status": "running", "ended": None, "error": None}
-LOCK = ".lock"  # held by the process that runs the sweep, however it may end
+SUMMARY, NUMBERS = "summary.md", "summary.json"  # what it found: text, and numbers
+SHOWN = 3  # differences that a message names
 
 
-class SweepDir:
+class SweepDirError(So101Error):
+    """The folder of a sweep holds something else."""
+
+
+class SweepDir(StatusDir):
     """A sweep's folder.
+
+    The process that runs the sweep calls, while it has `locked` the folder: `define`,
+    `begin`, `lifecycle`. Everybody else only reads.
 
     Attributes:
         path: the folder, absolute.
-        info: the content of `sweep.json`.
+        info: the content of `sweep.json`; empty before `define`.
     """
 
-    def __init__(self, path: Path, info: dict[str, Any]) -> None:
-        """Hold a sweep whose `sweep.json` is known: use `open`."""
-        self.path, self.info = path, info
+    file_name, kind = SWEEP, "sweep"
+    advice = "wait, or stop it, or choose another hydra.sweep.dir"
 
     @classmethod
-    def begin(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        name: str,
-        groups: Mapping[str, Any],
-        group: str | None,
-    ) -> "SweepDir":
-        """Begin a sweep whose `sweep.json` says what it is, or go on with it.
+    def at(cls, path: str | os.PathLike[str]) -> "SweepDir":
+        """The folder that a sweep will run in; it need not exist."""
+        return cls(Path(path).absolute(), {})
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "SweepDir":
+        """Read the folder of a sweep."""
+        root = Path(path).absolute()
+        return cls(root, read_json(root / SWEEP))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """As in `StatusDir`; removes what a sweep that was refused leaves behind."""
+        with super().locked():
+            try:
+                yield
+            finally:
+                if not (self.path / SWEEP).exists():
+                    (self.path / LOCK).unlink()
+                    with contextlib.suppress(OSError):  # it was there, and not empty
+                        self.path.rmdir()
+
+    def define(self, what: Mapping[str, Any], command: str) -> None:
+        """Write what the sweep is; if it has been written, check that it is the same.
 
         Args:
-            path: the folder.
+            what: by name, all that must not change when the sweep goes on.
+            command: as typed.
+
+        Raises:
+            SweepDirError: the folder holds another sweep, or runs of none.
+        """
+        if not self.info:
+            self._check_empty()
+            first = {"command": command, "started": now(), "git": git_state()}
+            self._save(**first, what=dict(what))
+            return
+        changed = differences(self.info["what"], what)
+        if changed:
+            raise SweepDirError(
+                f"{self.path} holds a sweep of other settings:\n  "
+                + "\n  ".join(changed[:SHOWN])
+                + "\nTake the change back, or choose another hydra.sweep.dir."
+            )
+
+    def begin(self, *, name: str, groups: Mapping[str, Any], group: str | None) -> None:
+        """Set the status to running; the first time, add what trackers need.
+
+        Args:
             name: of the sweep.
             groups: chosen option per config group.
             group: what runs that only differ by seed share: their `arm` or `trial`.
         """
-        sweep = cls.open(path)
         first: dict[str, Any] = {"uid": uuid.uuid4().hex, "name": name}
         first |= {"groups": dict(groups), "group": group}
-        sweep._save(**{**first, **sweep.info, **RUNNING})
-        return sweep
+        status = {"status": "running", "ended": None, "error": None}
+        self._save(**{**first, **self.info, **status})
 
-    @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> "SweepDir":
-        """Read the folder of a sweep that has begun."""
-        root = Path(path).absolute()
-        return cls(root, read_json(root / SWEEP))
+    @contextlib.contextmanager
+    def lifecycle(self) -> Iterator[None]:
+        """Write how the block ended.
 
-    def file(self, name: str) -> Path:
-        """Absolute path of a file to write in this folder; makes its own folder."""
-        path = inside(self.path, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        Normal end: finished. Ctrl+C and SIGTERM: killed. Any other exception: failed.
+        """
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | Terminated)
+            self._end("killed" if stopped else "failed", now(), error_entry(error))
+            raise
+        self._end("finished", now())
 
     def summary(self) -> str:
-        """What it found, in Markdown; empty as long as nobody has written it."""
+        """What it found, in Markdown; empty before the first `write_summary`."""
         path = self.path / SUMMARY
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
@@ -78,40 +123,14 @@ class SweepDir:
         path = self.path / NUMBERS
         return read_json(path) if path.is_file() else {"metrics": {}, "best": {}}
 
-    @contextlib.contextmanager
-    def lifecycle(self) -> Iterator[None]:
-        """Make its status truthful however the block ends.
+    def _check_empty(self) -> None:
+        if (self.path / RUN).exists() or any(self.path.glob(f"*/{RUN}")):
+            raise SweepDirError(
+                f"hydra.sweep.dir={self.path}: expected an empty folder; it holds "
+                "runs of no sweep"
+            )
 
-        Normal end: finished. Ctrl+C and SIGTERM: killed. Any other exception: failed.
-        """
-        try:
-            yield
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt | Terminated)
-            status = "killed" if stopped else "failed"
-            self._save(status=status, ended=now(), error=described(error))
-            raise
-        self._save(status="finished", ended=now())
-
-    def settle(self) -> bool:
-        """Call a sweep killed whose process is gone; returns whether it was."""
-        lock = Lock(self.path / LOCK)
-        if self.info["status"] != "running" or not lock.take():
-            return False
-        try:
-            self.info = read_json(self.path / SWEEP)
-            if self.info["status"] != "running":
-                return False
-            self._save(status="killed", ended=self._last_sign_of_life(), error=GONE)
-            return True
-        finally:
-            lock.free()
-
-    def _save(self, **changed: Any) -> None:
-        self.info |= changed
-        write_atomic(self.path / SWEEP, to_json(self.info))
-
-    def _last_sign_of_life(self) -> str:
+    def _last_activity(self) -> str:
         """When the output of a job was last written to."""
         logs = [*self.path.glob("*.log"), *self.path.glob("*/*.log")]
         seconds = [path.stat().st_mtime for path in (*logs, self.path / SWEEP)]
@@ -121,7 +140,7 @@ class SweepDir:
 def write_summary(
     folder: Path, text: str, metrics: Mapping[str, float], best: Mapping[str, Any]
 ) -> None:
-    """Write down what a sweep has found so far.
+    """Write what a sweep has found so far.
 
     Args:
         folder: the sweep's.

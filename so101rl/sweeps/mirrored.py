@@ -2,19 +2,21 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from so101rl.runs.sweep_dir import SweepDir
 from so101rl.sweeps.context import ALL, Call
 from so101rl.tracking.base import followed
 
 
 @contextlib.contextmanager
-def mirrored(call: Call, folder: Path, conclude: Callable[[], None]) -> Iterator[None]:
+def mirrored(
+    call: Call, sweep: SweepDir, conclude: Callable[[], None]
+) -> Iterator[None]:
     """Let trackers follow a sweep while the block works on it.
 
     Args:
         call: what was typed.
-        folder: the sweep's, settled.
+        sweep: its folder, locked and defined.
         conclude: writes down what was found, however the block ends.
     """
     chosen = call.config.hydra.runtime.choices
@@ -26,7 +28,7 @@ def mirrored(call: Call, folder: Path, conclude: Callable[[], None]) -> Iterator
     plain = None if chosen.sweep == ALL else "trial"
     group = plain if call.config.study is None else "arm"
     tracking = call.config.tracking
-    with followed(folder, tracking, name=call.name, groups=groups, group=group):
+    with followed(sweep, tracking, name=call.name, groups=groups, group=group):
         try:
             yield
         finally:

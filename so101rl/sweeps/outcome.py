@@ -89,7 +89,7 @@ def standing(folder: Path, patience_s: float = PATIENCE_S) -> Outcome | None:
     run = RunDir.open(folder)
     end = time.monotonic() + patience_s
     while run.info["status"] == "running":  # its process is gone, or going
-        if run.settle() or time.monotonic() > end:
+        if run.update_status() or time.monotonic() > end:
             break
         time.sleep(0.1)
         run = RunDir.open(folder)

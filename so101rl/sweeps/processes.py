@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from so101rl.runs import signals
-from so101rl.runs.failures import overdue
+from so101rl.runs.failures import timeout_entry
 from so101rl.runs.run_dir import RUN, RunDir
 from so101rl.sweeps.job import quoted
 from so101rl.sweeps.outcome import Before, Outcome, log_of, outcome
@@ -145,9 +145,9 @@ class Processes:
         os.close(one.leash)
         found = outcome(one.folder, one.process.returncode, one.before)
         if one.is_late and self._timeout_s is not None and found.status != "finished":
-            error = overdue(self._timeout_s)
+            error = timeout_entry(self._timeout_s)
             if (one.folder / RUN).is_file():  # or else it was too late to begin
-                RunDir.open(one.folder).condemn(error)
+                RunDir.open(one.folder).mark_failed(error)
             return Outcome("failed", error["kind"], error["message"])
         return found
 

@@ -4,12 +4,12 @@ from hydra.plugins.launcher import Launcher
 
 from so101rl.config.threads import n_threads
 from so101rl.runs.preregistration import register
+from so101rl.runs.sweep_dir import SweepDir
 from so101rl.sweeps.context import Call
 from so101rl.sweeps.job import Job, every_combination
 from so101rl.sweeps.launchers import end_of, is_done, launch
 from so101rl.sweeps.mirrored import mirrored
 from so101rl.sweeps.outcome import Outcome
-from so101rl.sweeps.place import Place
 from so101rl.sweeps.preview import preview
 from so101rl.sweeps.progress import Board
 from so101rl.sweeps.results import conclude_jobs
@@ -41,30 +41,30 @@ def start(
     if dry_run:
         _show(call, at_a_time)
         return
-    place = Place(call.folder)
-    with place.held():
-        jobs = _jobs(call, place)
+    sweep = SweepDir.at(call.folder)
+    with sweep.locked():
+        jobs = _jobs(call, sweep)
         program = call.program(at_a_time)
         ends: dict[str, Outcome] = {}
-        with mirrored(call, place.path, lambda: conclude_jobs(jobs, place.path, ends)):
+        with mirrored(call, sweep, lambda: conclude_jobs(jobs, sweep.path, ends)):
             if through is not None:
-                left = [job for job in jobs if not is_done(place.path / job.name)]
-                launch(through, left, place.path, program.common)
-                ends |= {job.name: end_of(place.path / job.name) for job in jobs}
-                refuse_failures(ends, place.path)
+                left = [job for job in jobs if not is_done(sweep.path / job.name)]
+                launch(through, left, sweep.path, program.common)
+                ends |= {job.name: end_of(sweep.path / job.name) for job in jobs}
+                refuse_failures(ends, sweep.path)
                 return
-            print(f"sweep: {place.path} ({len(jobs)} jobs, {at_a_time} at a time)")
+            print(f"sweep: {sweep.path} ({len(jobs)} jobs, {at_a_time} at a time)")
             with Board(call.name, len(jobs), at_a_time) as board:
                 ends |= run_all(
                     jobs,
-                    place.path,
+                    sweep.path,
                     program,
                     board,
                     n_jobs=at_a_time,
                     timeout_s=timeout_s,
                 )
             print(board.summary())
-            refuse_failures(ends, place.path)
+            refuse_failures(ends, sweep.path)
 
 
 def _show(call: Call, n_jobs: int) -> None:
@@ -82,17 +82,17 @@ def _show(call: Call, n_jobs: int) -> None:
         print(preview(left, call.compose, call.program(n_jobs), n_jobs))
 
 
-def _jobs(call: Call, place: Place) -> list[Job]:
+def _jobs(call: Call, sweep: SweepDir) -> list[Job]:
     if call.config.study is None:
         jobs = every_combination(call.typed(), call.name)
         what = {f"job {job.name}": " ".join(job.overrides) for job in jobs}
-        place.settle(what, call.line)
+        sweep.define(what, call.line)
         return jobs
     study = study_of(call)
-    place.settle({"study": call.name}, call.line)
+    sweep.define({"study": call.name}, call.line)
     _doubt(study)
     digest, changes = register(
-        place.path, call.name, study.promised, study.settings, call.line
+        sweep.path, call.name, study.promised, study.settings, call.line
     )
     for change in changes:
         print(f"DEVIATION from what was registered: {change}")

@@ -109,7 +109,7 @@ def make_mirror(cfg: "DictConfig") -> Mirror:
 
 @contextlib.contextmanager
 def followed(
-    folder: "os.PathLike[str]",
+    sweep: SweepDir,
     cfg: "DictConfig",
     *,
     name: str,
@@ -119,7 +119,7 @@ def followed(
     """Mirror a sweep while the block works on it, and write down how that ended.
 
     Args:
-        folder: the sweep's, with its `sweep.json`.
+        sweep: it has been defined.
         cfg: the config group `tracking`.
         name: of the sweep.
         groups: chosen option per config group.
@@ -130,7 +130,7 @@ def followed(
     trackers = {str(key): instantiate(node) for key, node in cfg.trackers.items()}
     above = {key: tracker.of_sweeps() for key, tracker in trackers.items()}
     mirror = Mirror({key: own for key, own in above.items() if own}, SWEEP_S)
-    sweep = SweepDir.begin(folder, name=name, groups=groups, group=group)
+    sweep.begin(name=name, groups=groups, group=group)
     with mirror.follow(sweep), sweep.lifecycle():
         yield
 

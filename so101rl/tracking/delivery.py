@@ -29,7 +29,7 @@ def deliver(run: RunDir | SweepDir, trackers: DictConfig) -> str:
 def _deliver(run: RunDir | SweepDir, name: str, tracker: Tracker[Any] | None) -> str:
     if tracker is None:
         return "keeps no sweeps"
-    run.settle()
+    run.update_status()
     if type(run).open(run.path).info["status"] == "running":
         kind = "run" if isinstance(run, RunDir) else "sweep"
         return f"has to wait: the {kind} is running"

@@ -66,7 +66,7 @@ def _settle(run: Mirrored) -> None:
     """
     end = time.monotonic() + PATIENCE_S
     while (now := type(run).open(run.path)).info["status"] == "running":
-        if now.settle() or time.monotonic() > end:
+        if now.update_status() or time.monotonic() > end:
             return
         time.sleep(0.05)
 

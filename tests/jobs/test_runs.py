@@ -292,7 +292,7 @@ def test_a_run_that_runs_since_somebody_was_asked_is_left(tmp_path, where):
     run = make(tmp_path / "a", "killed", best=False, evaluations=[1])
     (item,) = doomed(find_runs([tmp_path]), "0d")
     before = tree(tmp_path)
-    with RunDir.open(run.path / where).held():
+    with RunDir.open(run.path / where).locked():
         assert not delete(item, "0d")
     assert tree(tmp_path) == before
     assert delete(item, "0d")

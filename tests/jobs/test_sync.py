@@ -211,14 +211,14 @@ def test_what_a_run_delivered_itself_is_not_delivered_again(tmp_path, store):
 def test_a_receipt_is_for_the_run_as_it_was(tmp_path, store):
     run = create(tmp_path / "run")
     train(run, store)
-    with run.held():
+    with run.locked():
         run.reopen(step=LINES - 1, metrics=run.log_size(), resume="exact")
     run.finish("killed", KeyboardInterrupt())
     assert deliver(run, tracking(store).trackers) == "mlflow has it"
     check_it_is_there_once(store, run)
     tags = found(store, run)[0].data.tags
     assert "stopped" in tags["error"] and "Killed" in tags["mlflow.note.content"]
-    with run.held():
+    with run.locked():
         run.reopen(step=LINES - 1, metrics=run.log_size(), resume="exact")
     run.finish("finished")
     assert deliver(run, tracking(store).trackers) == "mlflow has it"

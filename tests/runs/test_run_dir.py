@@ -18,13 +18,9 @@ from so101rl.files import FileError, UnsafePath, inside, read_jsonl, write_atomi
 from so101rl.runs.episodes_csv import COLUMNS, EpisodeRowError
 from so101rl.runs.metrics_log import BadMetric
 from so101rl.runs.provenance import git_state, spoken_name
-from so101rl.runs.run_dir import (
-    BusyRunError,
-    RunDir,
-    RunDirError,
-    find_runs,
-)
+from so101rl.runs.run_dir import RunDir, RunDirError, find_runs
 from so101rl.runs.signals import Terminated
+from so101rl.runs.status_dir import BusyError
 
 
 @pytest.fixture
@@ -405,27 +401,27 @@ def test_clocks_of_another_course_are_forgotten(run):
 
 def go_on(run, step, size):
     again = RunDir.open(run.path)
-    with again.held():
+    with again.locked():
         again.reopen(step=step, metrics=size, resume="exact")
     return again
 
 
 def test_only_one_process_holds_a_run(run):
     one, two = RunDir.open(run.path), RunDir.open(run.path)
-    with pytest.raises(BusyRunError, match="is running this run"), one.held():
+    with pytest.raises(BusyError, match="is running this run"), one.locked():
         pass
-    assert not one.settle()
+    assert not one.update_status()
     run.finish("finished")
-    with one.held(), pytest.raises(BusyRunError), two.held():
+    with one.locked(), pytest.raises(BusyError), two.locked():
         pass
-    with two.held():
+    with two.locked():
         pass
 
 
 def test_who_waited_sees_how_it_ended_meanwhile(run):
     stale = RunDir.open(run.path)
     run.finish("finished")
-    with stale.held():
+    with stale.locked():
         assert stale.info["status"] == "finished"
 
 

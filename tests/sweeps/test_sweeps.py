@@ -19,6 +19,7 @@ from so101rl.config.threads import n_threads
 from so101rl.errors import ConfigError
 from so101rl.runs import signals
 from so101rl.runs.run_dir import RunDir
+from so101rl.runs.sweep_dir import SweepDir, SweepDirError
 from so101rl.sweeps.job import SweepError, every_combination
 from so101rl.sweeps.outcome import (
     Before,
@@ -28,7 +29,6 @@ from so101rl.sweeps.outcome import (
     outcome,
     standing,
 )
-from so101rl.sweeps.place import Place
 from so101rl.sweeps.processes import Processes
 from so101rl.sweeps.studies import _check
 
@@ -142,7 +142,7 @@ def test_a_mistyped_range_is_refused_at_once():
 
 
 def test_two_sweeps_cannot_work_in_one_folder(lab):
-    with Place(lab.folder).held():
+    with SweepDir.at(lab.folder).locked():
         answer = lab.run("seed=0")
     assert answer.code == 2
     assert "a process is running this sweep" in answer.err
@@ -491,11 +491,12 @@ def test_three_equal_failures_in_a_row_are_enough():
 
 
 def test_a_place_is_free_again_whatever_happened(tmp_path):
-    place = Place(tmp_path / "sweep")
-    with pytest.raises(ZeroDivisionError), place.held():
-        place.settle({"a": 1}, "x")
+    sweep = SweepDir.at(tmp_path / "sweep")
+    with pytest.raises(ZeroDivisionError), sweep.locked():
+        sweep.define({"a": 1}, "x")
         1 / 0  # noqa: B018
-    with Place(tmp_path / "sweep").held():
-        place.settle({"a": 1}, "x")
-        with pytest.raises(SweepError, match="a: 1 -> 2"):
-            place.settle({"a": 2}, "x")
+    again = SweepDir.at(tmp_path / "sweep")
+    with again.locked():
+        again.define({"a": 1}, "x")
+        with pytest.raises(SweepDirError, match="a: 1 -> 2"):
+            again.define({"a": 2}, "x")

@@ -24,6 +24,7 @@ from so101rl.tracking.mlflow import MlflowTracker
 
 WHAT = {"search residual.alpha": "0.2 to 1", "seeds": [7, 8]}
 STARTED = "2026-11-21T12:00:00.000+00:00"
+FACTS = {"name": "tiny", "groups": GROUPS, "group": "arm"}
 TEXT = "**Best of 2 trials: residual/success_rate 0.87**\n"
 
 
@@ -36,7 +37,9 @@ def settled(path, what=WHAT):
 
 
 def begun(path, what=WHAT):
-    return SweepDir.begin(settled(path, what), name="tiny", groups=GROUPS, group="arm")
+    sweep = SweepDir.open(settled(path, what))
+    sweep.begin(**FACTS)
+    return sweep
 
 
 def found(sweep, best=0.87, alpha=0.5):
@@ -172,7 +175,8 @@ def test_going_on_changes_the_run_and_adds_none(sweep, store):
     assert stopped.info.status == "KILLED"
     assert "The same command goes on" in stopped.data.tags["mlflow.note.content"]
     assert stopped.data.tags["error"].startswith("KeyboardInterrupt")
-    again = SweepDir.begin(sweep.path, name="tiny", groups=GROUPS, group="arm")
+    again = SweepDir.open(sweep.path)
+    again.begin(**FACTS)
     assert again.info["uid"] == sweep.info["uid"]
     write_summary(sweep.path, TEXT, {"best/residual/success_rate": 0.9}, {"trial": 2})
     mirror(ended(again), store)
@@ -237,7 +241,8 @@ def test_a_sweep_has_a_view_of_its_own(tmp_path, store, group):
     from mlflow import MlflowClient
 
     folder = settled(tmp_path / "sweep")
-    sweep = SweepDir.begin(folder, name="tiny", groups=GROUPS, group=group)
+    sweep = SweepDir.open(folder)
+    sweep.begin(name="tiny", groups=GROUPS, group=group)
     mirror(ended(sweep), store)
     number = parent_of(store, sweep).info.experiment_id
     key = f"{mlflow_view.TAG}-{sweep.info['uid']}"
@@ -290,16 +295,16 @@ def test_the_status_of_a_sweep_is_truthful(sweep, error, status):
 def test_a_sweep_whose_process_is_gone_was_killed(sweep):
     lock = Lock(sweep.path / ".lock")
     assert lock.take()
-    assert not SweepDir.open(sweep.path).settle()
+    assert not SweepDir.open(sweep.path).update_status()
     lock.free()
     log = sweep.path / "one.log"
     log.touch()
     os.utime(log, (2e9, 2e9))
-    assert SweepDir.open(sweep.path).settle()
+    assert SweepDir.open(sweep.path).update_status()
     info = SweepDir.open(sweep.path).info
     assert info["status"] == "killed" and info["error"]["class"] == "ProcessGone"
     assert info["ended"].startswith("2033-05-18")
-    assert not SweepDir.open(sweep.path).settle()
+    assert not SweepDir.open(sweep.path).update_status()
 
 
 def test_a_sweep_that_was_refused_before_it_began_is_none(tmp_path):
@@ -351,14 +356,18 @@ def test_a_tracker_without_sweeps_gets_none(sweep):
     node = {"_target_": "so101rl.tracking.tensorboard.TensorboardTracker"}
     chosen = OmegaConf.create({"trackers": {"tensorboard": node}})
     assert deliver(sweep, chosen.trackers) == "tensorboard keeps no sweeps"
-    with followed(sweep.path, chosen, name="tiny", groups=GROUPS, group="arm"):
+    with followed(
+        SweepDir.open(sweep.path), chosen, name="tiny", groups=GROUPS, group="arm"
+    ):
         pass
     assert SweepDir.open(sweep.path).info["status"] == "finished"
 
 
 def test_trackers_follow_a_sweep_in_a_process_of_their_own(tmp_path, store):
     folder, chosen = settled(tmp_path / "sweep"), tracking(store)
-    with followed(folder, chosen, name="tiny", groups=GROUPS, group="arm"):
+    with followed(
+        SweepDir.open(folder), chosen, name="tiny", groups=GROUPS, group="arm"
+    ):
         sweep = SweepDir.open(folder)
         found(sweep)
     parent = parent_of(store, sweep)
@@ -370,7 +379,9 @@ def test_trackers_follow_a_sweep_in_a_process_of_their_own(tmp_path, store):
 def test_mlflow_being_down_never_costs_a_sweep(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     folder, chosen = settled(tmp_path / "sweep"), tracking("http://127.0.0.1:9")
-    with followed(folder, chosen, name="tiny", groups=GROUPS, group="arm"):
+    with followed(
+        SweepDir.open(folder), chosen, name="tiny", groups=GROUPS, group="arm"
+    ):
         pass
     assert SweepDir.open(folder).info["status"] == "finished"
     (warning,) = [line for line in capfd.readouterr().err.splitlines() if line]

@@ -325,7 +325,9 @@ def test_a_sweep_and_its_jobs_open_a_fresh_store_at_once(tmp_path, count):
     chosen = OmegaConf.load(CONF / "mlflow.yaml")
     chosen.uri = f"sqlite:///{store}"
     root = OmegaConf.create({"tracking": chosen})
-    with followed(tmp_path, root.tracking, name="tiny", groups=GROUPS, group="arm"):
+    with followed(
+        SweepDir.open(tmp_path), root.tracking, name="tiny", groups=GROUPS, group="arm"
+    ):
         for worker in workers:
             worker.join(120)
     runs = [recorded(store, RunDir.open(path)) for path in paths]

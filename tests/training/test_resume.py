@@ -305,12 +305,12 @@ def test_a_signal_leaves_a_checkpoint_of_that_moment(number, code, tmp_path):
 def test_a_shot_run_is_settled_by_the_next_who_asks(tmp_path):
     process = start(tmp_path)
     run = RunDir.open(tmp_path / "run")
-    assert not run.settle()
+    assert not run.update_status()
     process.kill()
     process.wait()
     assert RunDir.open(tmp_path / "run").info["status"] == "running"
-    assert run.settle()
+    assert run.update_status()
     info = RunDir.open(tmp_path / "run").info
     assert info["status"] == "killed"
     assert info["error"]["kind"] == "infrastructure"
-    assert not run.settle()
+    assert not run.update_status()

@@ -13,11 +13,11 @@ from omegaconf import DictConfig, ListConfig
 from so101rl.config.schema import settings as config_values
 from so101rl.config.threads import n_threads
 from so101rl.runs.arms import SAME_ARM
+from so101rl.runs.sweep_dir import SweepDir
 from so101rl.seeds import tuning_roots
 from so101rl.sweeps.context import Call
 from so101rl.sweeps.job import SweepError
 from so101rl.sweeps.mirrored import mirrored
-from so101rl.sweeps.place import Place
 from so101rl.sweeps.preview import costs, total
 from so101rl.sweeps.progress import Board
 from so101rl.sweeps.search.batches import in_batches
@@ -131,37 +131,37 @@ def tune(call: Call, settings: Settings, *, through: Launcher | None = None) -> 
     what = _what(call, plan, distributions, settings)
     url = settings.storage or in_file(call.folder.absolute() / "study.db")
     check(url)  # before it is written down
-    place = Place(call.folder)
-    with place.held():
-        place.settle(what, call.line)
+    sweep = SweepDir.at(call.folder)
+    with sweep.locked():
+        sweep.define(what, call.line)
         trials = Trials(
             url,
             settings.study_name or call.name,
             settings.directions,
             what=what,
-            folder=place.path,
+            folder=sweep.path,
             n_trials=n_trials,
             heartbeat_s=settings.heartbeat_s,
             grace_s=settings.grace_s,
         )
         trials.study.set_metric_names(settings.objectives)  # for the dashboard
         pruner = instantiate(settings.pruner)
-        print(f"sweep: {place.path} ({n_trials} trials, {n_jobs} runs at a time)")
+        print(f"sweep: {sweep.path} ({n_trials} trials, {n_jobs} runs at a time)")
         left = (n_trials - len(trials.finished())) * len(plan.seeds)
         with (
-            mirrored(call, place.path, lambda: conclude(trials, place.path, plan)),
+            mirrored(call, sweep, lambda: conclude(trials, sweep.path, plan)),
             Board(call.name, left, n_jobs) as board,
         ):
             ask = partial(trials.ask, distributions, sampler, pruner)
             program = call.program(n_jobs)
             if through is not None:
-                in_batches(plan, trials, ask, place.path, program, through, n_jobs)
+                in_batches(plan, trials, ask, sweep.path, program, through, n_jobs)
             else:
                 Search(
                     plan,
                     trials,
                     ask,
-                    place.path,
+                    sweep.path,
                     program,
                     board,
                     n_jobs=n_jobs,

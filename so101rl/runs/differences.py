@@ -1,0 +1,34 @@
+"""What differs between two settings, in one wording for everybody who reports it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+ABSENT = "absent"
+
+
+def changed_values(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """The values before and after, by dotted key, wherever they differ; keys sorted."""
+
+    def walk(old: Any, new: Any, key: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
+        if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+            if old != new:
+                yield key, (old, new)
+            return
+        for name in sorted(old.keys() | new.keys(), key=str):
+            inner = f"{key}.{name}" if key else str(name)
+            yield from walk(old.get(name, ABSENT), new.get(name, ABSENT), inner)
+
+    return dict(walk(before, after, ""))
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """One line per key that differs, such as `study.seeds: 10 -> 5`.
+
+    Args:
+        before: values by key; nested mappings are compared key by key.
+        after: the values now.
+    """
+    changed = changed_values(before, after)
+    return [f"{key}: {old} -> {new}" for key, (old, new) in changed.items()]
