@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 
 from benchmarks.measure import machine  # noqa: E402
 from so101rl.files import write_atomic  # noqa: E402
-from so101rl.statistics import detectable, oddity, seeds_needed, wilson  # noqa: E402
+from so101rl.statistics import detectable, seeds_needed, shape_warning, wilson  # noqa: E402
 from so101rl.statistics.intervals import bca_ends, t_ends  # noqa: E402
 from so101rl.statistics.iqm import CUT, iqm_ends  # noqa: E402
 from so101rl.statistics.paired_test import improvement_ends, sign_flip_p  # noqa: E402
@@ -77,7 +77,7 @@ def failing(share: float) -> np.ndarray:
 def intervals(
     population: np.ndarray, n: int, draws: int, resamples: int
 ) -> dict[str, Any]:
-    """Coverage of every method [%], and the warnings of `oddity` on the same draws."""
+    """Coverage of every method [%], and all shape warnings on the same draws."""
     mean, iqm = population.mean(), stats.trim_mean(population, CUT)
     rng = np.random.default_rng(n)
     hits: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
@@ -93,7 +93,7 @@ def intervals(
             found = percentile_ends(values, resamples, chunk)
             hits["percentile"].append(_holds(found, mean))
             hits["iqm"].append(_holds(iqm_ends(values, LEVEL)[1:], iqm))
-        oddities += [oddity(dict(enumerate(row))) for row in values.tolist()]
+        oddities += [shape_warning(dict(enumerate(row))) for row in values.tolist()]
     t, silent = (
         np.concatenate(hits["t"]),
         np.array([odd is None for odd in oddities]),
@@ -214,7 +214,7 @@ def table(result: dict[str, Any]) -> str:
         "",
         f"Coverage [%] of {100 * LEVEL:.0f} % intervals at {_slashes(SEEDS, 0)} seeds:",
         "",
-        "| seed means | t | BCa | percentile | IQM | `oddity` warns | t where silent |",
+        "| seed means | t | BCa | percentile | IQM | warned | t where silent |",
         "|---|---|---|---|---|---|---|",
         *(_line(name, rows) for name, rows in _by("population", result["intervals"])),
         "",

@@ -102,7 +102,7 @@ def _against_base(facts: Facts, limits: DictConfig) -> str:
     said = []
     pair = compared(facts)
     if pair is not None:
-        said.append(f"{': '.join(pair.said(limits.significance))}.")
+        said.append(f"{': '.join(pair.describe(limits.significance))}.")
     if never_better(facts):
         whose = ", that of init_from" if facts.info.get("init_from") else ""
         said.append(f"Judged is the policy of step 0{whose}: training got no better.")

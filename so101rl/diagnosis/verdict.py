@@ -9,9 +9,9 @@ GOOD, FAIR, POOR = "GOOD", "FAIR", "POOR"
 UNSURE, UNJUDGED = "UNSURE", "NOT JUDGED"
 
 
-def compared(facts: Facts) -> statistics.Pair | None:
+def compared(facts: Facts) -> statistics.McNemarResult | None:
     """Base and residual episode by episode; None unless both played."""
-    return statistics.compared(row for rows in facts.rows.values() for row in rows)
+    return statistics.mcnemar_test(row for rows in facts.rows.values() for row in rows)
 
 
 def judged(facts: Facts, limits: DictConfig) -> str:

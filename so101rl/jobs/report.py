@@ -1,4 +1,4 @@
-"""`job=report`: write the report of a study, or verify one that is written."""
+"""`job=report`: write the report of a study, or verify a written one."""
 
 import sys
 from pathlib import Path
@@ -8,47 +8,47 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from so101rl.errors import ConfigError, So101Error
-from so101rl.report.files import TABLE, write_report
-from so101rl.report.grouped import grouped
-from so101rl.report.record import Source
-from so101rl.report.registered import registered
+from so101rl.report.folder import TABLE, write_report
+from so101rl.report.record import LoadedStudy
+from so101rl.report.registered import load_registered
+from so101rl.report.unregistered import load_unregistered
 from so101rl.report.verify import verify
 from so101rl.runs.arms import StudyError
 from so101rl.runs.preregistration import FILE
 from so101rl.runs.run_dir import find_runs
 
 EXPERIMENTS = Path("experiments")
-DIFFERENT = 1  # exit code if a report is not what its episodes say
+DIFFERENT = 1  # exit code if a report differs from what its episodes give
 
 
 def report(cfg: DictConfig) -> None:
     """Write a report, or verify one.
 
     Raises:
-        So101Error: there is nothing to report, or nothing honest.
-        SystemExit: with code 1 if a written report is not what its episodes say.
+        So101Error: the runs make no report.
+        SystemExit: with code 1 if a written report differs from what its episodes give.
     """
     folder = _folder(cfg)
     if cfg.verify:
         _verify(folder, cfg)
         return
-    source = _source(cfg, folder)
-    promise = Path(HydraConfig.get().sweep.dir) / FILE
-    kept = promise if source.study.registration else None
-    written = write_report(folder, source, kept)
+    loaded = _load(cfg, folder)
+    registration = _registration() if loaded.study.registration else None
+    written = write_report(folder, loaded, registration)
     for one in written.comparisons:
         print(f"{one.arm}: {one.verdict}")
-    for note in written.words.notes:
-        if note.loud:
+    for note in written.content.notes:
+        if note.is_important:
             print("\n  ".join([note.text, *note.items]))
     print(f"report: {folder / TABLE}")
 
 
 def _verify(folder: Path, cfg: DictConfig) -> None:
-    """Compare, and say what was compared or what differs."""
+    """Print what was compared; exit at the first difference."""
+    is_study = cfg.study is not None and _registration().is_file()
     try:
-        source = _source(cfg, folder) if _has_source(cfg) else None
-        for line in verify(folder, source):
+        loaded = _load(cfg, folder) if cfg.runs is not None or is_study else None
+        for line in verify(folder, loaded):
             print(line)
     except So101Error as error:
         print(f"error: {error}", file=sys.stderr)
@@ -56,32 +56,30 @@ def _verify(folder: Path, cfg: DictConfig) -> None:
 
 
 def _folder(cfg: DictConfig) -> Path:
-    """Where the report is, or will be."""
+    """Return the folder of the report."""
     if cfg.out is not None:
         return Path(cfg.out)
+    experiment = HydraConfig.get().runtime.choices.get("experiment")
     if cfg.study is None:
         expected = "a study (experiment=NAME), or else runs=[DIR,...] with out=DIR"
-        got = HydraConfig.get().runtime.choices.get("experiment")
-        raise ConfigError("experiment", got=got, expected=expected)
-    return EXPERIMENTS / str(HydraConfig.get().runtime.choices["experiment"])
+        raise ConfigError("experiment", got=experiment, expected=expected)
+    return EXPERIMENTS / str(experiment)
 
 
-def _has_source(cfg: DictConfig) -> bool:
-    """Whether there are run directories to look into."""
-    if cfg.runs is not None or cfg.study is None:
-        return cfg.runs is not None
-    return (Path(HydraConfig.get().sweep.dir) / FILE).is_file()
+def _registration() -> Path:
+    """Return the path of the study's registration."""
+    return Path(HydraConfig.get().sweep.dir) / FILE
 
 
-def _source(cfg: DictConfig, folder: Path) -> Source:
-    """The study, and the runs that it is made of."""
+def _load(cfg: DictConfig, folder: Path) -> LoadedStudy:
+    """Load the study and its runs."""
     if cfg.runs is not None:
         for path in cfg.runs:
             if not Path(path).is_dir():
                 raise StudyError(f"runs=[{path}]: there is no such folder")
-        return grouped(find_runs(cfg.runs), folder.name)
+        return load_unregistered(find_runs(cfg.runs), folder.name)
     if cfg.study is None:
         expected = "run directories, or folders of them; or experiment=NAME of a study"
         raise ConfigError("runs", got=None, expected=expected)
     now: Any = OmegaConf.to_container(cfg.study, resolve=True)
-    return registered(Path(HydraConfig.get().sweep.dir), now)
+    return load_registered(_registration().parent, now)

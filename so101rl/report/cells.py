@@ -1,98 +1,110 @@
-"""The cells of a report's table and what stands below it, as plain text.
+"""The content of a report as plain text: its tables and the notes below them.
 
-Markdown, LaTeX and HTML say the same: they only dress it.
+Markdown, LaTeX and HTML only format it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from so101rl.report.conditions import ConditionResult
 from so101rl.report.footnotes import Note, notes
-from so101rl.report.record import Study
+from so101rl.report.record import StudyRecord
 from so101rl.report.table import BASE, WILSON, Row
-from so101rl.report.tested import Tested
-from so101rl.report.verdict import Compared
+from so101rl.report.verdict import ArmComparison
 from so101rl.runs.metrics import ON, Measure, measure_of
 
-NOTHING = "-"  # a cell without a number
-UNDER_TESTS = "The same held-out episodes under each condition, without verdicts:"
-CLAIMS = ("better", "worse")  # decisions that a test has made
+NO_NUMBER = "-"
+CONDITIONS_TITLE = "The same held-out episodes under each condition, without verdicts:"
+CLAIMS = ("better", "worse")  # decisions that are claims
 
 
 @dataclass(frozen=True)
-class Words:
-    """A report's table as text.
+class Table:
+    """A table as text.
 
     Attributes:
-        head: what stands above each column.
-        lines: the cells, row by row.
-        claims: per row whether its verdict is one.
-        notes: what stands below.
-        tests: another table, of the arms under other conditions, head first; or empty.
+        head: the titles of the columns.
+        rows: the cells.
+        claims: per row whether its last cell is a claim.
     """
 
     head: list[str]
-    lines: list[list[str]]
+    rows: list[list[str]]
     claims: list[bool]
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that a report shows as text.
+
+    Attributes:
+        results: the main table.
+        notes: below it.
+        conditions: the arms under other conditions, if they were tested.
+    """
+
+    results: Table
     notes: list[Note]
-    tests: list[list[str]]
+    conditions: Table | None
 
 
-def words(
-    study: Study,
+def content_of(
+    study: StudyRecord,
     rows: Sequence[Row],
-    found: Sequence[Compared],
-    tests: Sequence[Tested],
-) -> Words:
-    """Put the numbers of a report into words."""
+    comparisons: Sequence[ArmComparison],
+    conditions: Sequence[ConditionResult],
+) -> Content:
+    """Format the numbers of a report."""
     policy, measure = measure_of(study.metric)
-    last = {
-        row.arm: row.name for row in rows
-    }  # of an arm's rows: the one with its test
-    compared = {last[one.arm]: one for one in found}
-    shown = [compared.get(row.name) for row in rows]
-    return Words(
+    last_row = {row.arm: row.name for row in rows}  # of an arm's rows: the tested one
+    by_row = {last_row[one.arm]: one for one in comparisons}
+    found = [by_row.get(row.name) for row in rows]
+    results = Table(
         head=_head(study, policy, measure),
-        lines=[
+        rows=[
             _cells(row, one, study, measure)
-            for row, one in zip(rows, shown, strict=True)
+            for row, one in zip(rows, found, strict=True)
         ],
-        claims=[one is not None and one.decision in CLAIMS for one in shown],
-        notes=notes(study, rows, found, measure),
-        tests=_matrix(study, tests, policy, measure),
+        claims=[one is not None and one.decision in CLAIMS for one in found],
+    )
+    return Content(
+        results,
+        notes(study, rows, comparisons, measure),
+        _conditions(study, conditions, policy, measure) if conditions else None,
     )
 
 
-def _matrix(
-    study: Study, tests: Sequence[Tested], policy: str, measure: Measure
-) -> list[list[str]]:
-    """Arms by tests."""
-    if not tests:
-        return []
-    names = list(dict.fromkeys(one.test for one in tests))
-    plain = policy.partition(ON)[0]
-    what = f"{plain} {measure.title}{measure.in_unit}"
-    head = [what, *(f"on {name}" for name in names)]
-    cells = {(one.arm, one.test): one for one in tests}
-    lines = [
-        [arm, *(_counted(cells[arm, name], measure) for name in names)]
-        for arm in study.arms
-    ]
-    return [head, *lines]
+def _conditions(
+    study: StudyRecord,
+    conditions: Sequence[ConditionResult],
+    policy: str,
+    measure: Measure,
+) -> Table:
+    """Return the table of arms by conditions."""
+    names = list(dict.fromkeys(one.test for one in conditions))
+    own_policy = policy.partition(ON)[0]
+    by_place = {(one.arm, one.test): one for one in conditions}
+    rows = []
+    for arm in study.arms:
+        cells = [arm]
+        for name in names:
+            one = by_place[arm, name]
+            n = len(one.values)
+            seeds = f" ({n} of {one.of} seeds)" if n < one.of else ""
+            cells.append(f"{_mean(one, measure)}{seeds}")
+        rows.append(cells)
+    title = f"{own_policy} {measure.title}{measure.in_unit}"
+    head = [title, *(f"on {name}" for name in names)]
+    return Table(head, rows, [False] * len(rows))
 
 
-def _counted(one: Tested, measure: Measure) -> str:
-    """A cell, and of how many seeds it is if some are missing."""
-    n = len(one.values)
-    return _cell(one, measure) + (f" ({n} of {one.of} seeds)" if n < one.of else "")
-
-
-def _cell(one: "Row | Tested", measure: Measure) -> str:
-    """A mean with its interval, and a mark if that is Wilson's."""
+def _mean(one: "Row | ConditionResult", measure: Measure) -> str:
+    """Return a mean with its interval, and a mark if that is Wilson's."""
     mark = " W" if one.by == WILSON else ""
     return f"{interval(measure, one.mean, one.low, one.high)}{mark}"
 
 
-def _head(study: Study, policy: str, measure: Measure) -> list[str]:
+def _head(study: StudyRecord, policy: str, measure: Measure) -> list[str]:
     head = [
         "arm",
         "env steps",
@@ -107,33 +119,33 @@ def _head(study: Study, policy: str, measure: Measure) -> list[str]:
     return [*head, difference, "p", "p (Holm)", "effect d_z", "verdict"]
 
 
-def _cells(row: Row, one: Compared | None, study: Study, measure: Measure) -> list[str]:
-    steps = " to ".join(short(steps) for steps in _ends(row.env_steps))
+def _cells(
+    row: Row, one: ArmComparison | None, study: StudyRecord, measure: Measure
+) -> list[str]:
+    """Return a row of the main table, with the arm's comparison if it has one here."""
+    ends = dict.fromkeys([*row.env_steps[:1], *row.env_steps[-1:]])
     episodes = "/".join(map(str, row.episodes))
-    seeds = (
-        len(row.values)
-        if row.of == len(row.values)
-        else f"{len(row.values)} of {row.of}"
-    )
+    n = len(row.values)
+    seeds = n if row.of == n else f"{n} of {row.of}"
     cells = [
         row.name,
-        steps if row.kind != BASE else "",
-        f"{seeds} x {episodes or NOTHING}",
-        _cell(row, measure),
-        NOTHING if row.iqm is None else measure.shown(row.iqm),
+        " to ".join(map(short, ends)) if row.kind != BASE else "",
+        f"{seeds} x {episodes or NO_NUMBER}",
+        _mean(row, measure),
+        NO_NUMBER if row.iqm is None else measure.shown(row.iqm),
     ]
-    marks = ", ".join(row.marks)
     if not study.reference:
-        return [*cells, marks]
+        return [*cells, ", ".join(row.marks)]
     if one is None:
-        said = "reference" if row.name == study.reference else ""
-        return [*cells, "", "", "", "", ", ".join(filter(None, (said, marks)))]
+        is_reference = row.name == study.reference
+        verdict = ["reference"] if is_reference else []
+        return [*cells, "", "", "", "", ", ".join([*verdict, *row.marks])]
     return [
         *cells,
         interval(measure, one.difference, one.low, one.high, sign=True),
-        *(NOTHING if p is None else f"{p:.2g}" for p in (one.p, one.adjusted_p)),
-        NOTHING if one.effect is None else f"{one.effect:.2f}",
-        ", ".join(filter(None, (one.verdict, marks))),
+        *(NO_NUMBER if p is None else f"{p:.2g}" for p in (one.p, one.adjusted_p)),
+        NO_NUMBER if one.effect is None else f"{one.effect:.2f}",
+        ", ".join([one.verdict, *row.marks]),
     ]
 
 
@@ -144,22 +156,17 @@ def interval(
     high: float | None,
     sign: bool = False,
 ) -> str:
-    """A mean with its interval, as shown; without unit."""
+    """Return a mean with its interval, without unit."""
     if mean is None:
-        return NOTHING
+        return NO_NUMBER
     shown = measure.shown(mean, sign=sign)
     if low is None or high is None:
         return shown
     return f"{shown} [{measure.shown(low)}, {measure.shown(high)}]"
 
 
-def _ends(values: Sequence[int]) -> list[int]:
-    """The least and the greatest of some sorted values; one if they are the same."""
-    return list(dict.fromkeys([*values[:1], *values[-1:]]))
-
-
 def short(steps: int) -> str:
-    """A number of env steps, such as `1.01M`."""
+    """Return a number of env steps such as `1.01M`."""
     if steps < 1e3:
         return str(steps)
     unit, letter = (1e6, "M") if steps >= 1e6 else (1e3, "k")

@@ -1,89 +1,76 @@
-"""A whole report: facts about the runs, the numbers from their episodes, and words."""
+"""A whole report: the facts about the runs, and the numbers from their episodes."""
 
-import csv
-import io
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from so101rl.files import to_json
-from so101rl.report.cells import Words, words
-from so101rl.report.held_out import Played
-from so101rl.report.record import Record, Study
-from so101rl.report.table import Row, rows, scores
-from so101rl.report.tested import Tested, tested
-from so101rl.report.verdict import Compared, compared_with_reference
+from so101rl.report.cells import Content, content_of
+from so101rl.report.conditions import ConditionResult, condition_results
+from so101rl.report.raw import csv_text
+from so101rl.report.record import EpisodesByRun, RunRecord, StudyRecord
+from so101rl.report.table import Row, read_values, rows
+from so101rl.report.verdict import ArmComparison, compare_with_reference
 from so101rl.runs.metrics import base_of, measure_of
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says.
+    """The content of a report.
 
     Attributes:
-        study: what is known of the runs besides their episodes.
+        study: the facts about the runs.
         rows: of the table.
         comparisons: of the arms with the reference.
-        tests: the arms under other conditions, if they were.
+        conditions: the arms under other conditions, if they were tested.
     """
 
-    study: Study
+    study: StudyRecord
     rows: list[Row]
-    comparisons: list[Compared]
-    tests: list[Tested]
+    comparisons: list[ArmComparison]
+    conditions: list[ConditionResult]
 
-    @property
-    def words(self) -> Words:
-        """The table and its notes as text."""
-        return words(self.study, self.rows, self.comparisons, self.tests)
+    @cached_property
+    def content(self) -> Content:
+        """The tables and notes as text."""
+        return content_of(self.study, self.rows, self.comparisons, self.conditions)
 
     def to_json(self) -> str:
-        """Every number unrounded, with the runs behind it."""
+        """Return every number unrounded, with the runs behind it."""
         content: dict[str, Any] = {
-            "study": self.study.facts(),
+            "study": asdict(self.study),
             "rows": [asdict(row) for row in self.rows],
             "comparisons": [asdict(one) for one in self.comparisons],
         }
-        if self.tests:
-            content["tests"] = [asdict(one) for one in self.tests]
+        if self.conditions:
+            content["tests"] = [asdict(one) for one in self.conditions]
         return to_json(content)
 
 
-def report_of(study: Study, played: Played) -> Report:
-    """Compute a report: every number of it comes from the episodes.
+def make_report(study: StudyRecord, episodes: EpisodesByRun) -> Report:
+    """Compute every number of a report from the episodes.
 
     Raises:
         So101Error: the episodes are not those that a report may use.
     """
-    found = scores(study, played)
+    values = read_values(study, episodes)
     return Report(
         study,
-        rows(study, played, found),
-        compared_with_reference(study, found),
-        tested(study, played),
+        rows(study, episodes, values),
+        compare_with_reference(study, values),
+        condition_results(study, episodes),
     )
 
 
-def study_in(text: str) -> Study:
-    """The facts that a `report.json` was made from."""
-    return Study.from_facts(json.loads(text)["study"])
-
-
-def results_csv(report: Report, played: Played) -> str:
-    """A row per run: what it is, and what its policies reached."""
+def results_csv(report: Report, episodes: EpisodesByRun) -> str:
+    """Return the text of `results.csv`: a row of facts and results per run."""
     policy, measure = measure_of(report.study.metric)
     key = report.study.metric.partition("/")[2]
     policies = list(dict.fromkeys((base_of(policy), policy)))
-    names = [field.name for field in fields(Record)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *(f"{name}/{key}" for name in policies)])
+    names = [field.name for field in fields(RunRecord)]
+    lines: list[list[Any]] = [[*names, *(f"{name}/{key}" for name in policies)]]
     for record in report.study.records:
-        own: dict[str, Any] = {name: getattr(record, name) for name in names}
-        episodes = played.get(record.uid, {}) if record.counts else {}
-        values = [
-            measure.read(episodes[name]) if name in episodes else None
-            for name in policies
-        ]
-        writer.writerow([*own.values(), *values])
-    return text.getvalue()
+        own = episodes.get(record.uid, {}) if record.has_result else {}
+        values = [measure.read(own[name]) if name in own else None for name in policies]
+        lines.append([*astuple(record), *values])
+    return csv_text(lines)

@@ -11,44 +11,39 @@ from so101rl.runs.metrics import measure_of
 
 
 def draw(folder: Path, report: Report, curves: Curves) -> Path | None:
-    """Write `figure.png` and `figure.svg`; None if no run gave a result."""
+    """Write `figure.png` and `figure.svg`; return None if no run gave a result."""
     _, measure = measure_of(report.study.metric)
     rows = [row for row in report.rows if row.kind != WORST and row.mean is not None]
     if not any(row.arm for row in rows):
         return None
-    is_share = measure.unit == "%"
+    marks = {mark for row in rows for mark in row.marks}
+    shown = [mark for mark in (PRELIMINARY, INCOMPLETE, DEVIATES) if mark in marks]
+    title = f"{report.study.question or report.study.name} {', '.join(shown)}"
     return figure_study(
         folder,
         StudyPicture(
-            title=_title(report, rows),
+            title=title.strip(),
             label=f"{measure.title}{measure.in_unit}",
-            limits=(0.0, measure.factor) if is_share else None,
+            limits=(0.0, measure.factor) if measure.unit == "%" else None,
             arms=[_arm(row, report, curves) for row in rows],
         ),
     )
 
 
-def _title(report: Report, rows: list[Row]) -> str:
-    title = report.study.question or report.study.name
-    marks = {mark for row in rows for mark in row.marks}
-    told = [mark for mark in (PRELIMINARY, INCOMPLETE, DEVIATES) if mark in marks]
-    return f"{title} {', '.join(told)}".strip()
-
-
 def _arm(row: Row, report: Report, curves: Curves) -> ArmPicture:
+    """Return what the figure shows of a row, in the unit of the axis."""
+    assert row.mean is not None
     _, measure = measure_of(report.study.metric)
-    tests = {one.arm: one for one in report.comparisons}
-    one = tests.get(row.arm)
+    one = next((one for one in report.comparisons if one.arm == row.arm), None)
     remark = one.verdict if one else ""
     if row.arm and row.arm == report.study.reference:
         remark = "reference"
     if len(row.values) < row.of:
         seeds = f"{len(row.values)} of {row.of} seeds"
         remark = f"{seeds}; {remark}" if remark else seeds
-    ends = [
+    low, high = (
         None if end is None else measure.factor * end for end in (row.low, row.high)
-    ]
-    assert row.mean is not None
+    )
     return ArmPicture(
         name=row.name,
         remark=remark,
@@ -56,7 +51,7 @@ def _arm(row: Row, report: Report, curves: Curves) -> ArmPicture:
         is_base=not row.arm,
         values={seed: measure.factor * value for seed, value in row.values.items()},
         mean=measure.factor * row.mean,
-        low=ends[0],
-        high=ends[1],
+        low=low,
+        high=high,
         curves=[curves.get(uid, ()) for uid in row.runs.values()] if row.arm else [],
     )

@@ -1,43 +1,46 @@
-"""What has to be said below the table of a report, as plain text."""
+"""The notes below the table of a report, as plain text."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from so101rl.report.record import MISSING, Study
+from so101rl.report.record import MISSING, StudyRecord
 from so101rl.report.table import DEVIATES, INCOMPLETE, PRELIMINARY, WILSON, Row, T
-from so101rl.report.verdict import UNDECIDED, Compared
+from so101rl.report.verdict import UNDECIDED, ArmComparison
 from so101rl.runs.metrics import Measure
 from so101rl.statistics import MIN_SEEDS
 
-SHOWN = 10  # characters of a hash
-MOST_PAIRS = 1000  # more is no plan any more
+HASH_LENGTH = 10  # characters of a hash
+MOST_PAIRS = 1000  # more are not worth an exact number
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something to be said below the table.
+    """A note below the table.
 
     Attributes:
         text: a sentence or more.
-        items: a list that it introduces.
-        loud: whether it may not be overlooked.
+        items: a list that follows it.
+        is_important: whether it is emphasized.
     """
 
     text: str
     items: list[str] = field(default_factory=list)
-    loud: bool = False
+    is_important: bool = False
 
 
 def notes(
-    study: Study, rows: Sequence[Row], found: Sequence[Compared], measure: Measure
+    study: StudyRecord,
+    rows: Sequence[Row],
+    found: Sequence[ArmComparison],
+    measure: Measure,
 ) -> list[Note]:
-    """All of it, the way to read the table first."""
+    """Return all notes; how to read the table comes first."""
     return [
         Note(" ".join(_reading(rows))),
         *([Note(" ".join(_testing(study, found)))] if study.reference else []),
-        *_lost(study),
-        *_doubts(rows, found),
-        *_chances(found),
+        *_without_result(study),
+        *_weak_intervals(rows, found),
+        *_improvements(found),
         *_plans(found, measure),
         *_deviations(study),
         *_origin(study),
@@ -46,7 +49,7 @@ def notes(
 
 
 def _reading(rows: Sequence[Row]) -> Iterator[str]:
-    """What the cells mean, as far as they are there."""
+    """Explain what the cells mean, if they occur."""
     kinds = {row.by for row in rows}
     if T in kinds:
         yield (
@@ -66,8 +69,8 @@ def _reading(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{DEVIATES}: some of its runs are not what was registered, see below."
 
 
-def _testing(study: Study, found: Sequence[Compared]) -> Iterator[str]:
-    """What was tested, and how."""
+def _testing(study: StudyRecord, found: Sequence[ArmComparison]) -> Iterator[str]:
+    """Explain the test."""
     yield (
         "Difference: mean over pairs of the same seed, which play the same held-out "
         "episodes [95 % t interval]. p: sign-flip permutation test over the pairs, "
@@ -80,40 +83,36 @@ def _testing(study: Study, found: Sequence[Compared]) -> Iterator[str]:
         yield "Above 16 pairs p counts 99,999 random sign flips."
 
 
-def _lost(study: Study) -> Iterator[Note]:
-    """Runs that gave no result, and runs that are not there."""
-    lost = [record for record in study.records if not record.counts]
-    again = {
-        (one.arm, one.seed) for one in study.records if one.counts
-    }  # seeds that gave one in another run
-    missing = [one for one in lost if one.status == MISSING]
-    failed = [one for one in lost if one.status != MISSING]
+def _without_result(study: StudyRecord) -> Iterator[Note]:
+    """List runs that gave no result, and planned runs that do not exist."""
+    solved = {(record.arm, record.seed) for record in study.results}
+    runs = [record for record in study.records if record.status != MISSING]
+    failed = [record for record in runs if not record.has_result]
+    items = []
+    for one in failed:
+        has_other = (one.arm, one.seed) in solved
+        other = "; another run of this seed gave one" if has_other else ""
+        run = f"{one.folder} ({one.run}; {one.arm}, seed {one.seed})"
+        items.append(f"{run}: {one.status}, {one.reason}{other}")
     if failed:
-        runs = sum(one.status != MISSING for one in study.records)
-        items = [
-            f"{one.folder} ({one.run}; {one.arm}, seed {one.seed}): {one.status}, "
-            f"{one.reason}"
-            + (
-                "; another run of this seed gave one"
-                if (one.arm, one.seed) in again
-                else ""
-            )
-            for one in failed
-        ]
-        yield Note(f"{len(failed)} of {runs} runs gave no result:", items, loud=True)
-    if missing:
-        promised = sum(map(len, study.arms.values()))
-        seeds = {
-            arm: [str(one.seed) for one in missing if one.arm == arm]
-            for arm in study.arms
-        }
+        text = f"{len(failed)} of {len(runs)} runs gave no result:"
+        yield Note(text, items, is_important=True)
+    n_missing = len(study.records) - len(runs)
+    if n_missing:
+        planned = sum(map(len, study.arms.values()))
+        seeds: dict[str, list[str]] = {arm: [] for arm in study.arms}
+        for one in study.records:
+            if one.status == MISSING:
+                seeds[one.arm].append(str(one.seed))
         items = [f"{arm}: seed {', '.join(own)}" for arm, own in seeds.items() if own]
-        text = f"Registered runs that are missing, {len(missing)} of {promised}:"
-        yield Note(text, items, loud=True)
+        text = f"Registered runs that are missing, {n_missing} of {planned}:"
+        yield Note(text, items, is_important=True)
 
 
-def _doubts(rows: Sequence[Row], found: Sequence[Compared]) -> Iterator[Note]:
-    """Where an interval may cover too little, or has no width."""
+def _weak_intervals(
+    rows: Sequence[Row], found: Sequence[ArmComparison]
+) -> Iterator[Note]:
+    """List intervals that may cover too little, or have no width."""
     items = [f"{row.name}: the seed means look {row.odd}" for row in rows if row.odd]
     items += [
         f"{one.arm} - {one.reference}: the differences look {one.odd}"
@@ -132,8 +131,8 @@ def _doubts(rows: Sequence[Row], found: Sequence[Compared]) -> Iterator[Note]:
         )
 
 
-def _chances(found: Sequence[Compared]) -> Iterator[Note]:
-    """How often a seed of an arm has more than one of the reference."""
+def _improvements(found: Sequence[ArmComparison]) -> Iterator[Note]:
+    """List how often a seed of an arm has more than one of the reference."""
     items = [
         f"{one.arm}: {one.improvement:.2f} "
         f"[{one.improvement_low:.2f}, {one.improvement_high:.2f}]"
@@ -146,8 +145,8 @@ def _chances(found: Sequence[Compared]) -> Iterator[Note]:
         yield Note(text, items)
 
 
-def _plans(found: Sequence[Compared], measure: Measure) -> Iterator[Note]:
-    """What an undecided comparison could have shown."""
+def _plans(found: Sequence[ArmComparison], measure: Measure) -> Iterator[Note]:
+    """List what undecided comparisons could have shown."""
     unit = "points" if measure.unit == "%" else measure.unit
     items = []
     for one in found:
@@ -171,37 +170,37 @@ def _plans(found: Sequence[Compared], measure: Measure) -> Iterator[Note]:
         yield Note(text, items)
 
 
-def _deviations(study: Study) -> Iterator[Note]:
-    """What was registered, and what came of it."""
+def _deviations(study: StudyRecord) -> Iterator[Note]:
+    """Name the registration and the deviations from it."""
     if not study.registration:
         if study.reference == "":
             yield Note("No test was registered, so there is no verdict.")
         return
     when, digest = study.registration["registered"], study.registration["sha256"]
     git = study.registration["git"] or {}
-    commit = (git.get("commit") or "unknown")[:SHOWN]
+    commit = (git.get("commit") or "unknown")[:HASH_LENGTH]
     dirty = ", with changes that were not committed" if git.get("dirty") else ""
     yield Note(
         f"Registered {when[:16].replace('T', ' ')} UTC at commit {commit}{dirty}; "
-        f"sha256 {digest[:SHOWN]}. Runs started before that are deviations."
+        f"sha256 {digest[:HASH_LENGTH]}. Runs started before that are deviations."
     )
     if study.deviations:
         n = len(study.deviations)
         text = f"{n} deviation{'s' if n > 1 else ''} from what was registered:"
-        yield Note(text, study.deviations, loud=True)
+        yield Note(text, study.deviations, is_important=True)
 
 
-def _origin(study: Study) -> Iterator[Note]:
-    """Which code the runs come from, and whether that is all there is to know."""
+def _origin(study: StudyRecord) -> Iterator[Note]:
+    """Name the code that the runs come from."""
     runs = [record for record in study.records if record.status != MISSING]
-    commits = sorted({(one.commit or "unknown")[:SHOWN] for one in runs})
+    commits = sorted({(one.commit or "unknown")[:HASH_LENGTH] for one in runs})
     yield Note(f"Commit: {', '.join(commits) or 'none'}.")
     codes = {one.code for one in runs}
     if len(codes) > 1:
-        yield Note("The runs come from different code.", loud=True)
+        yield Note("The runs come from different code.", is_important=True)
     elif len(commits) > 1:
         yield Note("The package's code is the same at all of these commits.")
     dirty = sum(bool(one.dirty) for one in runs)
     if dirty:
         text = f"{dirty} of {len(runs)} runs had changes that were not committed."
-        yield Note(text, loud=True)
+        yield Note(text, is_important=True)

@@ -1,76 +1,78 @@
-"""The episodes that judge: of the right role, the run's own, the same in every arm."""
+"""Checks of the held-out episodes: of the right role, and the same in all arms."""
 
-from collections.abc import Mapping
-
-from so101rl.report.record import Record, Rows, Study
+from so101rl.report.record import (
+    EpisodesByPolicy,
+    EpisodesByRun,
+    RunRecord,
+    StudyRecord,
+)
 from so101rl.runs.arms import StudyError
 from so101rl.seeds import ROLES, TUNING_FROM, episode_seeds
 
 REPORT = "report"
-Played = Mapping[str, Mapping[str, Rows]]  # by uid and policy
 
 
-def check_root(record: Record) -> None:
-    """Refuse a run that belongs to a search of settings.
+def check_root(record: RunRecord) -> None:
+    """Raise if a run's root seed is for tuning.
 
     Raises:
-        StudyError: its root seed is for tuning.
+        StudyError: it is.
     """
     if record.seed >= TUNING_FROM:
         raise StudyError(
-            f"{record.folder} ({record.run}) has the seed {record.seed}, which is for "
-            f"tuning; a report takes seeds below {TUNING_FROM}"
+            f"{record.folder} ({record.run}): seed={record.seed}: expected less than "
+            f"{TUNING_FROM}, from which on seeds are for tuning"
         )
 
 
-def check_episodes(record: Record, played: Mapping[str, Rows]) -> None:
-    """Refuse episodes that somebody may have trained, selected or tuned on.
+def check_episodes(record: RunRecord, episodes: EpisodesByPolicy) -> None:
+    """Raise if a run's episodes are not its own report episodes, each once.
 
-    Role and root of an episode stand in its seed, see `so101rl.seeds`: nothing but the
-    number has to be believed, and `evaluation.role=tune` shows in it. A run that began
-    with another run's policy is fine, for whatever that one saw has another role.
+    An episode's seed holds its role and root, see `so101rl.seeds`: so this finds
+    episodes that somebody may have trained, selected or tuned on, without trusting the
+    config. A warm start from another run is fine: that run saw episodes of other roles.
 
     Raises:
-        StudyError: an episode is not one of the run's own report episodes, each once.
+        StudyError: naming the first wrong episode.
     """
-    for policy, rows in played.items():
+    for policy, rows in episodes.items():
         own = episode_seeds(record.seed, REPORT, len(rows))
         found = [row["seed"] for row in rows]
         if found == own:
             continue
         wrong = [seed for seed in found if seed not in own]
-        what = _spoken(wrong[0]) if wrong else "one episode twice, or not in order"
+        what = (
+            describe_seed(wrong[0]) if wrong else "one episode twice, or not in order"
+        )
         raise StudyError(
-            f"{record.folder} ({record.run}), {policy}: {what}; right are the "
+            f"{record.folder} ({record.run}), {policy}: {what}: expected the "
             f"{len(rows)} {REPORT} episodes of root seed {record.seed}"
         )
 
 
-def check_same(study: Study, played: Played) -> None:
-    """Refuse arms that were to be compared and did not play the same episodes.
+def check_same_number(study: StudyRecord, episodes: EpisodesByRun) -> None:
+    """Raise if arms that are compared played different numbers of episodes.
 
     Raises:
-        StudyError: two runs of one seed did not.
+        StudyError: two runs of one seed did.
     """
-    first: dict[int, tuple[Record, int]] = {}
-    for record in study.records:
-        if not study.reference or not record.counts:
-            continue
-        n = len(next(iter(played[record.uid].values())))
-        before, n_before = first.setdefault(record.seed, (record, n))
-        if n != n_before:
+    first: dict[int, tuple[RunRecord, int]] = {}
+    for record in study.results if study.reference else []:
+        n = len(next(iter(episodes[record.uid].values())))
+        other, n_other = first.setdefault(record.seed, (record, n))
+        if n != n_other:
             raise StudyError(
-                f"{before.folder} played {n_before} episodes and {record.folder} {n}; "
-                "arms are compared on the same ones"
+                f"{other.folder} played {n_other} episodes and {record.folder} {n}: "
+                "expected the same ones in all arms"
             )
 
 
-def _spoken(seed: int) -> str:
-    """What an episode is, by its seed."""
+def describe_seed(seed: int) -> str:
+    """Return role, number and root of the episode that has this seed."""
     for role in ROLES:
         first = episode_seeds(0, role, 1)[0]
         step = episode_seeds(1, role, 1)[0] - first
         root, number = divmod(seed - first, step)
         if 0 <= root < 2**32:
             return f"{role} episode {number} of root seed {root}"
-    return f"an episode with the foreign seed {seed}"
+    return f"an episode with the unknown seed {seed}"

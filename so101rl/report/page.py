@@ -1,10 +1,10 @@
-"""A report as one HTML page that needs nothing but itself, and no script."""
+"""A report as one HTML page without other files and without scripts."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 
-from so101rl.report.cells import CLAIMS, UNDER_TESTS, Words, interval
+from so101rl.report.cells import CLAIMS, CONDITIONS_TITLE, Table, interval
 from so101rl.report.document import Report
 from so101rl.report.footnotes import Note
 from so101rl.runs.metrics import measure_of
@@ -33,23 +33,29 @@ ul { padding-left: 1.25rem }
 
 
 def page(report: Report, picture: bytes | None, command: str) -> str:
-    """The page, as `report.html` has it.
+    """Return the text of `report.html`.
 
     Args:
-        report: what it shows.
+        report: that the page shows.
         picture: the figure as PNG, if there is one.
-        command: that computes the report again and compares.
+        command: that verifies the report.
     """
-    study, words = report.study, report.words
+    study, content = report.study, report.content
     title = escape(study.question or study.name)
+    conditions = []
+    if content.conditions:
+        conditions = [
+            f"<h2>{escape(CONDITIONS_TITLE)}</h2>",
+            _table(content.conditions),
+        ]
     body = [
         f"<h1>{title}</h1>",
         *_verdicts(report),
         *([_image(picture)] if picture is not None else []),
         "<h2>Results</h2>",
-        _table(words.head, words.lines, words.claims),
-        *(_note(note) for note in words.notes),
-        *_tests(words),
+        _table(content.results),
+        *map(_note, content.notes),
+        *conditions,
         "<h2>Runs</h2>",
         _runs(report),
         "<h2>To check</h2>",
@@ -72,7 +78,7 @@ def page(report: Report, picture: bytes | None, command: str) -> str:
 
 
 def _verdicts(report: Report) -> Iterator[str]:
-    """The answers first."""
+    """List the verdicts."""
     if not report.comparisons:
         return
     _, measure = measure_of(report.study.metric)
@@ -94,34 +100,25 @@ def _image(picture: bytes) -> str:
     return f'<div class="wide">{image}</div>'
 
 
-def _table(
-    head: Sequence[str], lines: Sequence[Sequence[str]], claims: Sequence[bool]
-) -> str:
-    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+def _table(table: Table) -> str:
+    cells = "".join(f"<th>{escape(cell)}</th>" for cell in table.head)
     rows = [f"<tr>{cells}</tr>"]
-    for line, claim in zip(lines, claims, strict=True):
+    for line, is_claim in zip(table.rows, table.claims, strict=True):
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in line)
-        kind = "claim" if claim else "plain"
+        kind = "claim" if is_claim else "plain"
         rows.append(f'<tr class="{kind}">{cells}</tr>')
     return "\n".join(['<div class="wide"><table>', *rows, "</table></div>"])
-
-
-def _tests(words: Words) -> Iterator[str]:
-    if words.tests:
-        head, *lines = words.tests
-        yield f"<h2>{escape(UNDER_TESTS)}</h2>"
-        yield _table(head, lines, [False] * len(lines))
 
 
 def _note(note: Note) -> str:
     items = "".join(f"<li>{escape(item)}</li>" for item in note.items)
     inner = f"<ul>{items}</ul>" if items else ""
-    kind = "loud" if note.loud else "quiet"
+    kind = "loud" if note.is_important else "quiet"
     return f'<div class="{kind}"><p>{escape(note.text)}</p>{inner}</div>'
 
 
 def _runs(report: Report) -> str:
-    """Every run, and what it brought to which row."""
+    """Return a folded table of all runs."""
     _, measure = measure_of(report.study.metric)
     values = {
         uid: row.values[seed]
@@ -133,7 +130,7 @@ def _runs(report: Report) -> str:
         [
             record.arm,
             str(record.seed),
-            measure.shown(values[record.uid]) if record.counts else "",
+            measure.shown(values[record.uid]) if record.has_result else "",
             record.status,
             record.commit[:10] + (" *" if record.dirty else ""),
             record.uid,
@@ -150,6 +147,6 @@ def _runs(report: Report) -> str:
         "uid",
         "name",
     ]
-    table = _table(head, lines, [False] * len(lines))
+    table = _table(Table(head, lines, [False] * len(lines)))
     count = f"{len(lines)} runs (*: with changes that were not committed)"
     return f"<details><summary>{count}</summary>{table}</details>"

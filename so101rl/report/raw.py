@@ -3,45 +3,52 @@
 import csv
 import gzip
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from so101rl.figures.style import curve
 from so101rl.files import FileError
-from so101rl.report.held_out import Played
-from so101rl.report.record import Record, Rows, Study
+from so101rl.report.record import EpisodesByRun, StudyRecord
 from so101rl.runs.episodes_csv import COLUMNS
+from so101rl.runs.run_dir import RunDir
 
 EPISODES_GZ, CURVES = "episodes.csv.gz", "curves.csv"
 CURVE = "eval/success_rate"  # of metrics.jsonl: the select episodes
-HEAD = ("arm", "run", *COLUMNS)
 Curves = Mapping[str, Sequence[tuple[int, float]]]  # by uid: env steps, success
 
 
-def pack_episodes(study: Study, played: Played) -> bytes:
-    """All held-out episodes as a compressed csv; equal episodes give equal bytes.
-
-    Runs stand side by side, episode by episode: the base plays the same in many of
-    them, and that packs to next to nothing.
-    """
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as csv, the head first."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEAD)
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def pack_episodes(study: StudyRecord, episodes: EpisodesByRun) -> bytes:
+    """Return all held-out episodes as a compressed csv; equal episodes, equal bytes.
+
+    The rows are sorted by policy, seed and episode: the base plays the same in many
+    runs, and equal rows side by side need next to no space.
+    """
     lines = [
         (policy, record.seed, number, place, record, row)
         for place, record in enumerate(study.records)
-        for policy, rows in played.get(record.uid, {}).items()
+        for policy, rows in episodes.get(record.uid, {}).items()
         for number, row in enumerate(rows)
     ]
     lines.sort(key=lambda line: line[:4])
-    for *_, record, row in lines:
-        writer.writerow([record.arm, record.uid, *(row[name] for name in COLUMNS)])
-    return gzip.compress(text.getvalue().encode(), 9, mtime=0)
+    head = ("arm", "run", *COLUMNS)
+    cells = (
+        [record.arm, record.uid, *(row[name] for name in COLUMNS)]
+        for *_, record, row in lines
+    )
+    return gzip.compress(csv_text([head, *cells]).encode(), 9, mtime=0)
 
 
 def unpack_episodes(path: Path) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
-    """What `pack_episodes` has packed, by uid and policy."""
-    played: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    """Return what `pack_episodes` packed, by uid and policy."""
+    episodes: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for number, row in enumerate(_read(path), start=2):
         try:
             values = {name: read(row[name]) for name, read in COLUMNS.items()}
@@ -49,35 +56,26 @@ def unpack_episodes(path: Path) -> dict[str, dict[str, list[Mapping[str, Any]]]]
             raise FileError(
                 f"{path}, line {number}: cannot be read ({error})"
             ) from error
-        run = played.setdefault(row["run"], {})
-        run.setdefault(values["policy"], []).append(values)
-    return played
+        own = episodes.setdefault(row["run"], {})
+        own.setdefault(values["policy"], []).append(values)
+    return episodes
 
 
-def write_curves(study: Study, curves: Curves) -> str:
-    """Learning curves as csv."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("arm", "run", "env_steps", "success"))
-    for record in study.records:
-        for steps, rate in curves.get(record.uid, ()):
-            writer.writerow((record.arm, record.uid, steps, rate))
-    return text.getvalue()
+def read_curves(study: StudyRecord, runs: Mapping[str, RunDir]) -> Curves:
+    """Read the learning curves of the runs that give a result."""
+    return {
+        record.uid: curve(runs[record.uid].metrics(), CURVE) for record in study.results
+    }
 
 
-def own_episodes(
-    record: Record, played: Played, policies: Collection[str]
-) -> Mapping[str, Rows]:
-    """The episodes of a record that gives a result.
-
-    Raises:
-        FileError: some of its policies have none.
-    """
-    own = played.get(record.uid, {})
-    for policy in policies:
-        if policy not in own:
-            raise FileError(f"{record.folder} ({record.run}): no episodes of {policy}")
-    return own
+def write_curves(study: StudyRecord, curves: Curves) -> str:
+    """Return learning curves as csv."""
+    points = (
+        (record.arm, record.uid, steps, rate)
+        for record in study.records
+        for steps, rate in curves.get(record.uid, ())
+    )
+    return csv_text([("arm", "run", "env_steps", "success"), *points])
 
 
 def _read(path: Path) -> Iterator[dict[str, str]]:

@@ -1,27 +1,36 @@
-"""What a report knows of a study besides numbers: what was planned, and its runs."""
+"""What a report knows of a study besides its episodes: the plan, and the runs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from so101rl.runs.arms import bare_base
-from so101rl.runs.metrics import all_scores, base_of, checked_score, measure_of
+from so101rl.runs.metrics import (
+    Episodes,
+    all_scores,
+    base_of,
+    checked_score,
+    measure_of,
+)
 from so101rl.runs.run_dir import RunDir
 from so101rl.sweeps.outcome import ANEW
 
-MISSING = "missing"  # status of a run that was promised and never began
-Rows = Sequence[Mapping[str, Any]]
+MISSING = "missing"  # status of a planned run that does not exist
+LONGEST_REASON = 200  # characters
+EpisodesByPolicy = Mapping[str, Episodes]
+EpisodesByRun = Mapping[str, EpisodesByPolicy]  # by uid
 
 
 @dataclass(frozen=True)
-class Record:
-    """One run, or the lack of one; empty text and None for what it does not have.
+class RunRecord:
+    """The facts about one run, or about a missing one; `report.json` has the fields.
 
     Attributes:
         folder: the last two parts of its path.
         reason: why it gives no result; empty if it gives one.
         code: hash of the package's code.
-        deviates: whether it is not what was registered.
+        deviates: whether it differs from what was registered.
     """
 
     arm: str
@@ -42,32 +51,32 @@ class Record:
     deviates: bool = False
 
     @property
-    def counts(self) -> bool:
-        """Whether it gives a result."""
+    def has_result(self) -> bool:
+        """Whether the run gives a result."""
         return not self.reason
 
 
 @dataclass(frozen=True)
-class Study:
-    """What was to be compared, and what there is to compare.
+class StudyRecord:
+    """The facts about a study; `report.json` has the fields.
 
     Attributes:
-        name: of the folder below `experiments`, too.
+        name: of the study, and of its folder below `experiments`.
         metric: policy and key of `evaluation.json`.
-        arms: seeds by arm, in the order of the table; what is not there is missing.
-        records: a run, or the lack of one, each.
-        question: what the study asks; empty if it registered none.
+        arms: the planned seeds by arm, in the order of the table.
+        records: of all runs, arm by arm and seed by seed, missing ones included.
+        question: that the study asks; empty if it is not registered.
         reference: the arm that the others are compared with; empty: no comparison.
         significance: probability of any false claim among all comparisons.
-        registration: hash, time and commit of what was promised before the first run.
-        deviations: from that promise.
-        remarks: what else a reader has to know of the runs.
+        registration: its hash, time, commit and command.
+        deviations: from the registration.
+        remarks: further notes below the table.
     """
 
     name: str
     metric: str
     arms: dict[str, list[int]]
-    records: list[Record]
+    records: list[RunRecord]
     question: str = ""
     reference: str = ""
     significance: float = 0.05
@@ -75,49 +84,52 @@ class Study:
     deviations: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
-    def of(self, arm: str) -> list[Record]:
+    @property
+    def results(self) -> list[RunRecord]:
+        """The runs that give a result."""
+        return [record for record in self.records if record.has_result]
+
+    def results_of(self, arm: str) -> list[RunRecord]:
         """The arm's runs that give a result, by seed."""
-        return [one for one in self.records if one.arm == arm and one.counts]
+        return [record for record in self.results if record.arm == arm]
 
-    def lost(self, arm: str) -> list[int]:
-        """The arm's seeds without a result."""
-        there = {one.seed for one in self.of(arm)}
-        return [seed for seed in self.arms[arm] if seed not in there]
-
-    def failed(self, arm: str) -> list[int]:
-        """Those of them whose training failed by itself, which will not change."""
-        status = {(one.seed, one.status) for one in self.records if one.arm == arm}
-        return [seed for seed in self.lost(arm) if (seed, "failed") in status]
-
-    def facts(self) -> dict[str, Any]:
-        """All of it for a JSON file."""
-        return asdict(self)
+    def failed_seeds(self, arm: str) -> list[int]:
+        """The arm's seeds whose training failed and would fail again."""
+        solved = {record.seed for record in self.results_of(arm)}
+        failed = {
+            record.seed
+            for record in self.records
+            if record.arm == arm and record.status == "failed"
+        }
+        return [seed for seed in self.arms[arm] if seed in failed - solved]
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> "Study":
-        """What `facts` wrote."""
-        records = [Record(**one) for one in facts["records"]]
-        return cls(**{**facts, "records": records})
+    def from_json(cls, text: str) -> "StudyRecord":
+        """Read the facts that a `report.json` was made from."""
+        facts = json.loads(text)["study"]
+        return cls(
+            **{**facts, "records": [RunRecord(**one) for one in facts["records"]]}
+        )
 
 
-class Source(NamedTuple):
-    """A study, and the run directories that it is read from, by uid."""
+class LoadedStudy(NamedTuple):
+    """A study and its run directories by uid."""
 
-    study: Study
+    study: StudyRecord
     runs: dict[str, RunDir]
 
 
-def record(run: RunDir, arm: str, metric: str) -> Record:
-    """What a report says of a run.
+def read_record(run: RunDir, arm: str, metric: str) -> RunRecord:
+    """Read the facts about a run.
 
     Raises:
-        ScoreError: its files contradict each other.
+        ScoreError: the run's files contradict each other.
     """
     info, git, groups = run.info, run.info["git"] or {}, run.info["groups"]
     lines, part = run.metrics(), run.info.get("part_of") or {}
-    reason = _reason(run, metric)
-    rows = {} if reason else played_in(run)
-    return Record(
+    episodes = episodes_of(run) if info["status"] == "finished" else {}
+    reason = _missing_result(run, metric, episodes)
+    return RunRecord(
         arm=arm,
         seed=info["seed"],
         uid=info["uid"],
@@ -129,18 +141,26 @@ def record(run: RunDir, arm: str, metric: str) -> Record:
         code=info.get("code_sha256") or "",
         registration=part.get("registration") or "",
         base=f"{groups.get('base_policy', '')} on {groups.get('env', '')}",
-        n_episodes=len(rows[measure_of(metric)[0]]) if rows else None,
+        n_episodes=None if reason else len(episodes[measure_of(metric)[0]]),
         env_steps=lines[-1]["step"] if lines else 0,
         wall_clock_s=info["wall_clock_s"],
         folder="/".join(run.path.parts[-2:]),
     )
 
 
-def _status(info: Mapping[str, Any]) -> str:
-    """A run's status, `failed` only where the same command would fail again.
+def episodes_of(run: RunDir) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the held-out episodes of a run by policy, including its tests."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in [*run.episodes(), *run.tests()]:
+        found.setdefault(row["policy"], []).append(row)
+    return found
 
-    What a full disk or a lack of memory has ended may yet come to its end: such a run
-    was stopped, and says nothing of its settings.
+
+def _status(info: Mapping[str, Any]) -> str:
+    """Return a run's status: `failed` only if the same command would fail again.
+
+    A full disk or a lack of memory says nothing about the settings: such a run counts
+    as `killed`.
     """
     status, error = str(info["status"]), info["error"]
     if status == "failed" and error is not None and error["kind"] in ANEW:
@@ -148,34 +168,22 @@ def _status(info: Mapping[str, Any]) -> str:
     return status
 
 
-def played_in(run: RunDir) -> dict[str, list[Mapping[str, Any]]]:
-    """The held-out episodes of a run by policy, those of its tests among them."""
-    return _by_policy([*run.episodes(), *run.tests()])
-
-
-def _by_policy(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["policy"], []).append(row)
-    return found
-
-
-def _reason(run: RunDir, metric: str) -> str:
-    """Why a run gives no result, in a line; empty if it does."""
+def _missing_result(run: RunDir, metric: str, episodes: EpisodesByPolicy) -> str:
+    """Return in one line why a run gives no result; empty if it gives one."""
     info = run.info
     if info["status"] != "finished":
         error = info["error"]
         text = f"{error['class']}: {error['message']}" if error else info["status"]
-        return " ".join(text.split())[:200]
+        return " ".join(text.split())[:LONGEST_REASON]
     if bare_base(run):
         return "evaluates a base policy alone"
     policy, _ = measure_of(metric)
-    rows, evaluation = played_in(run), run.evaluation() or {}
-    for wanted in dict.fromkeys((base_of(policy), policy)):
-        if wanted not in rows or wanted not in all_scores(evaluation):
-            return f"no evaluation of {wanted}"
-        key = f"{wanted}/{metric.partition('/')[2]}"
-        value = checked_score(key, rows[wanted], evaluation, str(run.path))
-        if value is None and wanted == policy:
+    evaluation = run.evaluation() or {}
+    for name in dict.fromkeys((base_of(policy), policy)):
+        if name not in episodes or name not in all_scores(evaluation):
+            return f"no evaluation of {name}"
+        key = f"{name}/{metric.partition('/')[2]}"
+        value = checked_score(key, episodes[name], evaluation, str(run.path))
+        if value is None and name == policy:
             return f"has no {metric}"
     return ""

@@ -1,145 +1,134 @@
-"""`job=report verify=true`: is a written report what its episodes and runs say?"""
+"""`job=report verify=true`: compares a written report with its episodes and runs."""
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from so101rl.errors import So101Error
-from so101rl.figures.style import curve
-from so101rl.report.document import report_of, study_in
-from so101rl.report.files import JSON, PICTURE, texts
-from so101rl.report.held_out import Played
+from so101rl.report.document import make_report
+from so101rl.report.folder import JSON, PICTURE, texts
 from so101rl.report.raw import (
-    CURVE,
     CURVES,
     EPISODES_GZ,
+    read_curves,
     unpack_episodes,
     write_curves,
 )
-from so101rl.report.record import Source, Study, played_in
-from so101rl.report.registered import check_promise
+from so101rl.report.record import EpisodesByRun, LoadedStudy, StudyRecord, episodes_of
+from so101rl.report.registered import check_registration
 from so101rl.runs.preregistration import FILE
 
-SHOWN = 120  # characters of a line that differs
+LONGEST_LINE = 120  # characters shown of a line that differs
+ABSENT = "nothing"
 
 
 class VerifyError(So101Error):
-    """A written report does not say what its episodes, or its runs, say."""
+    """A written report differs from what its episodes, or its runs, give."""
 
 
-def verify(folder: Path, source: Source | None) -> list[str]:
+def verify(folder: Path, loaded: LoadedStudy | None) -> list[str]:
     """Compute a report again from `episodes.csv.gz` and compare it, byte for byte.
 
     Args:
         folder: of the report.
-        source: the study as the runs that are still there tell it; None without any.
+        loaded: the study as its run directories tell it; None if there are none.
 
     Returns:
-        What was compared, in words.
+        Sentences that say what was compared.
 
     Raises:
-        VerifyError: with the first difference.
+        VerifyError: naming the first difference.
     """
-    written = _written(folder, JSON)
-    played = unpack_episodes(folder / EPISODES_GZ)
-    study = study_in(written)
+    written = _read(folder, JSON)
+    episodes = unpack_episodes(folder / EPISODES_GZ)
+    study = StudyRecord.from_json(written)
     if study.reference or (folder / FILE).exists():
-        check_promise(folder, study)
-    report = report_of(study, played)
+        check_registration(folder, study)
     picture = folder / PICTURE
     drawn = picture.read_bytes() if picture.exists() else None
-    again = texts(folder, report, played, drawn)
-    for place, was, now in _differences(json.loads(written), json.loads(again[JSON])):
+    computed = texts(folder, make_report(study, episodes), episodes, drawn)
+    content = json.loads(computed[JSON])
+    for place, was, now in _differences(json.loads(written), content):
         raise VerifyError(f"{folder / JSON}, {place}: written {was}, computed {now}")
-    for name, text in again.items():
-        _compare(folder / name, _written(folder, name), text)
-    numbers = sum(1 for _ in _numbers(json.loads(again[JSON])))
-    episodes = sum(len(rows) for own in played.values() for rows in own.values())
-    said = [
-        f"computed again from {episodes:,} episodes and identical: {', '.join(again)} "
+    for name, text in computed.items():
+        _compare_lines(folder / name, text)
+    numbers = sum(type(leaf) in (int, float) for _, leaf in _leaves(content))
+    n = sum(len(rows) for own in episodes.values() for rows in own.values())
+    result = (
+        f"computed again from {n:,} episodes and identical: {', '.join(computed)} "
         f"({numbers:,} numbers of {JSON} to the last bit)"
-    ]
-    if source is None:
-        return [*said, "not compared with run directories, which are not there"]
-    return [*said, *_compare_runs(folder, study, played, source)]
+    )
+    if loaded is None:
+        return [result, "not compared with run directories, which are not there"]
+    return [result, *_compare_runs(folder, study, episodes, loaded)]
 
 
 def _compare_runs(
-    folder: Path, study: Study, played: Played, source: Source
+    folder: Path, study: StudyRecord, episodes: EpisodesByRun, loaded: LoadedStudy
 ) -> Iterator[str]:
-    """Compare with the run directories, as far as they are still there."""
-    now, runs = source
-    known = {one.uid: one for one in study.records if one.uid}
+    """Compare with those run directories that still exist."""
+    now, runs = loaded
+    known = {record.uid: record for record in study.records if record.uid}
     for uid, run in runs.items():
         if uid not in known:
             raise VerifyError(f"{run.path} is not in {folder / JSON}; make it again")
-        if known[uid].counts and played_in(run) != played[uid]:
+        if known[uid].has_result and episodes_of(run) != episodes[uid]:
             raise VerifyError(f"{run.path}: {EPISODES_GZ} has other episodes")
-    is_whole = len(runs) == len(known)
-    if is_whole:
-        pairs = [("study", study.facts(), now.facts())]
+    is_complete = len(runs) == len(known)
+    if is_complete:
+        pairs = [("study", asdict(study), asdict(now))]
     else:
-        again = {one.uid: one for one in now.records}
+        by_uid = {record.uid: record for record in now.records}
         pairs = [
-            (known[uid].folder, vars(known[uid]), vars(again[uid])) for uid in runs
+            (known[uid].folder, asdict(known[uid]), asdict(by_uid[uid])) for uid in runs
         ]
     for name, was, is_now in pairs:
-        for place, one, other in _differences(was, is_now, name):
+        for place, one, other in _differences(was, is_now):
             raise VerifyError(
-                f"{folder / JSON}, {place}: written {one}, the runs have {other}"
+                f"{folder / JSON}, {name}/{place}: written {one}, the runs have {other}"
             )
     yield f"episodes and facts are those of {len(runs)} of {len(known)} run directories"
-    if is_whole:
-        curves = {
-            one.uid: curve(runs[one.uid].metrics(), CURVE)
-            for one in study.records
-            if one.counts
-        }
-        _compare(folder / CURVES, _written(folder, CURVES), write_curves(study, curves))
+    if is_complete:
+        _compare_lines(folder / CURVES, write_curves(study, read_curves(study, runs)))
         yield f"{CURVES} is what they logged"
 
 
-def _written(folder: Path, name: str) -> str:
+def _read(folder: Path, name: str) -> str:
     try:
         return (folder / name).read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise VerifyError(f"cannot read {folder / name}: {error}") from error
 
 
-def _compare(path: Path, written: str, computed: str) -> None:
-    """Compare two texts line by line."""
-    lines = zip_longest(written.split("\n"), computed.split("\n"), fillvalue="(end)")
+def _compare_lines(path: Path, computed: str) -> None:
+    """Raise at the first line of a file that differs from the computed one."""
+    written = _read(path.parent, path.name).split("\n")
+    lines = zip_longest(written, computed.split("\n"), fillvalue="(end)")
     for number, (was, now) in enumerate(lines, start=1):
         if was != now:
             raise VerifyError(
-                f"{path}, line {number}:\n  written  {was[:SHOWN]}\n"
-                f"  computed {now[:SHOWN]}"
+                f"{path}, line {number}:\n  written  {was[:LONGEST_LINE]}\n"
+                f"  computed {now[:LONGEST_LINE]}"
             )
 
 
-def _differences(
-    written: Any, computed: Any, place: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    """Where two contents of JSON files differ, with both values."""
-    if isinstance(written, dict) and isinstance(computed, dict):
-        for key in dict.fromkeys([*written, *computed]):
-            inner = f"{place}/{key}" if place else str(key)
-            was, now = written.get(key, "nothing"), computed.get(key, "nothing")
-            yield from _differences(was, now, inner)
-    elif isinstance(written, list) and isinstance(computed, list):
-        pairs = zip_longest(written, computed, fillvalue="nothing")
-        for number, (was, now) in enumerate(pairs):
-            yield from _differences(was, now, f"{place}/{number}")
-    elif written != computed:
-        yield place, written, computed
+def _differences(written: Any, computed: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield place and both values wherever two JSON contents differ."""
+    first, second = dict(_leaves(written)), dict(_leaves(computed))
+    for place in dict.fromkeys([*first, *second]):
+        was, now = first.get(place, ABSENT), second.get(place, ABSENT)
+        if was != now:
+            yield place, was, now
 
 
-def _numbers(content: Any) -> Iterator[float]:
-    if isinstance(content, dict | list):
-        values = content.values() if isinstance(content, dict) else content
-        for value in values:
-            yield from _numbers(value)
-    elif isinstance(content, int | float) and not isinstance(content, bool):
-        yield content
+def _leaves(content: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield place and value of everything in a JSON content that holds nothing else."""
+    if not content or not isinstance(content, dict | list):
+        yield place, content
+        return
+    items = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in items:
+        yield from _leaves(value, f"{place}/{key}" if place else str(key))

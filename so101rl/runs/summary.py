@@ -5,7 +5,7 @@ from typing import Any
 
 from so101rl.runs.failures import on_run, remedy
 from so101rl.runs.run_dir import RunDir
-from so101rl.statistics import compared
+from so101rl.statistics import mcnemar_test
 
 SIGNIFICANCE = 0.05  # as in conf/job/explain.yaml: both say the same of a run
 
@@ -37,9 +37,9 @@ def _ending(run: RunDir, policies: Mapping[str, Any]) -> str:
         when = f" after {steps:,} env steps" if steps else ""
         text = " ".join(str(error["message"]).split())
         return f"**{status.capitalize()}{when}**: {error['class']}: {text}"
-    pair = compared(run.episodes()) if policies else None
+    pair = mcnemar_test(run.episodes()) if policies else None
     if pair is not None:
-        found, numbers = pair.said(SIGNIFICANCE)
+        found, numbers = pair.describe(SIGNIFICANCE)
         doubt = "One training, one seed; another seed may end elsewhere."
         return f"**{found}**: {numbers}. {doubt}"
     return f"**{status.capitalize()}**" + ("" if policies else ", not evaluated")

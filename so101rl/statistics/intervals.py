@@ -1,4 +1,4 @@
-"""Wilson within a policy, t or bootstrap across seeds."""
+"""Confidence intervals: Wilson within one policy, t or bootstrap across seeds."""
 
 import math
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from so101rl.statistics.seed_means import (
     StatisticsError,
     are_equal,
     check_share,
-    values_of,
+    sorted_values,
 )
 
 if TYPE_CHECKING:
     import numpy as np
 
 RESAMPLES = 9999  # of the bootstrap
-BATCH = 100  # resamples in memory at once; does not touch the result
+BATCH = 100  # resamples in memory at once; the result does not depend on it
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Interval:
 
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson interval of a success rate within one policy.
+    """Return the Wilson interval of a success rate within one policy.
 
     Args:
         k: successes.
@@ -40,18 +40,16 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     Returns:
         Lower and upper end, both in [0, 1].
 
-    Source: Wilson 1927, as `scipy.stats.binomtest` has it; the import of that would
-    cost every training a second.
+    Source: Wilson 1927, as in `scipy.stats.binomtest`, whose import would cost every
+    training a second.
     """
     for name, value in (("k", k), ("n", n)):
         if not math.isfinite(value) or int(value) != value:
-            raise StatisticsError(f"{name}={value}; counts are whole numbers")
+            raise StatisticsError(f"{name}={value}: expected a whole number")
     if not 0 <= k <= n or n == 0:
-        raise StatisticsError(
-            f"{k} successes of {n} episodes; right is 0 <= k <= n > 0"
-        )
+        raise StatisticsError(f"k={k} of n={n}: expected 0 <= k <= n and n > 0")
     check_share("confidence", confidence)
-    k, n = int(k), int(n)  # NumPy's numbers would come out again as such
+    k, n = int(k), int(n)  # NumPy's counts would make NumPy's floats
     z, rate = NormalDist().inv_cdf(0.5 + confidence / 2), k / n
     middle = (2 * n * rate + z**2) / (2 * (n + z**2))
     half = z * math.sqrt(4 * n * rate * (1 - rate) + z**2) / (2 * (n + z**2))
@@ -59,10 +57,10 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
 
 
 def t_interval(means: Mapping[int, float], confidence: float = 0.95) -> Interval:
-    """Student's t interval over seed means; one value per seed, never per episode.
+    """Return Student's t interval of the mean over seeds.
 
     The ends are not clipped: an end beyond 0 or 1 shows that there are too few seeds.
-    Equal means give an interval without width; `oddity` calls them `constant`.
+    Equal means give an interval of width 0; `shape_warning` calls them `constant`.
 
     Args:
         means: seed -> mean, at least two.
@@ -70,7 +68,7 @@ def t_interval(means: Mapping[int, float], confidence: float = 0.95) -> Interval
     """
     import numpy as np
 
-    values = np.array(values_of(means, least=2))
+    values = np.array(sorted_values(means, least=2))
     check_share("confidence", confidence)
     low, high = t_ends(values, confidence)
     return Interval(math.fsum(values) / len(values), float(low), float(high))
@@ -79,7 +77,7 @@ def t_interval(means: Mapping[int, float], confidence: float = 0.95) -> Interval
 def t_ends(
     values: "np.ndarray", confidence: float
 ) -> tuple["np.ndarray", "np.ndarray"]:
-    """Ends (...) of the t intervals over the last axis of values (..., n)."""
+    """Return the ends (...) of the t intervals of values (..., n)."""
     from scipy.stats import t
 
     n = values.shape[-1]
@@ -91,11 +89,11 @@ def t_ends(
 def bca_interval(
     means: Mapping[int, float], confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """BCa bootstrap interval of the mean over seeds (Efron 1987).
+    """Return the BCa bootstrap interval of the mean over seeds (Efron 1987).
 
-    It leans as the means lean, but is too narrow below some 20 seeds, where t is the
-    better one: docs/statistics.md has both. The same means and seed give the same
-    bytes.
+    It follows the skew of the means, but is too narrow below some 20 seeds, where the
+    t interval is better: docs/statistics.md compares them. The same means and seed give
+    the same interval to the last bit.
 
     Args:
         means: seed -> mean, at least three that are not all equal.
@@ -104,12 +102,12 @@ def bca_interval(
     """
     import numpy as np
 
-    values = values_of(means, least=3)
+    values = sorted_values(means, least=3)
     check_share("confidence", confidence)
     if are_equal(values):
         raise StatisticsError(
-            f"all {len(values)} seed means are {values[0]:g}: a bootstrap of them has "
-            "no width"
+            f"all {len(values)} seed means are {values[0]:g}: their bootstrap has no "
+            "width"
         )
     low, high = bca_ends(np.array(values), confidence, RESAMPLES, seed)
     return Interval(math.fsum(values) / len(values), float(low), float(high))
@@ -118,7 +116,7 @@ def bca_interval(
 def bca_ends(
     values: "np.ndarray", confidence: float, resamples: int, seed: int
 ) -> tuple["np.ndarray", "np.ndarray"]:
-    """Ends (...) of the BCa intervals over the last axis of values (..., n)."""
+    """Return the ends (...) of the BCa intervals of values (..., n)."""
     import numpy as np
     from scipy.stats import bootstrap
 

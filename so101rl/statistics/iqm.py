@@ -1,4 +1,4 @@
-"""What a few failed seeds cannot spoil: interquartile mean and performance profile."""
+"""Statistics that a few failed seeds hardly change: interquartile mean and profile."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from so101rl.statistics.seed_means import (
     StatisticsError,
     are_equal,
     check_share,
-    values_of,
+    sorted_values,
 )
 
 if TYPE_CHECKING:
@@ -19,23 +19,25 @@ CUT = 0.25  # share of the seeds cut off at each end of the interquartile mean
 
 
 def iqm_interval(means: Mapping[int, float], confidence: float = 0.95) -> Interval:
-    """Interquartile mean over seeds with the Tukey-McLaughlin t interval.
+    """Return the interquartile mean over seeds and its Tukey-McLaughlin t interval.
 
     A quarter of the seeds, rounded down, is cut off at each end; the variance is that
     of the winsorized means (Yuen 1974). Below four seeds it is the mean with its t
     interval.
 
     Args:
-        means: seed -> mean, at least two; `StatisticsError` where those left in the
-            middle are all equal, since the interval would have no width.
+        means: seed -> mean, at least two.
         confidence: coverage that the interval aims at, in (0, 1).
 
     Returns:
         `Interval.mean` is the interquartile mean.
+
+    Raises:
+        StatisticsError: the means in the middle are all equal, which gives no width.
     """
     import numpy as np
 
-    values = values_of(means, least=2)
+    values = sorted_values(means, least=2)
     check_share("confidence", confidence)
     cut = int(CUT * len(values))
     middle = values[cut : len(values) - cut]
@@ -51,11 +53,11 @@ def iqm_interval(means: Mapping[int, float], confidence: float = 0.95) -> Interv
 def iqm_ends(
     values: "np.ndarray", confidence: float
 ) -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
-    """Interquartile means (...) of values (..., n) and the ends of their intervals."""
+    """Return the interquartile means (...) of values (..., n) and both ends."""
     import numpy as np
     from scipy.stats import trim_mean, ttest_ind
 
-    # Against a sample of zeros Yuen's test for two samples is that for one.
+    # Yuen's two-sample test against zeros equals his one-sample test.
     test = ttest_ind(values, np.zeros_like(values), axis=-1, equal_var=False, trim=CUT)
     ends = test.confidence_interval(confidence)
     return trim_mean(values, CUT, axis=-1), ends.low, ends.high
@@ -64,10 +66,10 @@ def iqm_ends(
 def profile(
     means: Mapping[int, float], thresholds: Iterable[float], confidence: float = 0.95
 ) -> list[Interval]:
-    """Performance profile: the share of seeds above each threshold.
+    """Return the performance profile: the share of seeds above each threshold.
 
-    Each seed counts once, so the band is Wilson's, threshold by threshold: it covers
-    each share, not the whole curve at once.
+    The band is a Wilson interval per threshold: it covers each share by itself, not the
+    whole curve at once.
 
     Args:
         means: seed -> mean, at least one.
@@ -77,7 +79,7 @@ def profile(
     Returns:
         Per threshold the share (`Interval.mean`) and the ends of its band, in [0, 1].
     """
-    values = values_of(means, least=1)
+    values = sorted_values(means, least=1)
     n = len(values)
     counts = [n - bisect_right(values, threshold) for threshold in thresholds]
     return [Interval(k / n, *wilson(k, n, confidence)) for k in counts]

@@ -1,19 +1,19 @@
-"""Two policies that played the same episodes, compared episode by episode."""
+"""McNemar's test of two policies that played the same episodes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-BASE, RESIDUAL = "base", "residual"  # what an evaluation calls the two policies
+BASE, RESIDUAL = "base", "residual"  # the names of the two policies of a run
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Base and residual on the same episodes.
+class McNemarResult:
+    """Base and residual compared on the same episodes.
 
     Attributes:
         won: episodes that the residual solves and the base does not.
-        lost: the other way round.
+        lost: episodes that the base solves and the residual does not.
         p: of the exact McNemar test, two-sided.
     """
 
@@ -29,8 +29,8 @@ class Pair:
         """Whether the residual is worse beyond chance."""
         return self.won < self.lost and self.p < significance
 
-    def said(self, significance: float) -> tuple[str, str]:
-        """The finding, no bolder than chance allows, and the numbers behind it."""
+    def describe(self, significance: float) -> tuple[str, str]:
+        """Return the finding as a sentence, and the numbers behind it."""
         found = "No difference from its base shown"
         if self.is_better(significance):
             found = "Better than its base beyond chance"
@@ -40,8 +40,8 @@ class Pair:
         return found, f"won {self.won}, lost {self.lost}, {p}"
 
 
-def compared(episodes: Iterable[Mapping[str, Any]]) -> Pair | None:
-    """Compare base and residual episode by episode; None unless both played.
+def mcnemar_test(episodes: Iterable[Mapping[str, Any]]) -> McNemarResult | None:
+    """Compare base and residual episode by episode; None unless there are both.
 
     Args:
         episodes: rows of `episodes.csv`, as `RunDir.episodes` reads them.
@@ -58,4 +58,4 @@ def compared(episodes: Iterable[Mapping[str, Any]]) -> Pair | None:
     won = sum(residual[seed] and not base[seed] for seed in seeds)
     lost = sum(base[seed] and not residual[seed] for seed in seeds)
     p = binomtest(won, won + lost).pvalue if won + lost else 1.0
-    return Pair(won, lost, float(p))
+    return McNemarResult(won, lost, float(p))

@@ -1,4 +1,4 @@
-"""Two arms over the same seeds."""
+"""The sign-flip test of two arms that ran the same seeds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from so101rl.statistics.seed_means import (
     are_equal,
     check_finite,
     check_share,
-    values_of,
+    sorted_values,
 )
 
 if TYPE_CHECKING:
     import numpy as np
 
-LARGEST_EXACT = 16  # pairs; 2**16 flips take some milliseconds
-FLIPS = 99_999  # drawn above that
+LARGEST_EXACT = 16  # pairs of which all sign flips are counted
+FLIPS = 99_999  # random sign flips for more pairs
 BATCH = 1_000  # flips in memory at once
 TINY = 1e-9  # of a probability
 
@@ -35,8 +35,7 @@ class Comparison:
         sd: standard deviation of the differences.
         p: of the sign-flip test, two-sided, not adjusted for other comparisons.
         exact: whether p counts all sign flips; otherwise it is a Monte Carlo count.
-        effect: Cohen's d_z = mean / sd of the differences; None where the differences
-            do not differ, since there is nothing to measure them by.
+        effect: Cohen's d_z = mean / sd of the differences; None if they are all equal.
         improvement: P(a > b), a seed of a against any seed of b, and its interval.
     """
 
@@ -55,8 +54,7 @@ def paired_test(
     """Compare two arms that ran the same seeds, in pairs.
 
     The test flips the signs of the differences: all 2**n flips up to 16 pairs, a
-    seeded draw of them above. It decides nothing by itself: claims go through
-    `verdicts`.
+    seeded random draw of them above. `verdicts` turns its result into a claim.
 
     Args:
         a: seed -> mean of the one arm, at least two.
@@ -64,7 +62,7 @@ def paired_test(
         confidence: coverage that the intervals aim at, in (0, 1).
 
     Raises:
-        StatisticsError: a seed lacks its partner (named), too few, or not finite.
+        StatisticsError: a seed has no partner, there are too few, or one is not finite.
     """
     import numpy as np
 
@@ -86,11 +84,11 @@ def paired_test(
 def improvement(
     a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95
 ) -> Interval:
-    """P(A > B) for a seed of each arm, ties half, and its interval.
+    """Return P(A > B) for a seed of each arm, ties count half, and its interval.
 
-    The point is Mann-Whitney's U / (n m); the interval is Newcombe's (2006, method 5),
-    which keeps a width even where the arms do not overlap. The arms need not share
-    seeds; where they do, the interval is, if anything, too wide.
+    The estimate is Mann-Whitney's U / (n m); the interval is Newcombe's (2006, method
+    5), which keeps a width even if the arms do not overlap. The arms need not share
+    seeds; if they do, the interval is rather too wide than too narrow.
 
     Args:
         a: seed -> mean of the one arm, at least two.
@@ -99,7 +97,7 @@ def improvement(
     """
     from scipy.stats import mannwhitneyu
 
-    x, y = values_of(a, least=2), values_of(b, least=2)
+    x, y = sorted_values(a, least=2), sorted_values(b, least=2)
     check_share("confidence", confidence)
     point = float(mannwhitneyu(x, y).statistic) / (len(x) * len(y))
     return Interval(point, *improvement_ends(point, len(x), len(y), confidence))
@@ -108,29 +106,29 @@ def improvement(
 def improvement_ends(
     point: float, n: int, m: int, confidence: float
 ) -> tuple[float, float]:
-    """Ends of the interval around U / (n m): as Wilson's, with the variance there."""
+    """Return the ends of the interval: where U / (n m) is z standard errors away."""
     from scipy.optimize import brentq
     from scipy.special import ndtri
 
     z, others = float(ndtri(0.5 + confidence / 2)), (n + m) / 2 - 1
 
     def off(theta: float) -> float:
-        """How far theta is from the point, beyond z standard errors at theta."""
+        """Squared distance of theta from the point, minus z squared variances there."""
         shared = 1 + others * ((1 - theta) / (2 - theta) + theta / (1 + theta))
         return (point - theta) ** 2 - z * z * theta * (1 - theta) * shared / (n * m)
 
-    # A point at 0 or 1 is a root itself; the end of the interval is the other one.
+    # A point at 0 or 1 is a root itself; the end of the interval is the other root.
     low = brentq(off, 0, min(point, 1 - TINY)) if point > 0 else 0
     high = brentq(off, max(point, TINY), 1) if point < 1 else 1
     return float(low), float(high)
 
 
 def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, float]:
-    """Seed -> a - b by seed, so that no order matters; a rounding error is 0."""
+    """Return seed -> a - b in the order of the seeds; a rounding error counts as 0."""
     for one, other, name in ((a, b, "second"), (b, a, "first")):
-        alone = sorted(one.keys() - other.keys())
-        if alone:
-            seeds = ", ".join(map(str, alone))
+        missing = sorted(one.keys() - other.keys())
+        if missing:
+            seeds = ", ".join(map(str, missing))
             raise StatisticsError(f"the {name} arm lacks the seeds {seeds}")
         check_finite(one)
     return {
@@ -140,7 +138,7 @@ def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, fl
 
 
 def sign_flip_p(differences: "np.ndarray", exact: bool) -> "np.ndarray":
-    """Two-sided p (...) of the sign-flip tests over the last axis (..., n)."""
+    """Return the two-sided p (...) of the sign-flip tests of differences (..., n)."""
     import numpy as np
     from scipy.stats import permutation_test
 

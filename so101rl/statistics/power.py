@@ -1,30 +1,68 @@
-"""What a number of paired seeds can show, and how many a difference takes."""
+"""Power of the paired t test: what a number of seeds shows, and how many it takes."""
 
 import math
 from bisect import bisect_left
+from contextlib import suppress
+from typing import NamedTuple
 
-from so101rl.statistics.multiple_comparisons import check_seeds, seeds_needed
+from so101rl.statistics.multiple_comparisons import seeds_needed
+from so101rl.statistics.paired_test import Comparison
 from so101rl.statistics.seed_means import StatisticsError, check_share
 
 MOST = 10**9  # seeds; nobody runs more
-LARGEST = 100.0  # standard deviations, which any test shows
+LARGEST = 100.0  # effect in standard deviations, which any test shows
+
+
+class Plan(NamedTuple):
+    """What an undecided comparison could have shown; None where nothing can be said.
+
+    Attributes:
+        detectable: difference that as many pairs show with 80 % power.
+        seeds_for: pairs that show the observed difference with 80 % power.
+    """
+
+    detectable: float | None = None
+    seeds_for: int | None = None
+
+
+def plan(comparison: Comparison, comparisons: int = 1, alpha: float = 0.05) -> Plan:
+    """Return what a comparison could have shown.
+
+    The level is the one at which Holm's method tests the smallest of several p: the
+    comparison may need fewer pairs than this says, never more.
+
+    Args:
+        comparison: an undecided one.
+        comparisons: number of comparisons in the study.
+        alpha: probability of any false claim among them.
+    """
+    if comparison.effect is None:  # all differences are equal: there is no spread
+        return Plan()
+    n, sd, level = comparison.n, comparison.sd, alpha / comparisons
+    is_enough = n >= seeds_needed(comparisons, alpha)
+    pairs = None
+    with suppress(StatisticsError):  # a difference of nearly 0 takes too many to count
+        pairs = seeds_for(comparison.difference.mean, sd, alpha=level)
+    return Plan(detectable(n, sd, alpha=level) if is_enough else None, pairs)
 
 
 def detectable(n: int, sd: float, power: float = 0.8, alpha: float = 0.05) -> float:
-    """Smallest difference that a paired t test of n seeds shows with this power.
+    """Return the smallest difference that n paired seeds show with this power.
 
-    From the noncentral t distribution.
+    Computed for the paired t test, from the noncentral t distribution.
 
     Args:
-        n: paired seeds; fewer than `seeds_needed(1, alpha)` are refused.
+        n: paired seeds, at least `seeds_needed(1, alpha)`.
         sd: standard deviation of the differences, in the unit of the result.
-        power: probability that the test shows it.
+        power: probability that the test shows the difference.
         alpha: level of the test, two-sided; divide by the number of comparisons.
     """
     from scipy.optimize import brentq
 
     _check(sd, power, alpha)
-    check_seeds(n, 1, alpha)
+    needed = seeds_needed(1, alpha)
+    if n < needed:
+        raise StatisticsError(f"n={n}: expected {needed} or more at alpha={alpha}")
     # In standard deviations: at 0 the power is alpha / 2, at the end it is 1.
     effect = brentq(lambda effect: t_power(n, effect, alpha) - power, 0, LARGEST)
     return float(effect) * sd
@@ -33,21 +71,21 @@ def detectable(n: int, sd: float, power: float = 0.8, alpha: float = 0.05) -> fl
 def seeds_for(
     difference: float, sd: float, power: float = 0.8, alpha: float = 0.05
 ) -> int:
-    """Paired seeds with which a difference of this size is shown with this power.
+    """Return the number of paired seeds that show a difference with this power.
 
-    Never fewer than `seeds_needed(1, alpha)`: below them the sign-flip test decides
+    It is at least `seeds_needed(1, alpha)`: with fewer, the sign-flip test decides
     nothing.
 
     Args:
         difference: mean difference between the arms; its sign does not matter.
         sd: standard deviation of the differences, in the same unit.
-        power: probability that the test shows it.
+        power: probability that the test shows the difference.
         alpha: level of the test, two-sided; divide by the number of comparisons.
     """
     _check(sd, power, alpha)
     if difference == 0 or not math.isfinite(difference):
         raise StatisticsError(
-            f"difference={difference}; right is a finite number other than 0"
+            f"difference={difference}: expected a finite number other than 0"
         )
     effect = abs(difference) / sd
     candidates = range(seeds_needed(1, alpha), MOST + 1)
@@ -62,11 +100,11 @@ def seeds_for(
 
 
 def t_power(n: int, effect: float, alpha: float) -> float:
-    """Power of a two-sided paired t test to show a difference on its right side.
+    """Return the power of a two-sided paired t test.
 
     Args:
         n: pairs.
-        effect: true mean difference in its standard deviations, not negative.
+        effect: true mean difference in standard deviations, not negative.
         alpha: level of the test.
     """
     from scipy.stats import nct, t
@@ -77,6 +115,8 @@ def t_power(n: int, effect: float, alpha: float) -> float:
 def _check(sd: float, power: float, alpha: float) -> None:
     check_share("alpha", alpha)
     if not alpha < power < 1:
-        raise StatisticsError(f"power={power}; right is between alpha={alpha} and 1")
+        raise StatisticsError(
+            f"power={power}: expected a number between alpha={alpha} and 1"
+        )
     if not 0 < sd < math.inf:
-        raise StatisticsError(f"sd={sd}; right is a finite number above 0")
+        raise StatisticsError(f"sd={sd}: expected a finite number above 0")

@@ -1,30 +1,30 @@
-"""Whether seed means look like something that no interval covers."""
+"""A warning if seed means have a shape for which a t interval covers too little."""
 
 import math
 from collections.abc import Mapping
 from itertools import pairwise
 
-from so101rl.statistics.seed_means import are_equal, values_of
+from so101rl.statistics.seed_means import are_equal, sorted_values
 
-ODD_SKEW = 1.0  # |skewness| of the seed means from which a t interval covers too little
-BIMODAL_GAP = 0.6  # share of the range without a seed mean that makes two groups
+SKEW = 1.0  # |skewness| of the means above which a t interval covers too little
+BIMODAL_GAP = 0.6  # share of the range without any mean that makes two groups
 
 
-def oddity(means: Mapping[int, float]) -> str | None:
-    """Say why a t interval over these seed means may cover too little, if it may.
+def shape_warning(means: Mapping[int, float]) -> str | None:
+    """Return why a t interval over these seed means may cover too little.
 
-    With few seeds this is a hint, no test: a skewed or two-peaked source often looks
-    regular, and then no interval covers.
+    With few seeds this is a hint, not a test: a skewed or two-peaked population often
+    looks regular in a small sample.
 
     Args:
         means: seed -> mean, at least two.
 
     Returns:
-        `constant`, `bimodal`, `skewed`, or None.
+        `constant`, `bimodal`, `skewed`, or None if no reason is seen.
     """
-    ordered = values_of(means, least=2)
+    ordered = sorted_values(means, least=2)
     if are_equal(ordered):
-        return "constant"  # the interval has no width; the truth has
+        return "constant"
     n = len(ordered)
     if n < 4:
         return None
@@ -36,4 +36,4 @@ def oddity(means: Mapping[int, float]) -> str | None:
     mean = math.fsum(ordered) / n
     second = math.fsum((v - mean) ** 2 for v in ordered) / n
     third = math.fsum((v - mean) ** 3 for v in ordered) / n
-    return "skewed" if abs(third) > ODD_SKEW * second**1.5 else None
+    return "skewed" if abs(third) > SKEW * second**1.5 else None

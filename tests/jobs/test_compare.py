@@ -8,7 +8,7 @@ import pytest
 from made_up import N, episodes, make_run, write_episodes
 from scipy import stats
 
-from so101rl.jobs.compare import comparison, side_of
+from so101rl.report.run_comparison import compare_sides, read_side
 from so101rl.runs.arms import StudyError
 from so101rl.runs.metrics import ScoreError
 
@@ -33,7 +33,7 @@ def arms(tmp_path):
 
 def said(*paths, significance=0.05):
     """All lines of a comparison as one text."""
-    return "\n".join(comparison(*map(side_of, paths), significance))
+    return "\n".join(compare_sides(*map(read_side, paths), significance))
 
 
 def test_arms_are_compared_in_pairs(arms):
@@ -42,20 +42,20 @@ def test_arms_are_compared_in_pairs(arms):
     test = stats.ttest_1samp(difference, 0).confidence_interval()
     effect = difference.mean() / difference.std(ddof=1)
     assert (
-        f"8 pairs of the same seed: A - B = {difference.mean():.1f} points "
-        f"[{test.low:.1f}, {test.high:.1f}], sign-flip test p = {2 / 2**8:.2g}, "
+        f"8 pairs of the same seed: A - B = {difference.mean():.1f} "
+        f"[{test.low:.1f}, {test.high:.1f}] points, sign-flip test p = {2 / 2**8:.2g}, "
         f"d_z = {effect:.2f}"
     ) in text
     assert "A is worse than B." in text
     assert "Nobody registered this comparison" in text
     assert "residual.alpha: 0.5 | 1" in text
-    assert f"A: {arms[0]}, 8 seeds x 20 episodes: residual success 45.0 % [39.5" in text
+    assert f"A: {arms[0]}, 8 seeds x 20 episodes: residual success 45.0 [39.5" in text
 
 
 def test_the_order_changes_the_sign_and_nothing_else(arms):
     first, second = said(*arms), said(*reversed(arms))
     number = (
-        r"A - B = ([-+][\d.]+) points \[(-?[\d.]+), (-?[\d.]+)\], "
+        r"A - B = ([-+][\d.]+) \[(-?[\d.]+), (-?[\d.]+)\] points, "
         r"sign-flip test p = (\S+), d_z = (\S+)"
     )
     one, two = (re.search(number, text).groups() for text in (first, second))
@@ -89,7 +89,7 @@ def test_five_pairs_make_no_claim(tmp_path):
 def test_arms_that_reach_the_same_say_so(tmp_path):
     a, b = (make_arm(tmp_path / name, A) for name in "ab")
     text = said(a, b)
-    assert "A - B = 0.0 points [0.0, 0.0], sign-flip test p = 1" in text
+    assert "A - B = 0.0 [0.0, 0.0] points, sign-flip test p = 1" in text
     assert "its interval has no width" in text
     assert "their settings are the same" in text
     assert "takes about" not in text
@@ -98,7 +98,7 @@ def test_arms_that_reach_the_same_say_so(tmp_path):
 def test_equal_seeds_have_the_interval_of_one(tmp_path):
     """No more certain for having been run three times."""
     a, b = (make_arm(tmp_path / name, [8] * 3) for name in "ab")
-    assert "3 seeds x 20 episodes: residual success 40.0 % [21.9, 61.3]" in said(a, b)
+    assert "3 seeds x 20 episodes: residual success 40.0 [21.9, 61.3] %" in said(a, b)
 
 
 def test_a_seed_without_partner_is_left_out_and_said(tmp_path):
@@ -172,13 +172,15 @@ def test_only_episodes_of_both_are_compared(pair, tmp_path):
 def test_a_run_may_be_compared_with_a_bare_base(pair, tmp_path):
     write_episodes(tmp_path / "b", {"base": episodes("base", 2)})
     text = said(*pair)
-    assert "base success 10.0 %" in text
+    assert "base success 10.0 [" in text
     assert "A alone solves 8, B alone 0" in text
 
 
 def test_runs_of_other_seeds_have_nothing_in_common(pair, tmp_path):
     make_run(tmp_path / "c", seed=1)
-    with pytest.raises(StudyError, match="A has seed 0, B has 1: they played no"):
+    with pytest.raises(
+        StudyError, match="A has seed 0, B has 1: expected runs of the same"
+    ):
         said(pair[0], str(tmp_path / "c"))
 
 
@@ -194,13 +196,13 @@ def test_runs_of_other_roles_have_nothing_in_common(pair, tmp_path):
 
 def test_a_folder_of_two_arms_is_no_side(arms, tmp_path):
     with pytest.raises(StudyError, match=r"not one arm, .* residual\.alpha=0\.5 and"):
-        side_of(str(tmp_path))
+        read_side(str(tmp_path))
 
 
 def test_a_seed_counts_once(arms, tmp_path):
     shutil.copytree(tmp_path / "a/seed-3", tmp_path / "a/again")
     with pytest.raises(StudyError, match="have the same seed"):
-        side_of(arms[0])
+        read_side(arms[0])
 
 
 def test_arms_have_to_play_the_same_episodes(arms, tmp_path):
@@ -215,14 +217,14 @@ def test_files_that_contradict_each_other_are_refused(arms, tmp_path):
     pattern = r'("residual": {\s+"success_rate": )[\d.]+'
     path.write_text(re.sub(pattern, r"\g<1>0.9", path.read_text()))
     with pytest.raises(ScoreError, match=r"0\.9, its episodes give 0\.4"):
-        side_of(arms[0])
+        read_side(arms[0])
 
 
 def test_a_folder_without_results_is_told(tmp_path):
     with pytest.raises(StudyError, match="no such folder"):
-        side_of(str(tmp_path / "absent"))
+        read_side(str(tmp_path / "absent"))
     with pytest.raises(StudyError, match="no finished run"):
-        side_of(str(tmp_path))
+        read_side(str(tmp_path))
 
 
 def test_command_line(pair, run_main):

@@ -26,11 +26,11 @@ from so101rl.errors import So101Error
 from so101rl.figures.style import FigureError
 from so101rl.figures.summary import _draw_failures, _mark_kept, figure_summary
 from so101rl.files import to_json
-from so101rl.report import files, latex, markdown
-from so101rl.report.files import write_report
-from so101rl.report.grouped import grouped
+from so101rl.report import folder, latex, markdown
+from so101rl.report.folder import write_report
 from so101rl.report.raw import unpack_episodes
-from so101rl.report.registered import registered
+from so101rl.report.registered import load_registered
+from so101rl.report.unregistered import load_unregistered
 from so101rl.report.verify import VerifyError, verify
 from so101rl.runs.arms import SAME_ARM, StudyError
 from so101rl.runs.metrics import ScoreError
@@ -48,7 +48,7 @@ SOLVED = {
 @pytest.fixture
 def undrawn(monkeypatch):
     """Reports without figure, which takes longer than all the rest."""
-    monkeypatch.setattr(files, "draw", lambda *_: None)
+    monkeypatch.setattr(folder, "draw", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def sweep(made, tmp_path):
 def reported(made):
     """Its report, and the folder of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "draw", lambda *_: None)
+        patch.setattr(folder, "draw", lambda *_: None)
         return report_on(made), made.parents[1] / "out"
 
 
@@ -83,23 +83,25 @@ def written(reported, tmp_path):
 def report_on(sweep, now=None):
     """Write the report of a study beside its sweep."""
     out = sweep.parents[1] / "out"
-    return write_report(out, registered(sweep, now), sweep / "registration.json")
+    return write_report(out, load_registered(sweep, now), sweep / "registration.json")
 
 
 def plain_report(folder, *runs):
     """Write the report of runs without a registration; returns `table.md`."""
-    write_report(folder, grouped(find_runs(runs or [folder.parent]), folder.name), None)
+    write_report(
+        folder, load_unregistered(find_runs(runs or [folder.parent]), folder.name), None
+    )
     return (folder / "table.md").read_text()
 
 
 def lines_of(report):
     """The cells of the table by name of the row."""
-    return {cells[0]: cells[1:] for cells in report.words.lines}
+    return {cells[0]: cells[1:] for cells in report.content.results.rows}
 
 
 def said(report):
     """All that stands below the table, in one text."""
-    notes = report.words.notes
+    notes = report.content.notes
     return "\n".join(text for note in notes for text in (note.text, *note.items))
 
 
@@ -158,7 +160,9 @@ def test_the_table_shows_rounded_numbers_in_percent(written):
     assert cells["b"][4] == "+21.2 [18.3, 24.2]"
     assert cells["b"][5:8] == ["0.0078", "0.016", "6.01"]
     assert cells["a"][-1] == "reference, PRELIMINARY"
-    assert {len(line) for line in report.words.lines} == {len(report.words.head)}
+    assert {len(line) for line in report.content.results.rows} == {
+        len(report.content.results.head)
+    }
 
 
 def test_two_claims_need_more_seeds_than_one(tmp_path, undrawn):
@@ -191,14 +195,14 @@ def test_less_is_said_in_the_words_of_the_metric(tmp_path, undrawn):
     report = report_on(sweep)
     (one,) = report.comparisons
     assert one.verdict == "slower than a"
-    assert report.words.head[3] == "residual time to success [s]"
+    assert report.content.results.head[3] == "residual time to success [s]"
     # the k episodes that succeed take (40 + 0 ... k - 1) / 30 s
     assert report.rows[1].values[0] == pytest.approx((40 + 1.5) / 30)
 
 
 def test_ten_seeds_are_not_preliminary(tmp_path, undrawn):
     make_study(tmp_path / "multirun/x", {"a": [7, 8] * 5, "b": [7, 9] * 5})
-    assert "PRELIMINARY" not in str(report_on(tmp_path / "multirun/x").words)
+    assert "PRELIMINARY" not in str(report_on(tmp_path / "multirun/x").content)
 
 
 # --- bases ---
@@ -325,7 +329,7 @@ def test_with_a_lost_reference_nothing_is_claimed(sweep, undrawn):
     lose(sweep / "a/seed-0")
     report = report_on(sweep)
     assert {one.verdict for one in report.comparisons} == {"no claim: runs are missing"}
-    assert "**better" not in markdown.table_md(report.words)
+    assert "**better" not in markdown.table_md(report.content)
 
 
 def test_a_study_of_failures_only_says_so(tmp_path):
@@ -348,7 +352,7 @@ def test_a_running_run_gives_no_result(sweep, undrawn):
 def test_a_seed_counts_once(sweep):
     shutil.copytree(sweep / "b/seed-2", sweep / "b/seed-2-again")
     with pytest.raises(StudyError, match="both seed 2 of b"):
-        registered(sweep, None)
+        load_registered(sweep, None)
 
 
 @pytest.mark.parametrize(
@@ -358,9 +362,7 @@ def test_episodes_of_another_role_are_refused(sweep, undrawn, role, named):
     run = sweep / "b/seed-2"
     rows = {p: episodes(p, 9, root=2, role=role) for p in ("base", "residual")}
     write_episodes(run, rows, 2)
-    with pytest.raises(
-        StudyError, match=f"{named} episode 0 of root seed 2; right are"
-    ):
+    with pytest.raises(StudyError, match=f"{named} episode 0 of root seed 2: expected"):
         report_on(sweep)
     assert not (sweep.parents[1] / "out").exists()
 
@@ -382,17 +384,17 @@ def test_an_episode_counts_once(sweep, undrawn):
 
 def test_tuning_seeds_are_refused(tmp_path, undrawn):
     make_run(tmp_path / "runs/a", seed=TUNING_FROM)
-    with pytest.raises(StudyError, match="which is for tuning"):
+    with pytest.raises(StudyError, match="are for tuning"):
         plain_report(tmp_path / "out", tmp_path / "runs")
 
 
 def test_every_role_is_recognised():
-    from so101rl.report.held_out import _spoken
+    from so101rl.report.held_out import describe_seed
 
     for role in ROLES:
         for root in (0, 7, 2**32 - 1):
             seed = episode_seeds(root, role, 1, first=5)[0]
-            assert _spoken(seed) == f"{role} episode 5 of root seed {root}"
+            assert describe_seed(seed) == f"{role} episode 5 of root seed {root}"
 
 
 def test_arms_are_compared_on_the_same_episodes(sweep, undrawn):
@@ -410,7 +412,7 @@ def test_files_of_a_run_that_contradict_each_other_are_refused(sweep):
     with pytest.raises(
         ScoreError, match=r"success_rate 0\.95, its episodes give 0\.65"
     ):
-        registered(sweep, None)
+        load_registered(sweep, None)
 
 
 # --- what was registered ---
@@ -420,12 +422,12 @@ def test_an_edited_registration_is_refused(sweep):
     path = sweep / "registration.json"
     path.write_text(path.read_text().replace("0.05", "0.5"))
     with pytest.raises(StudyError, match="has been edited"):
-        registered(sweep, None)
+        load_registered(sweep, None)
 
 
 def test_a_study_that_never_started_is_explained(tmp_path):
     with pytest.raises(StudyError, match="no registration"):
-        registered(tmp_path, None)
+        load_registered(tmp_path, None)
 
 
 def edit(run, **changes):
@@ -648,7 +650,7 @@ def test_latex_compiles(written, tmp_path):
     assert "Overfull" not in done.stdout
 
 
-@pytest.mark.parametrize("letter", [*latex.SPECIAL])
+@pytest.mark.parametrize("letter", map(chr, latex.SPECIAL))
 def test_latex_escapes(letter):
     found = latex.escaped(f"a{letter}b")
     assert found.startswith("a\\")
@@ -664,7 +666,7 @@ def test_a_report_elsewhere_names_the_command_for_its_own_folder(sweep, undrawn)
     readme = (out / "README.md").read_text()
     assert "job=report experiment=alpha out=experiments/out\n" in readme
     sub = sweep.parents[1] / "alpha"
-    write_report(sub, registered(sweep, None), sweep / "registration.json")
+    write_report(sub, load_registered(sweep, None), sweep / "registration.json")
     assert (
         "job=report experiment=alpha verify=true" in (sub / "report.html").read_text()
     )
@@ -686,7 +688,7 @@ def test_a_readme_is_begun_and_then_left_alone(sweep, undrawn):
 
 def test_what_was_written_verifies(written, sweep):
     _, out = written
-    computed, runs, curves = verify(out, registered(sweep, None))
+    computed, runs, curves = verify(out, load_registered(sweep, None))
     assert "960 episodes" in computed
     assert "24 of 24 run directories" in runs
     assert "curves.csv" in curves
@@ -701,7 +703,7 @@ def test_a_report_verifies_without_its_runs(written, sweep):
 def test_a_report_verifies_with_some_of_its_runs(written, sweep):
     _, out = written
     shutil.rmtree(sweep / "b")
-    assert "16 of 24 run directories" in verify(out, registered(sweep, None))[1]
+    assert "16 of 24 run directories" in verify(out, load_registered(sweep, None))[1]
 
 
 def repack(path, change):
@@ -728,7 +730,7 @@ def test_an_episode_that_no_number_needs_is_found_with_the_runs(written, sweep):
     repack(out / "episodes.csv.gz", lambda text: text.replace("timed_out", "jammed"))
     verify(out, None)
     with pytest.raises(VerifyError, match="has other episodes"):
-        verify(out, registered(sweep, None))
+        verify(out, load_registered(sweep, None))
 
 
 def test_lost_episodes_are_found(written):
@@ -787,7 +789,7 @@ def test_a_run_that_is_hidden_is_found(written, sweep):
     report_on(sweep)
     shutil.move(sweep.parent / "hidden", hidden)
     with pytest.raises(VerifyError, match="b/seed-3 is not in"):
-        verify(out, registered(sweep, None))
+        verify(out, load_registered(sweep, None))
 
 
 def test_a_run_that_says_otherwise_is_found(written, sweep):
@@ -796,7 +798,7 @@ def test_a_run_that_says_otherwise_is_found(written, sweep):
     with pytest.raises(
         VerifyError, match=r"wall_clock_s: written 63\.5, the runs have 1\.0"
     ):
-        verify(out, registered(sweep, None))
+        verify(out, load_registered(sweep, None))
 
 
 def test_edited_curves_are_found(written, sweep):
@@ -804,7 +806,7 @@ def test_edited_curves_are_found(written, sweep):
     path = out / "curves.csv"
     path.write_text(path.read_text().replace(",25000,0.", ",25000,0.9", 1))
     with pytest.raises(VerifyError, match=r"curves\.csv, line 2"):
-        verify(out, registered(sweep, None))
+        verify(out, load_registered(sweep, None))
 
 
 # --- the command line ---
@@ -833,7 +835,7 @@ def test_command_line_writes_and_verifies(tmp_path, run_main, undrawn):
         (["runs=[absent]", "out=out"], "there is no such folder"),
         (["out=out"], "runs=null"),
         (["runs=[runs]"], "experiment=null"),
-        (["runs=[runs]", "out=out"], "no runs; right are folders"),
+        (["runs=[runs]", "out=out"], "no runs: expected folders"),
     ],
 )
 def test_command_line_answers_a_mistake_in_one_line(tmp_path, run_main, typed, message):
@@ -919,7 +921,7 @@ def test_an_evaluation_of_a_bare_base_is_left_out_in_one_line(tmp_path, undrawn)
         f"Left out, for they evaluate a base policy alone: {bare.info['name']}."
     ]
     shutil.rmtree(tmp_path / "runs/run")
-    with pytest.raises(StudyError, match=r"no runs; .* base policy alone"):
+    with pytest.raises(StudyError, match=r"no runs: .* base policy alone"):
         plain_report(tmp_path / "out", tmp_path / "runs")
 
 
@@ -927,7 +929,7 @@ def test_a_plain_seed_counts_once(tmp_path):
     for name in "ab":
         make_run(tmp_path / f"runs/{name}", seed=3)
     with pytest.raises(StudyError, match="both seed 3"):
-        grouped(find_runs([tmp_path]), "x")
+        load_unregistered(find_runs([tmp_path]), "x")
 
 
 def test_wide_intervals_are_shown_as_they_are(tmp_path):

@@ -9,9 +9,9 @@ from made_up import episodes, make_study, scores, write
 from scipy import stats
 
 from so101rl.files import to_json
-from so101rl.report import files
-from so101rl.report.files import write_report
-from so101rl.report.registered import registered
+from so101rl.report import folder
+from so101rl.report.folder import write_report
+from so101rl.report.registered import load_registered
 from so101rl.report.verify import VerifyError, verify
 from so101rl.runs.episodes_csv import to_csv
 from so101rl.runs.run_dir import RunDir, find_runs
@@ -51,13 +51,13 @@ def swept(tmp_path_factory):
 @pytest.fixture
 def sweep(swept, tmp_path, monkeypatch):
     """A copy of it; reports are not drawn."""
-    monkeypatch.setattr(files, "draw", lambda *_: None)
+    monkeypatch.setattr(folder, "draw", lambda *_: None)
     return shutil.copytree(swept, tmp_path / "multirun/randomization")
 
 
 def report_on(sweep, out):
     """Write the report of a study."""
-    return write_report(out, registered(sweep, None), sweep / "registration.json")
+    return write_report(out, load_registered(sweep, None), sweep / "registration.json")
 
 
 def test_own_conditions_as_a_test_give_the_own_episodes(run_main):
@@ -118,7 +118,7 @@ def test_a_report_takes_its_metric_from_a_test(sweep, tmp_path):
 
 def test_a_report_has_arms_by_tests(sweep, tmp_path):
     report = report_on(sweep, tmp_path / "out")
-    one = next(one for one in report.tests if one.arm == "b")
+    one = next(one for one in report.conditions if one.arm == "b")
     rates = [(9 - seed % 3) / 20 for seed in range(6)]
     low, high = stats.t.interval(0.95, 5, sum(rates) / 6, stats.sem(rates))
     assert (one.test, list(one.values.values())) == ("hard", rates)
@@ -134,17 +134,17 @@ def test_a_report_has_arms_by_tests(sweep, tmp_path):
 def test_a_report_of_tests_is_verified(sweep, tmp_path):
     out = tmp_path / "out"
     report_on(sweep, out)
-    assert "identical" in verify(out, registered(sweep, None))[0]
+    assert "identical" in verify(out, load_registered(sweep, None))[0]
     path = sweep / "a/seed-0/tests.csv"
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     path.write_text(path.read_text().replace(rows[0]["return"], "0.5"))
     with pytest.raises(VerifyError, match="other episodes"):
-        verify(out, registered(sweep, None))
+        verify(out, load_registered(sweep, None))
 
 
 def test_a_run_without_the_test_gives_no_result(sweep, tmp_path):
     (sweep / "a/seed-0/tests.csv").unlink()
     report = report_on(sweep, tmp_path / "out")
-    (lost,) = [one for one in report.study.records if not one.counts]
+    (lost,) = [one for one in report.study.records if not one.has_result]
     assert lost.reason == "no evaluation of base on hard"

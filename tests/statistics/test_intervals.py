@@ -12,11 +12,10 @@ from scipy.stats import binomtest
 from so101rl.statistics import (
     StatisticsError,
     bca_interval,
-    compared,
     iqm_interval,
-    oddity,
+    mcnemar_test,
     profile,
-    seed_means,
+    shape_warning,
     t_interval,
     wilson,
 )
@@ -100,8 +99,8 @@ def test_t_interval_is_not_clipped():
     [
         ([], "0 seed means"),
         ([0.5], "1 seed means"),
-        ([0.5, 0.4, math.nan], "seed 2 has the mean nan"),
-        ([math.inf, 0.5, 0.4], "seed 0 has the mean inf"),
+        ([0.5, 0.4, math.nan], "seed 2: mean=nan"),
+        ([math.inf, 0.5, 0.4], "seed 0: mean=inf"),
     ],
 )
 def test_intervals_refuse_too_little_or_not_finite(interval, values, said):
@@ -123,14 +122,7 @@ def test_intervals_stretch_with_the_values_and_ignore_their_order(interval):
     assert wider.low < found.low and wider.high > found.high
 
 
-def test_seed_means_refuse_episodes_one_by_one():
-    assert seed_means([(0, 0.5), (7, 0.25)]) == {0: 0.5, 7: 0.25}
-    episodes = [(seed, float(episode < 3)) for seed in (4, 5) for episode in range(5)]
-    with pytest.raises(StatisticsError, match="seed 4 comes twice"):
-        seed_means(episodes)
-
-
-@pytest.mark.parametrize("take", [*OVER_SEEDS, oddity])
+@pytest.mark.parametrize("take", [*OVER_SEEDS, shape_warning])
 def test_numbers_without_seeds_are_refused(take):
     with pytest.raises(StatisticsError, match="500 numbers without seeds"):
         take([1.0, 0.0] * 250)
@@ -150,7 +142,7 @@ def test_bca_gives_the_same_bytes_and_follows_a_skew():
 def test_equal_means_have_no_bootstrap(values):
     with pytest.raises(StatisticsError, match="no width"):
         bca_interval(by_seed(values))
-    assert oddity(by_seed(values)) == "constant"
+    assert shape_warning(by_seed(values)) == "constant"
 
 
 def test_iqm_interval_equals_its_formula():
@@ -223,8 +215,8 @@ def test_t_interval_covers_across_seeds_where_pooling_does_not():
         ([0.1, 0.9], None),
     ],
 )
-def test_oddity_warns_of_the_obvious(values, said):
-    assert oddity(by_seed(values)) == said
+def test_shape_warning_warns_of_the_obvious(values, said):
+    assert shape_warning(by_seed(values)) == said
 
 
 def test_pairs_are_matched_by_seed_not_by_order():
@@ -235,11 +227,11 @@ def test_pairs_are_matched_by_seed_not_by_order():
         for seed in range(100)
     ]
     for order in (rows, rows[::-1]):
-        pair = compared(order)
+        pair = mcnemar_test(order)
         assert (pair.won, pair.lost, pair.p) == (6, 0, pytest.approx(2 / 2**6))
         assert pair.is_better(0.05) and not pair.is_worse(0.05)
-    assert compared(rows[:100]) is None
-    assert compared([]) is None
+    assert mcnemar_test(rows[:100]) is None
+    assert mcnemar_test([]) is None
 
 
 def test_import_is_cheap():
