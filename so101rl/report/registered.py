@@ -7,7 +7,7 @@ from typing import Any
 
 from so101rl.files import read_json
 from so101rl.report.record import LoadedStudy, RunRecord, StudyRecord, read_record
-from so101rl.runs.arms import StudyError, arm_settings, changes, spoken
+from so101rl.runs.arms import StudyError, arm_settings, spoken
 from so101rl.runs.differences import differences
 from so101rl.runs.metrics import measure_of
 from so101rl.runs.preregistration import FILE, sha256
@@ -172,9 +172,8 @@ def _run_deviations(
         yield "started under another registration"
     if run.info["started"] < registration["registered"]:
         yield "started before the study was registered"
-    found = changes(spoken(registration["settings"][arm]), arm_settings(run))
+    found = differences(spoken(registration["settings"][arm]), arm_settings(run))
+    if len(found) > MOST_CHANGES:
+        found[MOST_CHANGES:] = [f"{len(found) - MOST_CHANGES} more"]
     if found:
-        shown = [f"{key}: {was} -> {now}" for key, was, now in found[:MOST_CHANGES]]
-        rest = len(found) - MOST_CHANGES
-        more = [f"{rest} more"] if rest > 0 else []
-        yield f"other settings, {', '.join([*shown, *more])}"
+        yield f"other settings, {', '.join(found)}"
