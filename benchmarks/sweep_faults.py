@@ -35,7 +35,7 @@ from benchmarks.faults import ALGOS, RESULTS, SMALL, Outcome, as_text  # noqa: E
 from benchmarks.measure import commit_text, machine  # noqa: E402
 from so101rl.files import read_json  # noqa: E402
 from so101rl.runs.run_dir import find_runs  # noqa: E402
-from so101rl.sweeps.search.storage import in_file  # noqa: E402
+from so101rl.sweeps.search.storage import sqlite_url  # noqa: E402
 
 TIMEOUT_S = 600.0
 MOST_CALLS = 10  # until the command ends by itself
@@ -126,7 +126,7 @@ def trials(path: Path) -> list[tuple[dict[str, Any], list[float]]]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = in_file(path / "study.db")
+    url = sqlite_url(path / "study.db")
     study = optuna.load_study(study_name="residual", storage=url)
     found = study.get_trials(deepcopy=False)
     done = [(one.params, one.values) for one in found if one.state.name == "COMPLETE"]

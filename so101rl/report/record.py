@@ -14,7 +14,7 @@ from so101rl.runs.metrics import (
     measure_of,
 )
 from so101rl.runs.run_dir import RunDir
-from so101rl.sweeps.outcome import ANEW
+from so101rl.sweeps.outcome import RESUMABLE
 
 MISSING = "missing"  # status of a planned run that does not exist
 LONGEST_REASON = 200  # characters
@@ -163,7 +163,7 @@ def _status(info: Mapping[str, Any]) -> str:
     as `killed`.
     """
     status, error = str(info["status"]), info["error"]
-    if status == "failed" and error is not None and error["kind"] in ANEW:
+    if status == "failed" and error is not None and error["kind"] in RESUMABLE:
         return "killed"
     return status
 

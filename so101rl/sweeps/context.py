@@ -20,7 +20,7 @@ ALL = "all"  # the option of `sweep` that searches for nothing
 
 
 @dataclass(frozen=True)
-class Call:
+class SweepContext:
     """One `python main.py -m ...`.
 
     Attributes:
@@ -42,7 +42,7 @@ class Call:
         loader: ConfigLoader,
         task: TaskFunction,
         arguments: Sequence[str],
-    ) -> "Call":
+    ) -> "SweepContext":
         """Put together what Hydra gives a sweeper."""
         file = sys.modules[task.__module__].__file__
         assert file is not None

@@ -4,13 +4,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from so101rl.runs.sweep_dir import SweepDir
-from so101rl.sweeps.context import ALL, Call
+from so101rl.sweeps.context import ALL, SweepContext
 from so101rl.tracking.base import followed
 
 
 @contextlib.contextmanager
 def mirrored(
-    call: Call, sweep: SweepDir, conclude: Callable[[], None]
+    call: SweepContext, sweep: SweepDir, conclude: Callable[[], None]
 ) -> Iterator[None]:
     """Let trackers follow a sweep while the block works on it.
 

@@ -10,7 +10,7 @@ from so101rl.errors import So101Error
 from so101rl.runs.run_dir import RUN, RunDir
 
 # Ends that are not the settings' fault: the same command takes these jobs up again.
-ANEW = ("infrastructure", "stopped")
+RESUMABLE = ("infrastructure", "stopped")
 SAME_IN_A_ROW = 3  # equal failures that end a sweep
 PATIENCE_S = 20.0  # for a process that saves before it goes [s]
 REFUSED = 2  # exit code of a user's mistake
@@ -35,7 +35,7 @@ class Outcome:
     @property
     def is_final(self) -> bool:
         """Whether it stands when the sweep's command is given again."""
-        return self.status != "running" and self.kind not in ANEW
+        return self.status != "running" and self.kind not in RESUMABLE
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ RATES = ("rollout/success_rate", "eval/success_rate")  # the first that there is
 IN_ORDER = ("finished", "pruned", "failed", "killed")
 
 
-class Board:
+class SweepProgress:
     """Progress of a sweep.
 
     Args:
@@ -50,7 +50,7 @@ class Board:
                 get_renderable=self._table, console=console, refresh_per_second=1
             )
 
-    def __enter__(self) -> "Board":
+    def __enter__(self) -> "SweepProgress":
         """Take the screen, if there is one."""
         if self._live is not None:
             self._live.start()

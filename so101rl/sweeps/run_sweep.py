@@ -5,20 +5,20 @@ from hydra.plugins.launcher import Launcher
 from so101rl.config.threads import n_threads
 from so101rl.runs.preregistration import register
 from so101rl.runs.sweep_dir import SweepDir
-from so101rl.sweeps.context import Call
+from so101rl.sweeps.context import SweepContext
 from so101rl.sweeps.job import Job, every_combination
 from so101rl.sweeps.launchers import end_of, is_done, launch
 from so101rl.sweeps.mirrored import mirrored
 from so101rl.sweeps.outcome import Outcome
 from so101rl.sweeps.preview import preview
-from so101rl.sweeps.progress import Board
+from so101rl.sweeps.progress import SweepProgress
 from so101rl.sweeps.results import conclude_jobs
 from so101rl.sweeps.runner import refuse_failures, run_all
-from so101rl.sweeps.studies import Study, study_of
+from so101rl.sweeps.studies import StudyPlan, study_of
 
 
-def start(
-    call: Call,
+def run_sweep(
+    call: SweepContext,
     n_jobs: int | None,
     timeout_s: float | None,
     *,
@@ -54,7 +54,7 @@ def start(
                 refuse_failures(ends, sweep.path)
                 return
             print(f"sweep: {sweep.path} ({len(jobs)} jobs, {at_a_time} at a time)")
-            with Board(call.name, len(jobs), at_a_time) as board:
+            with SweepProgress(call.name, len(jobs), at_a_time) as board:
                 ends |= run_all(
                     jobs,
                     sweep.path,
@@ -67,7 +67,7 @@ def start(
             refuse_failures(ends, sweep.path)
 
 
-def _show(call: Call, n_jobs: int) -> None:
+def _show(call: SweepContext, n_jobs: int) -> None:
     """Say what would be run."""
     if call.config.study is None:
         jobs = every_combination(call.typed(), call.name)
@@ -82,7 +82,7 @@ def _show(call: Call, n_jobs: int) -> None:
         print(preview(left, call.compose, call.program(n_jobs), n_jobs))
 
 
-def _jobs(call: Call, sweep: SweepDir) -> list[Job]:
+def _jobs(call: SweepContext, sweep: SweepDir) -> list[Job]:
     if call.config.study is None:
         jobs = every_combination(call.typed(), call.name)
         what = {f"job {job.name}": " ".join(job.overrides) for job in jobs}
@@ -99,7 +99,7 @@ def _jobs(call: Call, sweep: SweepDir) -> list[Job]:
     return study.registered(digest)
 
 
-def _doubt(study: Study) -> None:
+def _doubt(study: StudyPlan) -> None:
     """Say so if a study cannot come to a verdict."""
     if study.doubt:
         print(study.doubt)

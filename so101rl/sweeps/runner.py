@@ -9,7 +9,7 @@ from so101rl.runs.signals import Stop
 from so101rl.sweeps.job import Job, SweepError
 from so101rl.sweeps.outcome import Breaker, Outcome, log_of, standing
 from so101rl.sweeps.processes import Processes, Program
-from so101rl.sweeps.progress import Board, best_run
+from so101rl.sweeps.progress import SweepProgress, best_run
 
 WAIT_S = 1.0  # between two looks at the queue [s]
 LISTED = 3  # failures that the last message names
@@ -19,7 +19,7 @@ def run_all(
     jobs: Sequence[Job],
     place: Path,
     program: Program,
-    board: Board,
+    board: SweepProgress,
     *,
     n_jobs: int,
     timeout_s: float | None = None,

@@ -15,7 +15,7 @@ from so101rl.sweeps.job import Job
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-    from so101rl.sweeps.context import Call
+    from so101rl.sweeps.context import SweepContext
 
 ARM = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 MOST_ARMS = 9  # one reference and eight comparisons; more cost too much power
@@ -23,7 +23,7 @@ TESTS, CORRECTIONS = ("paired_permutation",), ("holm",)
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyPlan:
     """A study, checked.
 
     Attributes:
@@ -57,7 +57,7 @@ class Study:
         ]
 
 
-def study_of(call: "Call") -> Study:
+def study_of(call: "SweepContext") -> StudyPlan:
     """The study that was asked for.
 
     Raises:
@@ -70,7 +70,7 @@ def study_of(call: "Call") -> Study:
     seeds = _seeds(typed, study["seeds"])
     words = [item.input_line or "" for item in typed if item.key_or_group != "seed"]
     arms = {name: [*words, *own] for name, own in study["arms"].items()}
-    return Study(
+    return StudyPlan(
         promised={**study, "seeds": list(range(study["seeds"]))},
         settings={name: _settings(call, own) for name, own in arms.items()},
         jobs=[
@@ -134,7 +134,7 @@ def _seeds(typed: Sequence["Override"], registered: int) -> list[int]:
     return list(range(registered))
 
 
-def _settings(call: "Call", words: Sequence[str]) -> dict[str, Any]:
+def _settings(call: "SweepContext", words: Sequence[str]) -> dict[str, Any]:
     """What makes an arm: its config without seed and other circumstances."""
     for item in call.parsed(words):
         if item.is_sweep_override():

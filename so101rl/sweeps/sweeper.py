@@ -8,7 +8,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from so101rl.sweeps.context import Call
+    from so101rl.sweeps.context import SweepContext
 
 
 class OurSweeper(Sweeper):
@@ -28,10 +28,10 @@ class OurSweeper(Sweeper):
         self._task = task_function
         self.launcher = launcher(hydra_context, task_function, config)
 
-    def call(self, arguments: Sequence[str]) -> "Call":
+    def call(self, arguments: Sequence[str]) -> "SweepContext":
         """What was typed."""
-        from so101rl.sweeps.context import Call
+        from so101rl.sweeps.context import SweepContext
 
         assert self.config is not None and self.hydra_context is not None
         loader = self.hydra_context.config_loader
-        return Call.of(self.config, loader, self._task, arguments)
+        return SweepContext.of(self.config, loader, self._task, arguments)

@@ -7,7 +7,7 @@ import pytest
 from conftest import SHORT
 from sweeping import Lab
 
-from so101rl.sweeps.search.storage import in_file
+from so101rl.sweeps.search.storage import sqlite_url
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -44,7 +44,7 @@ def test_a_search_runs_through_joblib_and_goes_on(lab):
     for n_trials in (2, 3):
         code, said = run(lab, *words, f"hydra.sweeper.n_trials={n_trials}")
         assert code == 0, said
-        url = in_file(lab.folder / "study.db")
+        url = sqlite_url(lab.folder / "study.db")
         study = optuna.load_study(study_name="residual", storage=url)
         assert [one.state.name for one in study.trials] == ["COMPLETE"] * n_trials
     assert len(lab.runs()) == 6

@@ -10,18 +10,18 @@ import sys
 import pytest
 
 from so101rl.sweeps.outcome import Outcome
-from so101rl.sweeps.progress import Board, best_run, last_line, solved
+from so101rl.sweeps.progress import SweepProgress, best_run, last_line, solved
 
 FINISHED, PRUNED = Outcome("finished"), Outcome("pruned")
 FAILED = Outcome("failed", "diverged", "NaN in the loss")
 PROGRAM = """
 import sys
 from pathlib import Path
-from so101rl.sweeps.progress import Board
+from so101rl.sweeps.progress import SweepProgress
 from so101rl.sweeps.outcome import Outcome
 
 folder = Path(sys.argv[1])
-with Board("tiny", 3, 2) as board:
+with SweepProgress("tiny", 3, 2) as board:
     board.started("one", folder)
     board.started("two", folder)
     board.ended("two", Outcome("failed", "diverged", "NaN in the loss"))
@@ -33,7 +33,7 @@ print("the end")
 @pytest.fixture
 def board(tmp_path):
     """Four jobs, two at a time; one of an earlier call, one running, one failed."""
-    board = Board("tiny", 4, 2)
+    board = SweepProgress("tiny", 4, 2)
     board.known(FINISHED)
     board.started("one", tmp_path)
     board.started("two", tmp_path)

@@ -24,11 +24,11 @@ from sweeping import Lab, children, is_alive, wait_until
 from so101rl.seeds import TUNING_FROM
 from so101rl.sweeps.job import SweepError
 from so101rl.sweeps.outcome import BrokenSweep
-from so101rl.sweeps.progress import Board
+from so101rl.sweeps.progress import SweepProgress
 from so101rl.sweeps.search.batches import in_batches
 from so101rl.sweeps.search.search import Plan, Search, env_steps
 from so101rl.sweeps.search.space import grid, space, words
-from so101rl.sweeps.search.storage import check, in_file, open_storage
+from so101rl.sweeps.search.storage import check, open_storage, sqlite_url
 from so101rl.sweeps.search.trials import MOST_DEATHS, Trials
 from so101rl.sweeps.search.tune import Settings, _sampler
 
@@ -127,7 +127,7 @@ def make(
     """Open the study as a worker would."""
     (tmp_path / worker).mkdir(exist_ok=True)
     return Trials(
-        in_file(tmp_path / db / "study.db"),
+        sqlite_url(tmp_path / db / "study.db"),
         more.get("name", "s"),
         more.get("directions", ["maximize"]),
         what=more.get("what", {"a": 1}),
@@ -379,7 +379,7 @@ def test_a_database_that_is_not_there_is_named(tmp_path):
     assert str(error.value).count("\n") == 0
     (tmp_path / "study.db").write_text("no database at all, but long enough to be one")
     with pytest.raises(SweepError, match="not a database"):
-        open_storage(in_file(tmp_path / "study.db"), 60, 120)
+        open_storage(sqlite_url(tmp_path / "study.db"), 60, 120)
 
 
 @pytest.mark.parametrize("name", ["a b", "ünï →", "it's", "{x}", "a#b"])
@@ -392,7 +392,7 @@ def test_a_database_may_lie_in_any_folder(tmp_path, name):
 @pytest.mark.parametrize("name", ["what?", "100%25"])
 def test_a_folder_that_no_address_can_name_is_refused(tmp_path, name):
     with pytest.raises(SweepError, match="choose another"):
-        in_file(tmp_path / name / "study.db")
+        sqlite_url(tmp_path / name / "study.db")
 
 
 WORKER = """
@@ -503,7 +503,7 @@ def searched(
     """Run a search; returns its trials by their only value, or by number."""
     make_sampler = sampler_of(sampler, distributions)[0]
     judge = pruner or optuna.pruners.NopPruner()
-    with Board("s", 1, n_jobs) as board:
+    with SweepProgress("s", 1, n_jobs) as board:
         Search(
             Plan(
                 name="s",
@@ -782,7 +782,7 @@ def typed(*more, n_trials=4, seeds=1, n_jobs=1, sampler="random"):
 
 def study_of(lab, folder="sweep"):
     """A sweep's trials, as Optuna has them."""
-    url = in_file(lab.home / folder / "study.db")
+    url = sqlite_url(lab.home / folder / "study.db")
     return optuna.load_study(study_name="residual", storage=url)
 
 
@@ -899,14 +899,14 @@ def test_a_search_that_is_stopped_has_queued_what_it_was_at(lab):
 
 
 def test_two_sweepers_share_a_study(lab):
-    storage = f"hydra.sweeper.storage={in_file(lab.home / 'shared.db')}"
+    storage = f"hydra.sweeper.storage={sqlite_url(lab.home / 'shared.db')}"
     sweeps = []
     for name in ("one", "two"):
         lab.folder = lab.home / name
         sweeps.append(lab.start(*typed(storage, n_trials=4)))
     assert [sweep.wait() for sweep in sweeps] == [0, 0]
     study = optuna.load_study(
-        study_name="residual", storage=in_file(lab.home / "shared.db")
+        study_name="residual", storage=sqlite_url(lab.home / "shared.db")
     )
     assert ends(study) == {"COMPLETE": 4}
     found = [*lab.home.glob("*/trial-*/0/run.json")]

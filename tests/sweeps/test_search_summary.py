@@ -65,7 +65,7 @@ def searched(trials, directions=("maximize",)):
     study = optuna.create_study(study_name="tiny", directions=directions)
     study.add_trials(trials)
     return SimpleNamespace(
-        study=study, finished=study.get_trials, reached=contextlib.nullcontext
+        study=study, finished=study.get_trials, database_errors=contextlib.nullcontext
     )
 
 

@@ -16,9 +16,9 @@ class JobsSweeper(OurSweeper):
         self._n_jobs, self._timeout_s, self._dry_run = n_jobs, timeout_s, dry_run
 
     def sweep(self, arguments: list[str]) -> None:
-        from so101rl.sweeps.run_sweep import start
+        from so101rl.sweeps.run_sweep import run_sweep
 
-        start(
+        run_sweep(
             self.call(arguments),
             self._n_jobs,
             self._timeout_s,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.plugins.launcher import Launcher
 
 from so101rl.sweeps.launchers import end_of, launch
-from so101rl.sweeps.outcome import ANEW, Breaker, Outcome
+from so101rl.sweeps.outcome import RESUMABLE, Breaker, Outcome
 from so101rl.sweeps.processes import Program
 from so101rl.sweeps.search.search import Plan, env_steps, judged, refuse_stranger
 from so101rl.sweeps.search.trials import Trials
@@ -78,7 +78,7 @@ def _settle(number: int, folders: list[Path], plan: Plan, trials: Trials) -> Out
         trials.tell(number, values=means, runs=runs, **facts)
         return ends[0]
     facts |= {"kind": bad.kind, "reason": bad.reason}
-    if bad.kind in ANEW:
+    if bad.kind in RESUMABLE:
         trials.lost(number, **facts)
     else:
         trials.tell(number, state="FAIL", **facts)

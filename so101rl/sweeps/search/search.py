@@ -15,9 +15,9 @@ from so101rl.runs.metrics_log import METRICS
 from so101rl.runs.run_dir import RUN, RunDir
 from so101rl.runs.signals import Stop
 from so101rl.sweeps.job import Job, SweepError
-from so101rl.sweeps.outcome import ANEW, Breaker, Outcome
+from so101rl.sweeps.outcome import RESUMABLE, Breaker, Outcome
 from so101rl.sweeps.processes import Processes, Program
-from so101rl.sweeps.progress import Board
+from so101rl.sweeps.progress import SweepProgress
 from so101rl.sweeps.search.space import words
 from so101rl.sweeps.search.trials import Trials
 from so101rl.tracking.base import results
@@ -112,7 +112,7 @@ class Search:
         ask: "Callable[[], Trial | None]",
         place: Path,
         program: Program,
-        board: Board,
+        board: SweepProgress,
         *,
         n_jobs: int,
         timeout_s: float | None,
@@ -135,7 +135,7 @@ class Search:
             KeyboardInterrupt, Terminated: by Ctrl+C and SIGTERM, once the runs have
                 saved; their trials are queued again.
         """
-        with Stop().signals(), self._trials.reached():
+        with Stop().signals(), self._trials.database_errors():
             try:
                 while self._fill() or not self._trials.is_done:
                     if not self._live:  # others are not done yet
@@ -247,12 +247,12 @@ class Search:
             self._trials.tell(number, values=means, runs=runs, **facts)
         else:
             facts |= {"kind": found.kind, "reason": found.reason}
-            if found.kind in ANEW:
+            if found.kind in RESUMABLE:
                 self._trials.lost(number, **facts)
             else:
                 self._trials.tell(number, state="FAIL", **facts)
         if found.status != "finished":
-            runs_to_come = len(self._plan.seeds) if found.kind in ANEW else 0
+            runs_to_come = len(self._plan.seeds) if found.kind in RESUMABLE else 0
             unused = len(self._plan.seeds) - len(live.done) - 1
             self._board.dropped(unused - runs_to_come)
 

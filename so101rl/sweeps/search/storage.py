@@ -22,7 +22,7 @@ WRITER_S = 60  # how long sqlite waits for another writer [s]
 TURN, DARK = 0x501_01, "5min"
 
 
-def in_file(path: Path) -> str:
+def sqlite_url(path: Path) -> str:
     """The address of a sqlite file.
 
     Raises:
@@ -78,7 +78,7 @@ def open_storage(url: str, heartbeat_s: int, grace_s: int) -> "RDBStorage":
     if check(url).get_backend_name() == "sqlite":
         engine = {"connect_args": {"timeout": WRITER_S}}
     # Alone, for two that make its tables at once break it.
-    with reached(url), alone(url), warnings.catch_warnings():
+    with database_errors(url), exclusive(url), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # its heartbeat is one
         return RDBStorage(
             url.replace("{", "{{").replace("}", "}}"),  # it formats what it gets
@@ -89,7 +89,7 @@ def open_storage(url: str, heartbeat_s: int, grace_s: int) -> "RDBStorage":
 
 
 @contextlib.contextmanager
-def alone(url: str) -> Iterator[None]:
+def exclusive(url: str) -> Iterator[None]:
     """Let the processes that share a database in one by one.
 
     For what takes several steps. Whoever dies within it leaves it.
@@ -113,7 +113,7 @@ def alone(url: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reached(url: str) -> Iterator[None]:
+def database_errors(url: str) -> Iterator[None]:
     """Say in short what is wrong with a database.
 
     Raises:

@@ -36,7 +36,7 @@ def conclude(trials: Trials, folder: Path, plan: Plan) -> None:
         plan: what was looked for.
     """
     study = trials.study
-    with trials.reached():
+    with trials.database_errors():
         ended = sorted(trials.finished(), key=lambda one: one.number)
         shares, remark = importances(study, ended)
         steps = (one.user_attrs.get("env_steps", 0) for one in study.trials)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from so101rl.files import write_atomic
 from so101rl.sweeps.job import SweepError
-from so101rl.sweeps.search.storage import alone, open_storage, reached
+from so101rl.sweeps.search.storage import database_errors, exclusive, open_storage
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -75,7 +75,7 @@ class Trials:
         self._n_trials, self._url = n_trials, url
         self._running: dict[int, int] = {}  # number -> id, those of this worker
         self._storage = open_storage(url, heartbeat_s, grace_s)
-        with reached(url), alone(url):
+        with database_errors(url), exclusive(url):
             self.study: Study = optuna.create_study(
                 storage=self._storage,
                 study_name=name,
@@ -99,7 +99,7 @@ class Trials:
                 often a sweep was stopped before, gets the same values.
             pruner: judges its reports.
         """
-        with alone(self._url):
+        with exclusive(self._url):
             self._mend()
             attempts = self._attempts()
             waiting = [
@@ -162,13 +162,13 @@ class Trials:
     def lost(self, number: int, **notes: Any) -> None:
         """A trial's process was shot: it has failed, and is queued again."""
         self._note(number, notes)
-        with alone(self._url):
+        with exclusive(self._url):
             self._bury([self._storage.get_trial(self._running[number])], GONE)
         del self._running[number]
 
     def abandon(self) -> None:
         """This worker stops: what it has begun has failed, and is queued again."""
-        with alone(self._url):
+        with exclusive(self._url):
             mine = [self._storage.get_trial(one) for one in self._running.values()]
             self._bury(mine, STOPPED)
         self._running.clear()
@@ -182,7 +182,7 @@ class Trials:
         for number in self._running.values():
             self._storage.record_heartbeat(number)
         if self._silent():
-            with alone(self._url):
+            with exclusive(self._url):
                 silent = self._silent()
                 self._bury(
                     [one for one in self._unsettled() if one._trial_id in silent], GONE
@@ -197,14 +197,14 @@ class Trials:
         """The trials that have ended, each by its last attempt."""
         return [one for one in self._attempts() if one.state.is_finished()]
 
-    def reached(self) -> contextlib.AbstractContextManager[None]:
+    def database_errors(self) -> contextlib.AbstractContextManager[None]:
         """A block that says in short what is wrong with the database."""
-        return reached(self._url)
+        return database_errors(self._url)
 
     @property
     def is_done(self) -> bool:
         """Whether as many as are wanted have ended, whoever ran them."""
-        with alone(self._url):
+        with exclusive(self._url):
             self._mend()
             return len(self.finished()) >= self._n_trials
 

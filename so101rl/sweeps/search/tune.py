@@ -15,15 +15,15 @@ from so101rl.config.threads import n_threads
 from so101rl.runs.arms import SAME_ARM
 from so101rl.runs.sweep_dir import SweepDir
 from so101rl.seeds import tuning_roots
-from so101rl.sweeps.context import Call
+from so101rl.sweeps.context import SweepContext
 from so101rl.sweeps.job import SweepError
 from so101rl.sweeps.mirrored import mirrored
 from so101rl.sweeps.preview import costs, total
-from so101rl.sweeps.progress import Board
+from so101rl.sweeps.progress import SweepProgress
 from so101rl.sweeps.search.batches import in_batches
 from so101rl.sweeps.search.search import Plan, Search
 from so101rl.sweeps.search.space import grid, space, words
-from so101rl.sweeps.search.storage import check, in_file
+from so101rl.sweeps.search.storage import check, sqlite_url
 from so101rl.sweeps.search.summary import conclude
 from so101rl.sweeps.search.trials import Trials
 
@@ -90,7 +90,9 @@ class Settings:
         return _several(self.direction)
 
 
-def tune(call: Call, settings: Settings, *, through: Launcher | None = None) -> None:
+def tune(
+    call: SweepContext, settings: Settings, *, through: Launcher | None = None
+) -> None:
     """Search until `n_trials` have ended, and say what was found.
 
     Args:
@@ -129,7 +131,7 @@ def tune(call: Call, settings: Settings, *, through: Launcher | None = None) -> 
         print(total([each] * (n_trials * len(plan.seeds)), n_jobs))
         return
     what = _what(call, plan, distributions, settings)
-    url = settings.storage or in_file(call.folder.absolute() / "study.db")
+    url = settings.storage or sqlite_url(call.folder.absolute() / "study.db")
     check(url)  # before it is written down
     sweep = SweepDir.at(call.folder)
     with sweep.locked():
@@ -150,7 +152,7 @@ def tune(call: Call, settings: Settings, *, through: Launcher | None = None) -> 
         left = (n_trials - len(trials.finished())) * len(plan.seeds)
         with (
             mirrored(call, sweep, lambda: conclude(trials, sweep.path, plan)),
-            Board(call.name, left, n_jobs) as board,
+            SweepProgress(call.name, left, n_jobs) as board,
         ):
             ask = partial(trials.ask, distributions, sampler, pruner)
             program = call.program(n_jobs)
@@ -179,7 +181,7 @@ def _seeds(settings: Settings) -> list[int]:
 
 
 def _told(
-    call: Call, settings: Settings
+    call: SweepContext, settings: Settings
 ) -> "tuple[dict[str, BaseDistribution], list[str]]":
     """What is searched, and what every run is told; what was typed wins."""
     items = {
@@ -200,7 +202,7 @@ def _told(
 
 
 def _check(
-    call: Call, plan: Plan, distributions: "Mapping[str, BaseDistribution]"
+    call: SweepContext, plan: Plan, distributions: "Mapping[str, BaseDistribution]"
 ) -> None:
     """Compose a run at both ends of the space: better now than by every trial."""
     for end in (0, -1):
@@ -258,7 +260,7 @@ def _grid(
 
 
 def _what(
-    call: Call,
+    call: SweepContext,
     plan: Plan,
     distributions: "Mapping[str, BaseDistribution]",
     settings: Settings,
