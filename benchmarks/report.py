@@ -152,9 +152,9 @@ def write_race(folder: Path) -> Path:
     commits = sorted({run["commit"][:8] for run in runs})
     lines += [
         "",
-        "Median over the seeds, in brackets the range of those that got there; whoever",
-        "did not counts as slower. Held-out success: of the policy with the best score",
-        "when the run stopped; mean, lowest to highest seed.",
+        "Median over the seeds, in brackets the range of the successful ones; a seed",
+        "without success counts as slower. Held-out success: of the policy with the",
+        "best score when the run stopped; mean, lowest to highest seed.",
         f"{race['machine']['usable_cpus']} cores ({race['machine']['cpu']}), commit "
         f"{', '.join(commits)}.",
     ]
