@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.evaluation.rollout import Episode
-from so101rl.figures.style import class_name
+from so101rl.figures.failure_classes import label_of
 from so101rl.rendering.renderer import drawable
 from so101rl.rendering.video import EpisodeClip, comparison_video, episode_video
 from so101rl.runs.run_dir import RunDir
@@ -87,5 +87,5 @@ def _clip(title: str, episode: Episode) -> EpisodeClip:
         qpos=episode.qpos,
         distance_m=episode.trajectory.distance_m,
         is_success=episode.is_success,
-        end=class_name(episode.failure),
+        end=label_of(episode.failure),
     )

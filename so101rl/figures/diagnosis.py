@@ -1,4 +1,4 @@
-"""Why a run is good or bad: six panels, each with the limits that a rule has."""
+"""What `job=explain` looks at in six panels, each with the limits of the rules."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from so101rl.figures.failure_classes import colour_of, in_order, label_of
 from so101rl.figures.style import (
     POLICY_COLOURS,
-    STYLE,
     WIDTH,
-    class_colour,
-    class_name,
     curve,
     headline,
-    in_order,
+    new_figure,
     percent_axis,
+    run_title,
     save,
     steps_axis,
 )
@@ -37,7 +36,7 @@ SMALL = 7.5  # font size of legends and limits [pt]
 def figure_diagnosis(
     run: RunDir, lines: Lines, rows: Rows, limits: Limits
 ) -> Path | None:
-    """Draw what `job=explain` looks at; a panel without data is left out.
+    """Draw the panels for which the run has data.
 
     Args:
         run: trained, or evaluated, or both.
@@ -48,23 +47,19 @@ def figure_diagnosis(
     Returns:
         Path of `figures/diagnosis.png` in the run directory; None without any data.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     panels = _panels(run, lines, rows, limits)
     if not panels:
         return None
     columns = min(len(panels), 2 if len(panels) == 4 else 3)
-    deep = math.ceil(len(panels) / columns)
-    with rc_context(STYLE):
-        size = (max(WIDTH * columns / 3 + 0.6, 6.5), 2.9 * deep + 0.2)
-        figure = Figure(figsize=size, layout="constrained")
-        grid = figure.subplots(deep, columns, squeeze=False).flat
+    n_rows = math.ceil(len(panels) / columns)
+    width = max(WIDTH * columns / 3 + 0.6, 6.5)
+    with new_figure(width, 2.9 * n_rows + 0.2) as figure:
+        grid = figure.subplots(n_rows, columns, squeeze=False).ravel()
         for axes, draw in zip(grid, panels, strict=False):
             draw(axes)
-        for axes in list(grid.base.flat)[len(panels) :]:
+        for axes in grid[len(panels) :]:
             axes.set_visible(False)
-        headline(figure, run)
+        headline(figure, run_title(run))
         return save(figure, run.file("figures/diagnosis.png"))
 
 
@@ -98,8 +93,8 @@ def _draw_learning(axes: "Axes", lines: Lines, evaluation: Mapping[str, Any]) ->
     _plot(axes, lines, "rollout/success_rate", "with noise", "#56B4E9", scale=100)
     _plot(axes, lines, "eval/success_rate", "select episodes", LEFT, scale=100)
     for policy, scores in evaluation["policies"].items():
-        look: dict[str, Any] = {"color": POLICY_COLOURS[policy], "ls": "--", "lw": 1.2}
-        axes.axhline(100 * scores["success_rate"], label=f"{policy}, held-out", **look)
+        style: dict[str, Any] = {"color": POLICY_COLOURS[policy], "ls": "--", "lw": 1.2}
+        axes.axhline(100 * scores["success_rate"], label=f"{policy}, held-out", **style)
     if evaluation["policy_step"] is not None:
         axes.axvline(
             evaluation["policy_step"], color=LIMIT, lw=0.9, label="judged policy"
@@ -113,15 +108,15 @@ def _draw_learning(axes: "Axes", lines: Lines, evaluation: Mapping[str, Any]) ->
 def _draw_ends(axes: "Axes", rows: Rows, env: Any) -> None:
     """Where the episodes of the last policy ended, and hollow those of the base."""
     policy = list(rows)[-1]
-    for end in in_order(row["failure"] for row in rows[policy]):
-        own = [row for row in rows[policy] if row["failure"] == end]
-        look: dict[str, Any] = {"color": class_colour(end), "mec": "#444444"}
-        label = f"{class_name(end)} {len(own)}"
-        axes.plot(*_errors(own), "o", ms=4.5, mew=0.3, label=label, **look)
-    lost = [row for row in rows.get(BASE, ()) if not row["is_success"]]
-    if policy != BASE and lost:
-        look = {"color": LIMIT, "mfc": "none", "label": f"base failed {len(lost)}"}
-        axes.plot(*_errors(lost), "o", ms=5, mew=0.8, zorder=1, **look)
+    for failure in in_order(row["failure"] for row in rows[policy]):
+        own = [row for row in rows[policy] if row["failure"] == failure]
+        style: dict[str, Any] = {"color": colour_of(failure), "mec": "#444444"}
+        label = f"{label_of(failure)} {len(own)}"
+        axes.plot(*_errors(own), "o", ms=4.5, mew=0.3, label=label, **style)
+    failed = [row for row in rows.get(BASE, ()) if not row["is_success"]]
+    if policy != BASE and failed:
+        style = {"color": LIMIT, "mfc": "none", "label": f"base failed {len(failed)}"}
+        axes.plot(*_errors(failed), "o", ms=5, mew=0.8, zorder=1, **style)
     _decades(axes, "x")
     yaw = _largest_yaw(env)
     if yaw is not None:
@@ -130,8 +125,8 @@ def _draw_ends(axes: "Axes", rows: Rows, env: Any) -> None:
     axes.set_ylabel("yaw error at the end [deg]")
     axes.set_ylim(0, 70)  # 45 is the largest; the rest is the legend's
     axes.set_yticks(range(0, 46, 15))
-    look = {"ncols": 2, "columnspacing": 0.8, "handletextpad": 0.2}
-    axes.legend(loc="upper center", fontsize=SMALL, **look)
+    style = {"ncols": 2, "columnspacing": 0.8, "handletextpad": 0.2}
+    axes.legend(loc="upper center", fontsize=SMALL, **style)
     axes.set_title(f"How episodes end: {policy}")
 
 
@@ -190,7 +185,7 @@ def _draw_value(axes: "Axes", lines: Lines, limits: Limits) -> None:
 
 
 def _decades(axes: "Axes", axis: str = "y") -> None:
-    """A logarithmic axis from one power of ten to another, around all that is drawn."""
+    """Make an axis logarithmic, from one power of ten to another around all data."""
     from matplotlib.ticker import NullFormatter
 
     data = [getattr(line, f"get_{axis}data")() for line in axes.lines]
@@ -222,7 +217,7 @@ def _plot(
 def _limit(
     axes: "Axes", value: float, name: str, colour: str = LIMIT, *, left: bool = False
 ) -> None:
-    """Draw where a rule begins to complain."""
+    """Draw the value from which on a rule finds its symptom."""
     axes.axhline(value, color=colour, ls=":", lw=1.1)
     axes.annotate(
         name,

@@ -7,23 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from so101rl.figures.held_out import paired, read_ends
-from so101rl.figures.style import (
-    CLASS_COLOURS,
-    STYLE,
-    SUCCESS,
-    WIDTH,
-    class_name,
-    headline,
-    in_order,
-    save,
-)
+from so101rl.figures.failure_classes import SUCCESS, colour_of, in_order, label_of
+from so101rl.figures.held_out import read_paired_failures
+from so101rl.figures.style import WIDTH, headline, new_figure, run_title, save
 from so101rl.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MENDED, BROKEN, ELSE = CLASS_COLOURS[SUCCESS], "#D55E00", "#7f8790"
+GAINED, LOST, UNCHANGED = colour_of(SUCCESS), "#D55E00", "#7f8790"
 
 
 def figure_failures(run: RunDir) -> Path:
@@ -35,22 +27,17 @@ def figure_failures(run: RunDir) -> Path:
     Returns:
         Path of `figures/failures.png` in the run directory.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    pairs = paired(read_ends(run), run)
-    classes = in_order(end for pair in pairs for end in pair)
-    with rc_context(STYLE):
-        size = (WIDTH, 1.8 + 0.36 * max(3, len(classes)))
-        figure = Figure(figsize=size, layout="constrained")
+    pairs = read_paired_failures(run)
+    classes = in_order(failure for pair in pairs for failure in pair)
+    with new_figure(WIDTH, 1.8 + 0.36 * max(3, len(classes))) as figure:
         left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
-        _draw_matrix(left, counts(pairs, classes), classes)
+        _draw_matrix(left, count(pairs, classes), classes)
         _draw_change(right, pairs)
-        headline(figure, run)
+        headline(figure, run_title(run))
         return save(figure, run.file("figures/failures.png"))
 
 
-def counts(pairs: Sequence[tuple[str, str]], classes: Sequence[str]) -> np.ndarray:
+def count(pairs: Sequence[tuple[str, str]], classes: Sequence[str]) -> np.ndarray:
     """Episodes (k, k) by class with the base (row) and with the residual (column)."""
     found = Counter(pairs)
     return np.array([[found[before, now] for now in classes] for before in classes])
@@ -64,16 +51,19 @@ def _draw_matrix(axes: "Axes", matrix: np.ndarray, classes: Sequence[str]) -> No
             axes.fill(
                 [j - 0.5, j + 0.5, j + 0.5, j - 0.5],
                 [i - 0.5, i - 0.5, i + 0.5, i + 0.5],
-                fc=_colour(before, now),
+                fc=_change_colour(before == SUCCESS, now == SUCCESS),
                 alpha=shade,
             )
             ink = "white" if shade > 0.8 else "black" if n else "#bbbbbb"
             axes.annotate(str(n), (j, i), ha="center", va="center", color=ink)
-    ticks = range(len(classes))
-    totals = zip(classes, matrix.sum(0), matrix.sum(1), strict=True)
-    below, beside = zip(*(_said(*total) for total in totals), strict=True)
-    axes.set_xticks(ticks, below)
-    axes.set_yticks(ticks, beside)
+    names = [label_of(failure) for failure in classes]
+    rows = [f"{name} ({n})" for name, n in zip(names, matrix.sum(1), strict=True)]
+    columns = [  # which are narrow
+        f"({n})\n" + name.replace(" ", "\n")
+        for name, n in zip(names, matrix.sum(0), strict=True)
+    ]
+    axes.set_xticks(range(len(classes)), columns)
+    axes.set_yticks(range(len(classes)), rows)
     axes.set_xlim(-0.5, len(classes) - 0.5)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.tick_params(length=0)
@@ -85,15 +75,19 @@ def _draw_matrix(axes: "Axes", matrix: np.ndarray, classes: Sequence[str]) -> No
 
 
 def _draw_change(axes: "Axes", pairs: Sequence[tuple[str, str]]) -> None:
-    solved = Counter((before == SUCCESS, now == SUCCESS) for before, now in pairs)
-    bars = {
-        "solved by both": (solved[True, True], ELSE),
-        "only with the residual": (solved[False, True], MENDED),
-        "only by the base alone": (solved[True, False], BROKEN),
-        "by neither": (solved[False, False], ELSE),
+    n = Counter((before == SUCCESS, now == SUCCESS) for before, now in pairs)
+    rows = {
+        "solved by both": (True, True),
+        "only with the residual": (False, True),
+        "only by the base alone": (True, False),
+        "by neither": (False, False),
     }
-    numbers, colours = zip(*bars.values(), strict=True)
-    drawn = axes.barh(list(bars), numbers, 0.62, color=colours)
+    drawn = axes.barh(
+        list(rows),
+        [n[solved] for solved in rows.values()],
+        0.62,
+        color=[_change_colour(*solved) for solved in rows.values()],
+    )
     axes.bar_label(drawn, padding=4)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.09 * len(pairs))
@@ -102,13 +96,7 @@ def _draw_change(axes: "Axes", pairs: Sequence[tuple[str, str]]) -> None:
     axes.set_title("What the residual changed")
 
 
-def _said(end: str, now: int, before: int) -> tuple[str, str]:
-    """The labels of a class: of its narrow column, and of its row."""
-    name = class_name(end)
-    return f"({now})\n" + name.replace(" ", "\n"), f"{name} ({before})"
-
-
-def _colour(before: str, now: str) -> str:
-    if (before == SUCCESS) == (now == SUCCESS):
-        return ELSE
-    return MENDED if now == SUCCESS else BROKEN
+def _change_colour(base_solved: bool, residual_solved: bool) -> str:
+    if base_solved == residual_solved:
+        return UNCHANGED
+    return GAINED if residual_solved else LOST

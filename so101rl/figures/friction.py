@@ -1,17 +1,17 @@
-"""How the object slides on the table, against what Coulomb says."""
+"""How the object slides on the table, beside what Coulomb friction predicts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from so101rl.figures.style import GROUP_COLOURS, STYLE, WIDTH, save
+from so101rl.figures.style import DARK, GROUP_COLOURS, WIDTH, new_figure, save
 from so101rl.sysid.friction import TOW, Coulomb, Pulls
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MEASURED, EXPECTED, EVEN = GROUP_COLOURS[0], "#333333", GROUP_COLOURS[5]
+MEASURED, EXPECTED, EVEN = GROUP_COLOURS[0], DARK, GROUP_COLOURS[5]
 SHOWN = 5.0  # [mm] of sliding
 AROUND = 0.08  # [s] before and after letting go
 TOWS_SHOWN = 3  # the slowest, one in between, the fastest
@@ -21,20 +21,16 @@ def figure_friction(directory: Path, *, pulls: Pulls, expected: Coulomb) -> Path
     """Draw a rising pull, a tow that lets go and a rising moment.
 
     Args:
-        directory: where the picture goes.
-        pulls: what happened.
-        expected: what should have.
+        directory: where the figure goes.
+        pulls: what was measured.
+        expected: what dry friction predicts.
 
     Returns:
         Path of `friction.png` in the directory.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
-        drawn, towed, turned = figure.subplots(1, 3)
-        _draw_pull(drawn, pulls, expected)
+    with new_figure(WIDTH, 3.1) as figure:
+        pulled, towed, turned = figure.subplots(1, 3)
+        _draw_pull(pulled, pulls, expected)
         _draw_let_go(towed, pulls, expected)
         _draw_turn(turned, pulls, expected)
         return save(figure, directory / "friction.png")

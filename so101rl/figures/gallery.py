@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from so101rl.figures.failures import figure_failures
-from so101rl.figures.held_out import read_ends
+from so101rl.figures.held_out import read_failures
 from so101rl.figures.residual import figure_residual
 from so101rl.figures.starts import figure_starts
 from so101rl.figures.summary import figure_summary
@@ -12,11 +12,11 @@ from so101rl.runs.run_dir import RunDir
 
 
 def draw_all(run: RunDir) -> list[Path]:
-    """Draw what an evaluated run has the data for; returns the files.
+    """Draw the figures that an evaluated run has the data for; returns the files.
 
-    An evaluation of the base policy alone has no residual, and nothing to compare with.
+    An evaluation of the base policy alone has no figures of the residual.
     """
     drawn = [figure_summary(run), figure_trajectories(run), figure_starts(run)]
-    if "residual" in read_ends(run):
+    if "residual" in read_failures(run):
         drawn += [figure_residual(run), figure_failures(run)]
     return drawn

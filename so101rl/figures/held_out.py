@@ -1,5 +1,6 @@
 """What figures read of a run: how its held-out episodes ended, and every step."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,65 +13,73 @@ from so101rl.statistics import BASE, RESIDUAL
 
 
 @dataclass(frozen=True, kw_only=True)
-class Played:
-    """One held-out episode.
+class HeldOutEpisode:
+    """One held-out episode of T control steps.
 
     Attributes:
-        seed: the same for every policy that played it.
-        end: failure class; `none` if it was solved.
+        failure: failure class; `none` if it was solved.
         steps: what happened.
         poses: of the object (T + 1, 3): x [m], y [m], yaw [rad].
     """
 
-    seed: int
-    end: str
+    failure: str
     steps: Trajectory
     poses: np.ndarray
 
 
-def read_ends(run: RunDir) -> dict[str, dict[int, str]]:
-    """How the episodes ended: class (`none`: solved) by policy and seed."""
+Episodes = Mapping[str, Sequence[HeldOutEpisode]]  # by policy
+
+
+def failures_in(episodes: Episodes) -> list[str]:
+    """The failure class of every episode of every policy."""
+    return [episode.failure for own in episodes.values() for episode in own]
+
+
+def read_failures(run: RunDir) -> dict[str, dict[int, str]]:
+    """Failure class (`none` if solved) of every episode, by policy and seed."""
     rows = run.episodes()
     if not rows:
         raise _missing(run, EPISODES)
-    found: dict[str, dict[int, str]] = {}
+    failures: dict[str, dict[int, str]] = {}
     for row in rows:
-        found.setdefault(row["policy"], {})[row["seed"]] = row["failure"]
-    return found
+        failures.setdefault(row["policy"], {})[row["seed"]] = row["failure"]
+    return failures
 
 
-def read_played(run: RunDir) -> dict[str, list[Played]]:
-    """Every episode with its steps, by policy.
+def read_episodes(run: RunDir) -> dict[str, list[HeldOutEpisode]]:
+    """Every episode with its steps, by policy; the order is the same for all.
 
     Raises:
-        FigureError: the run keeps no steps, because it is older than they are.
+        FigureError: the run has no `trajectories.npz`, as old ones have not.
     """
     path = run.path / TRAJECTORIES
     if not path.is_file():
         raise _missing(run, TRAJECTORIES)
-    steps, ends = read_trajectories(path), read_ends(run)
+    failures = read_failures(run)
     return {
         policy: [
-            Played(seed=seed, end=end, steps=own, poses=flat(own.object_pose))
-            for (seed, end), own in zip(ends[policy].items(), found, strict=True)
+            HeldOutEpisode(failure=failure, steps=own, poses=flat(own.object_pose))
+            for failure, own in zip(failures[policy].values(), steps, strict=True)
         ]
-        for policy, found in steps.items()
+        for policy, steps in read_trajectories(path).items()
     }
 
 
-def paired(ends: dict[str, dict[int, str]], run: RunDir) -> list[tuple[str, str]]:
-    """How base and residual ended the same episodes.
+def read_paired_failures(run: RunDir) -> list[tuple[str, str]]:
+    """Failure class of each episode with the base and with the residual.
 
     Raises:
-        FigureError: one of them did not play.
+        FigureError: base or residual has no episodes.
     """
-    lacking = [policy for policy in (BASE, RESIDUAL) if policy not in ends]
-    if lacking:
-        raise FigureError(
-            f"{run.path} has no episodes of {lacking[0]!r}, only of "
-            f"{', '.join(map(repr, ends))}; to compare takes both"
-        )
-    return [(end, ends[RESIDUAL][seed]) for seed, end in ends[BASE].items()]
+    failures = read_failures(run)
+    for policy in (BASE, RESIDUAL):
+        if policy not in failures:
+            raise FigureError(
+                f"{run.path} has no episodes of {policy!r}, only of "
+                f"{', '.join(map(repr, failures))}; a comparison needs both"
+            )
+    residual = failures[RESIDUAL]
+    return [(failure, residual[seed]) for seed, failure in failures[BASE].items()]
 
 
 def _missing(run: RunDir, name: str) -> FigureError:

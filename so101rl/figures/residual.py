@@ -1,36 +1,42 @@
 """How much the residual does, and what it does to the errors, second by second."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from so101rl.figures.held_out import Played, paired, read_ends, read_played
+from so101rl.figures.failure_classes import SUCCESS
+from so101rl.figures.held_out import (
+    Episodes,
+    HeldOutEpisode,
+    read_episodes,
+    read_paired_failures,
+)
 from so101rl.figures.style import (
+    GREY,
     POLICY_COLOURS,
-    STYLE,
-    SUCCESS,
     WIDTH,
     FigureError,
-    explain,
+    area_key,
     headline,
+    legend_below,
+    line_key,
+    new_figure,
     percent_axis,
+    run_title,
     save,
 )
 from so101rl.runs.run_dir import EVALUATION, RunDir
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 REMARK = (
     "left: of the episodes still running; middle: of all, an episode that has ended "
     "keeps its last value"
 )
 FEW = 0.1  # share of the episodes; a mean over fewer is drawn pale
-Groups = Mapping[str, Sequence[Played]]
 
 
 def figure_residual(run: RunDir) -> Path:
@@ -42,30 +48,33 @@ def figure_residual(run: RunDir) -> Path:
     Returns:
         Path of `figures/residual.png` in the run directory.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    paired(read_ends(run), run)
-    played, hz, evaluation = (
-        read_played(run),
-        run.config().env.control_hz,
-        run.evaluation(),
-    )
+    read_paired_failures(run)  # raises if base or residual has no episodes
+    episodes, hz = read_episodes(run), run.config().env.control_hz
+    evaluation = run.evaluation()
     if evaluation is None:
         raise FigureError(f"{run.path} has no {EVALUATION}, which says what alpha was")
-    with rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 4.9), layout="constrained")
+    with new_figure(WIDTH, 4.9) as figure:
         panels = figure.subplots(2, 3, sharex=True)
         largest = float(np.linalg.norm(evaluation["alpha"]))
-        _draw_effort(panels[:, 0], played["residual"], hz, largest)
-        _draw_errors(panels[:, 1], played, hz)
-        _draw_ends(panels[:, 2], played, hz)
-        longest = max(len(e.steps.clipped) for own in played.values() for e in own)
+        _draw_effort(panels[:, 0], episodes["residual"], hz, largest)
+        _draw_errors(panels[:, 1], episodes, hz)
+        _draw_ends(panels[:, 2], episodes, hz)
+        longest = max(len(e.steps.clipped) for own in episodes.values() for e in own)
         panels[0, 0].set_xlim(0, longest / hz)
         for axes in panels[-1]:
             axes.set_xlabel("time in the episode [s]")
-        _explain(figure, len(played["residual"]))
-        headline(figure, run, REMARK)
+        n, pale = len(episodes["residual"]), f"fewer than {100 * FEW:.0f} %"
+        keys = [
+            *(
+                line_key(f"{policy}, mean of {n}", color=colour)
+                for policy, colour in POLICY_COLOURS.items()
+            ),
+            area_key("middle half of the episodes", color=GREY, alpha=0.25, lw=0),
+            line_key(f"{pale} still running", color=GREY, lw=0.8, alpha=0.5),
+            line_key("largest possible", color=GREY, lw=1.2, ls=":"),
+        ]
+        legend_below(figure, keys)
+        headline(figure, run_title(run), REMARK)
         return save(figure, run.file("figures/residual.png"))
 
 
@@ -74,7 +83,7 @@ def over_time(rows: Sequence[np.ndarray], *, hold: bool) -> np.ndarray:
 
     Args:
         rows: a number per step, per episode.
-        hold: whether the last number goes on for ever, or nothing (NaN) follows it.
+        hold: whether the last number fills the rest of a row, or NaN.
     """
     longest = max(len(row) for row in rows)
     filled = np.full((len(rows), longest), np.nan)
@@ -86,12 +95,15 @@ def over_time(rows: Sequence[np.ndarray], *, hold: bool) -> np.ndarray:
 
 
 def _draw_effort(
-    panels: Sequence["Axes"], episodes: Sequence[Played], hz: int, largest: float
+    panels: Sequence["Axes"],
+    episodes: Sequence[HeldOutEpisode],
+    hz: int,
+    largest: float,
 ) -> None:
-    """Of the episodes that still run: an arm that has arrived does nothing."""
+    """Mean over the episodes still running: an arm that has arrived does nothing."""
     sizes = over_time([e.steps.residual_l2 for e in episodes], hold=False)
     _draw_band(panels[0], sizes, hz, "residual")
-    panels[0].axhline(largest, color="#555555", ls=":", lw=1.2)
+    panels[0].axhline(largest, color=GREY, ls=":", lw=1.2)
     panels[0].set_ylim(0, 1.09 * largest or 1)  # alpha may be 0
     panels[0].set_ylabel("norm of alpha * residual")
     panels[0].set_title("Size of the residual")
@@ -101,12 +113,12 @@ def _draw_effort(
     panels[1].set_title("Clipped actions")
 
 
-def _draw_errors(panels: Sequence["Axes"], played: Groups, hz: int) -> None:
-    """Of all episodes: a mean over those that still run would be one of failures."""
-    for policy, episodes in played.items():
-        distances = [1000 * e.steps.distance_m for e in episodes]
+def _draw_errors(panels: Sequence["Axes"], episodes: Episodes, hz: int) -> None:
+    """Mean over all episodes: those still running are mostly failures."""
+    for policy, own in episodes.items():
+        distances = [1000 * e.steps.distance_m for e in own]
         _draw_band(panels[0], over_time(distances, hold=True), hz, policy)
-        angles = [np.degrees(e.steps.yaw_error_rad) for e in episodes]
+        angles = [np.degrees(e.steps.yaw_error_rad) for e in own]
         _draw_band(panels[1], over_time(angles, hold=True), hz, policy)
     names = {"Distance to the goal": "[mm]", "Yaw error": "[degrees]"}
     for axes, (name, unit) in zip(panels, names.items(), strict=True):
@@ -115,16 +127,16 @@ def _draw_errors(panels: Sequence["Axes"], played: Groups, hz: int) -> None:
         axes.set_ylabel(unit)
 
 
-def _draw_ends(panels: Sequence["Axes"], played: Groups, hz: int) -> None:
-    for policy, episodes in played.items():
-        lengths = np.array([len(e.steps.clipped) for e in episodes])
-        solved = np.array([e.end == SUCCESS for e in episodes])
+def _draw_ends(panels: Sequence["Axes"], episodes: Episodes, hz: int) -> None:
+    for policy, own in episodes.items():
+        lengths = np.array([len(e.steps.clipped) for e in own])
+        solved = np.array([e.failure == SUCCESS for e in own])
         steps = np.arange(lengths.max() + 1)
         done = [100 * np.mean(solved & (lengths <= step)) for step in steps]
         left = [100 * np.mean(lengths > step) for step in steps[:-1]]
-        look: dict[str, Any] = {"color": POLICY_COLOURS[policy], "label": policy}
-        panels[0].step(steps / hz, done, where="post", **look)
-        panels[1].step(steps[:-1] / hz, left, where="post", **look)
+        style: dict[str, Any] = {"color": POLICY_COLOURS[policy], "label": policy}
+        panels[0].step(steps / hz, done, where="post", **style)
+        panels[1].step(steps[:-1] / hz, left, where="post", **style)
     percent_axis(panels[0], "share of episodes [%]")
     panels[0].set_title("Episodes solved so far")
     percent_axis(panels[1], "share of episodes [%]")
@@ -142,20 +154,3 @@ def _draw_band(axes: "Axes", rows: np.ndarray, hz: int, policy: str) -> None:
     axes.fill_between(
         seconds[many], low[many], high[many], color=colour, alpha=0.2, lw=0
     )
-
-
-def _explain(figure: "Figure", n: int) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list[Artist] = [
-        Line2D([], [], color=colour, label=f"{policy}, mean of {n}")
-        for policy, colour in POLICY_COLOURS.items()
-    ]
-    pale = f"fewer than {100 * FEW:.0f} % still running"
-    handles += [
-        Patch(color="#555555", alpha=0.25, lw=0, label="middle half of the episodes"),
-        Line2D([], [], color="#555555", lw=0.8, alpha=0.5, label=pale),
-        Line2D([], [], color="#555555", lw=1.2, ls=":", label="largest possible"),
-    ]
-    explain(figure, handles)

@@ -7,18 +7,29 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from so101rl.figures.style import STYLE, WIDTH, FigureError, explain, save
+from so101rl.figures.style import (
+    GREY,
+    WIDTH,
+    FigureError,
+    headline,
+    legend_below,
+    line_key,
+    new_figure,
+    save,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
-COLOURS = {COMPLETE: "#0072B2", PRUNED: "#8a8a8a", FAILED: "#D55E00"}
-BEST_COLOUR = "#E69F00"
-MARKS = {COMPLETE: "o", PRUNED: "|", FAILED: "x"}
-ENDS_WITHOUT = (PRUNED, FAILED)  # a value: they stand on the lower edge
-EDGE = 0.035  # height of that edge, as a share of the panel
+BLUE, BEST_COLOUR = "#0072B2", "#E69F00"
+STYLES: dict[str, dict[str, Any]] = {
+    COMPLETE: {"color": BLUE, "marker": "o", "ms": 5, "ls": "", "mew": 1.6},
+    PRUNED: {"color": "#8a8a8a", "marker": "|", "ms": 8, "ls": "", "mew": 1.6},
+    FAILED: {"color": "#D55E00", "marker": "x", "ms": 6, "ls": "", "mew": 1.6},
+}
+EDGE = 0.035  # height of marks without a value, as a share of the panel
 COLUMNS, MOST = 3, 9  # panels of parameters in a row, and in all
 TOP, ROW = 2.9, 2.3  # heights of the rows [inch]
 REMARK = 32  # characters of a line of the remark
@@ -26,7 +37,7 @@ FAR = 200  # ratio of the ends of a logarithmic scale that shows powers of ten a
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialPicture:
+class TrialResult:
     """What the figure of a search shows of a trial.
 
     Attributes:
@@ -43,7 +54,7 @@ class TrialPicture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParamPicture:
+class SearchedParam:
     """A parameter of a search.
 
     Attributes:
@@ -61,7 +72,7 @@ class ParamPicture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchPicture:
+class SearchResult:
     """The figure of a search.
 
     Attributes:
@@ -76,19 +87,19 @@ class SearchPicture:
 
     title: str
     objectives: Mapping[str, bool]
-    trials: Sequence[TrialPicture]
+    trials: Sequence[TrialResult]
     best: Collection[int]
-    params: Sequence[ParamPicture]
+    params: Sequence[SearchedParam]
     importances: Mapping[str, float]
     remark: str = ""
 
     @property
-    def complete(self) -> list[TrialPicture]:
+    def complete(self) -> list[TrialResult]:
         """The trials that have a value."""
         return [one for one in self.trials if one.end == COMPLETE]
 
     @property
-    def shown(self) -> list[ParamPicture]:
+    def shown(self) -> list[SearchedParam]:
         """The parameters that matter most, the first of them first."""
         by_share = sorted(
             self.params, key=lambda one: -self.importances.get(one.name, 0.0)
@@ -96,62 +107,56 @@ class SearchPicture:
         return by_share[:MOST]
 
 
-def figure_search(path: Path, picture: SearchPicture) -> Path:
+def figure_search(path: Path, search: SearchResult) -> Path:
     """Draw what a search tried; returns the path of the PNG.
 
     Raises:
         FigureError: no trial is complete.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    if not picture.complete:
-        raise FigureError(f"{picture.title}: no trial is complete, so nothing to draw")
-    rows = math.ceil(len(picture.shown) / COLUMNS)
-    with rc_context(STYLE):
-        size = (WIDTH, TOP + ROW * rows)
-        figure = Figure(figsize=size, layout="constrained")
-        grid = figure.add_gridspec(
-            1 + rows, COLUMNS, height_ratios=[TOP, *[ROW] * rows]
-        )
+    if not search.complete:
+        raise FigureError(f"{search.title}: no trial is complete, so nothing to draw")
+    rows = math.ceil(len(search.shown) / COLUMNS)
+    with new_figure(WIDTH, TOP + ROW * rows) as figure:
+        heights = [TOP, *[ROW] * rows]
+        grid = figure.add_gridspec(1 + rows, COLUMNS, height_ratios=heights)
         first = figure.add_subplot(grid[0, : COLUMNS - 1])
-        if len(picture.objectives) == 1:
-            _draw_history(first, picture)
+        if len(search.objectives) == 1:
+            _draw_history(first, search)
         else:
-            _draw_front(first, picture)
-        _draw_importances(figure.add_subplot(grid[0, -1]), picture)
+            _draw_front(first, search)
+        _draw_importances(figure.add_subplot(grid[0, -1]), search)
         left: Axes | None = None
-        for place, param in enumerate(picture.shown):
+        for place, param in enumerate(search.shown):
             axes = figure.add_subplot(grid[1 + place // COLUMNS, place % COLUMNS])
             if left is not None:
                 axes.sharey(left)
             left = left or axes
-            _draw_param(axes, picture, param)
+            _draw_param(axes, search, param)
             if place % COLUMNS:
                 axes.tick_params(labelleft=False)
             else:
-                axes.set_ylabel(next(iter(picture.objectives)))
-        figure.suptitle(picture.title, x=0.01, ha="left", fontsize=9, color="#555555")
-        _explain(figure, picture)
+                axes.set_ylabel(next(iter(search.objectives)))
+        headline(figure, search.title)
+        _draw_legend(figure, search)
         return save(figure, path)
 
 
-def _draw_history(axes: "Axes", picture: SearchPicture) -> None:
+def _draw_history(axes: "Axes", search: SearchResult) -> None:
     """The objective over trials, and the best of it so far."""
     from matplotlib.ticker import MaxNLocator
 
-    ((name, more),) = picture.objectives.items()
-    numbers = [one.number for one in picture.complete]
-    values = [one.values[0] for one in picture.complete]
+    ((name, more),) = search.objectives.items()
+    numbers = [one.number for one in search.complete]
+    values = [one.values[0] for one in search.complete]
     so_far: list[float] = []
     better = max if more else min
     for value in values:
         so_far.append(better(so_far[-1], value) if so_far else value)
-    last = max((one.number for one in picture.trials), default=0)
+    last = max((one.number for one in search.trials), default=0)
     if so_far:
         steps = [*numbers, last], [*so_far, so_far[-1]]
         axes.plot(*steps, drawstyle="steps-post", color=BEST_COLOUR)
-    _scatter(axes, picture, {one.number: one.number for one in picture.trials})
+    _scatter(axes, search, {one.number: one.number for one in search.trials})
     axes.set_title("Trials")
     axes.set_xlabel("trial")
     axes.set_ylabel(f"{name}\n({_wanted(more)})")
@@ -159,31 +164,31 @@ def _draw_history(axes: "Axes", picture: SearchPicture) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _draw_front(axes: "Axes", picture: SearchPicture) -> None:
+def _draw_front(axes: "Axes", search: SearchResult) -> None:
     """The first two objectives against each other, and the trials that none beats."""
-    (one, more), (two, other), *_ = picture.objectives.items()
-    look: dict[str, Any] = {"color": COLOURS[COMPLETE], "ms": 5, "ls": ""}
-    points = {trial.number: trial.values for trial in picture.complete}
-    axes.plot(*_columns(points.values()), "o", alpha=0.6, **look)
-    front = sorted(tuple(points[one]) for one in picture.best if one in points)
+    (one, more), (two, other), *_ = search.objectives.items()
+    style: dict[str, Any] = {"color": BLUE, "ms": 5, "ls": ""}
+    points = {trial.number: trial.values for trial in search.complete}
+    axes.plot(*_columns(points.values()), "o", alpha=0.6, **style)
+    front = sorted(tuple(points[one]) for one in search.best if one in points)
     axes.plot(*_columns(front), "-o", color=BEST_COLOUR, mec="black", ms=6, lw=1.2)
     axes.set_title("Trade-off")
     axes.set_xlabel(f"{one} ({_wanted(more)})")
     axes.set_ylabel(f"{two}\n({_wanted(other)})")
 
 
-def _draw_importances(axes: "Axes", picture: SearchPicture) -> None:
+def _draw_importances(axes: "Axes", search: SearchResult) -> None:
     """A bar per parameter, with its name above."""
     axes.set_title("Importance")
-    shown = [one.name for one in picture.shown if one.name in picture.importances]
+    shown = [one.name for one in search.shown if one.name in search.importances]
     if not shown:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        remark = "\n".join(wrap(picture.remark, REMARK))
-        axes.text(0, 0.95, remark, va="top", color="#555555")
+        remark = "\n".join(wrap(search.remark, REMARK))
+        axes.text(0, 0.95, remark, va="top", color=GREY)
         return
-    shares = [100 * picture.importances[name] for name in shown]
-    bars = axes.barh(range(len(shown)), shares, 0.4, color=COLOURS[COMPLETE])
+    shares = [100 * search.importances[name] for name in shown]
+    bars = axes.barh(range(len(shown)), shares, 0.4, color=BLUE)
     axes.bar_label(bars, fmt="%.0f", padding=3)
     for y, name in enumerate(shown):
         axes.annotate(name, (0, y - 0.24), (1, 1), textcoords="offset points")
@@ -193,11 +198,11 @@ def _draw_importances(axes: "Axes", picture: SearchPicture) -> None:
     axes.set_xlabel("share of the variance [%]")
 
 
-def _draw_param(axes: "Axes", picture: SearchPicture, param: ParamPicture) -> None:
+def _draw_param(axes: "Axes", search: SearchResult, param: SearchedParam) -> None:
     """The first objective over one parameter."""
     tried: dict[int, Any] = {
         one.number: one.params[param.name]
-        for one in picture.trials
+        for one in search.trials
         if param.name in one.params
     }
     if param.choices:
@@ -207,7 +212,7 @@ def _draw_param(axes: "Axes", picture: SearchPicture, param: ParamPicture) -> No
         tried = {number: texts.index(value) for number, value in tried.items()}
     elif param.is_log:
         _log_axis(axes, param.high / param.low)
-    _scatter(axes, picture, tried)
+    _scatter(axes, search, tried)
     if not param.choices and param.low < param.high:
         axes.update_datalim([(param.low, 0), (param.high, 0)], updatey=False)
         axes.autoscale_view(scaley=False)
@@ -225,52 +230,35 @@ def _log_axis(axes: "Axes", ratio: float) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _scatter(axes: "Axes", picture: SearchPicture, x: Mapping[int, float]) -> None:
+def _scatter(axes: "Axes", search: SearchResult, x: Mapping[int, float]) -> None:
     """Dots where trials have a value, marks on the lower edge where they have none."""
     edge = axes.get_xaxis_transform()
-    for end in ENDS_WITHOUT:
-        numbers = [one.number for one in picture.trials if one.end == end]
+    for end in (PRUNED, FAILED):
+        numbers = [one.number for one in search.trials if one.end == end]
         at = [x[number] for number in numbers if number in x]
         if at:  # or else the layout takes their place to be anywhere
             heights = [EDGE] * len(at)
-            axes.plot(at, heights, **_look(end), transform=edge, clip_on=False)
+            axes.plot(at, heights, **STYLES[end], transform=edge, clip_on=False)
     points = {
         one.number: (x[one.number], one.values[0])
-        for one in picture.complete
+        for one in search.complete
         if one.number in x
     }
-    axes.plot(*_columns(points.values()), **_look(COMPLETE), alpha=0.75)
-    best = [points[number] for number in picture.best if number in points]
+    axes.plot(*_columns(points.values()), **STYLES[COMPLETE], alpha=0.75)
+    best = [points[number] for number in search.best if number in points]
     axes.plot(*_columns(best), "o", ms=9, mfc="none", mec=BEST_COLOUR, mew=2)
     axes.margins(y=0.12)
 
 
-def _explain(figure: "Figure", picture: SearchPicture) -> None:
-    """One legend for all panels, of what there is."""
-    from matplotlib.lines import Line2D
-
-    ends = [end for end in MARKS if any(one.end == end for one in picture.trials)]
-    handles = [Line2D([], [], **_look(end), label=end) for end in ends]
-    if picture.best:
-        look: dict[str, Any] = {"color": BEST_COLOUR, "marker": "o", "ms": 8}
-        label = (
-            "best so far, best"
-            if len(picture.objectives) == 1
-            else "beaten by none in all objectives"
-        )
-        handles.append(Line2D([], [], **look, mfc="none", mew=2, label=label))
-    explain(figure, handles)
-
-
-def _look(end: str) -> dict[str, Any]:
-    size = {PRUNED: 8, FAILED: 6}.get(end, 5)
-    return {
-        "color": COLOURS[end],
-        "marker": MARKS[end],
-        "ms": size,
-        "ls": "",
-        "mew": 1.6,
-    }
+def _draw_legend(figure: "Figure", search: SearchResult) -> None:
+    ends = [end for end in STYLES if any(one.end == end for one in search.trials)]
+    keys = [line_key(end, **STYLES[end]) for end in ends]
+    if search.best:
+        style: dict[str, Any] = {"color": BEST_COLOUR, "marker": "o", "mfc": "none"}
+        single = len(search.objectives) == 1
+        label = "best so far, best" if single else "beaten by none in all objectives"
+        keys.append(line_key(label, **style, ms=8, mew=2))
+    legend_below(figure, keys)
 
 
 def _wanted(more: bool) -> str:

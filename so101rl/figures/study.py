@@ -7,10 +7,13 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from so101rl.figures.style import (
+    DARK,
+    GREY,
     GROUP_COLOURS,
     GROUP_LINES,
-    STYLE,
     WIDTH,
+    headline,
+    new_figure,
     percent_axis,
     save,
     steps_axis,
@@ -19,20 +22,17 @@ from so101rl.statistics import profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # With three of Paul Tol's muted ones: a study has nine arms at most.
 COLOURS = (*GROUP_COLOURS, "#332288", "#882255", "#999933")
 BASE_COLOUR, SEED_COLOUR = "#6b6b6b", "#8a8a8a"
-# Without it an SVG has other names in it every time.
-FIXED: dict[Any, Any] = {"svg.hashsalt": "so101rl"}
 NAME, REMARK, TITLE = 24, 32, 125  # characters of a line of these
 ROW = 0.47  # height of an arm's row [inch]
 EDGE = 0.04  # of the range of all results, left free beside them
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmPicture:
+class ArmResult:
     """What the figure of a study shows of one arm, or of one base.
 
     Attributes:
@@ -57,7 +57,7 @@ class ArmPicture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyPicture:
+class StudyResult:
     """The figure of a study.
 
     Attributes:
@@ -70,53 +70,47 @@ class StudyPicture:
     title: str
     label: str
     limits: tuple[float, float] | None
-    arms: Sequence[ArmPicture]
+    arms: Sequence[ArmResult]
 
 
-def figure_study(folder: Path, picture: StudyPicture) -> Path:
+def figure_study(folder: Path, study: StudyResult) -> Path:
     """Draw a study into `figure.png` and `figure.svg`; returns the PNG's path."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    looks = _looks(picture.arms)
-    with rc_context({**STYLE, **FIXED}):
-        height = max(4.4, 1.5 + ROW * len(picture.arms))
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    styles = _styles(study.arms)
+    with new_figure(WIDTH, max(4.4, 1.5 + ROW * len(study.arms))) as figure:
         panels = figure.subplot_mosaic(
             [["results", "learning"], ["results", "profile"]], width_ratios=[1.25, 1]
         )
-        limits = _limits(picture)
-        _draw_results(panels["results"], picture, looks, limits)
-        _draw_learning(panels["learning"], picture.arms, looks)
-        _draw_profile(panels["profile"], picture, looks, limits)
-        title = "\n".join(wrap(picture.title, TITLE))
-        figure.suptitle(title, x=0.01, ha="left", fontsize=9, color="#555555")
-        _save_svg(figure, folder / "figure.svg")
+        limits = _limits(study)
+        _draw_results(panels["results"], study, styles, limits)
+        _draw_learning(panels["learning"], study.arms, styles)
+        _draw_profile(panels["profile"], study, styles, limits)
+        headline(figure, *wrap(study.title, TITLE))
+        save(figure, folder / "figure.svg")
         return save(figure, folder / "figure.png")
 
 
-def _looks(arms: Sequence[ArmPicture]) -> list[dict[str, Any]]:
+def _styles(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
     """Colour and line of each arm; bases are grey."""
-    looks, learned = [], 0
+    styles, learned = [], 0
     for number, arm in enumerate(arms):
         if arm.is_base:
-            looks.append({"color": BASE_COLOUR, "ls": (0, (1, 1 + number))})
+            styles.append({"color": BASE_COLOUR, "ls": (0, (1, 1 + number))})
             continue
         turn, colour = divmod(learned, len(COLOURS))
         line = GROUP_LINES[turn % len(GROUP_LINES)]
-        looks.append({"color": COLOURS[colour], "ls": line})
+        styles.append({"color": COLOURS[colour], "ls": line})
         learned += 1
-    return looks
+    return styles
 
 
-def _limits(picture: StudyPicture) -> tuple[float, float]:
+def _limits(study: StudyResult) -> tuple[float, float]:
     """The range of all results and intervals, with a little space around."""
-    ends = [value for arm in picture.arms for value in arm.values.values()]
-    ends += [arm.low for arm in picture.arms if arm.low is not None]
-    ends += [arm.high for arm in picture.arms if arm.high is not None]
+    ends = [value for arm in study.arms for value in arm.values.values()]
+    ends += [arm.low for arm in study.arms if arm.low is not None]
+    ends += [arm.high for arm in study.arms if arm.high is not None]
     low, high = min(ends), max(ends)
-    if picture.limits is not None:
-        least, most = picture.limits
+    if study.limits is not None:
+        least, most = study.limits
         low, high = max(low, least), min(high, most)
     edge = EDGE * (high - low) or 1.0
     return low - edge, high + edge
@@ -124,27 +118,27 @@ def _limits(picture: StudyPicture) -> tuple[float, float]:
 
 def _draw_results(
     axes: "Axes",
-    picture: StudyPicture,
-    looks: Sequence[dict[str, Any]],
+    study: StudyResult,
+    styles: Sequence[dict[str, Any]],
     limits: tuple[float, float],
 ) -> None:
     """A row per arm; its name, in its colour, is the legend of all panels."""
-    arms = picture.arms
-    for y, (arm, look) in enumerate(zip(arms, looks, strict=True)):
+    arms = study.arms
+    for y, (arm, style) in enumerate(zip(arms, styles, strict=True)):
         dots = list(arm.values.values())
         axes.plot(dots, [y + 0.2] * len(dots), ".", ms=5, color=SEED_COLOUR, alpha=0.7)
-        inside = "white" if arm.is_base else look["color"]
-        axes.plot(arm.mean, y - 0.08, "D", ms=6, color=look["color"], mfc=inside)
+        inside = "white" if arm.is_base else style["color"]
+        axes.plot(arm.mean, y - 0.08, "D", ms=6, color=style["color"], mfc=inside)
         if arm.low is not None and arm.high is not None:
-            _draw_interval(axes, (arm.low, arm.high), y - 0.08, look["color"], limits)
+            _draw_interval(axes, (arm.low, arm.high), y - 0.08, style["color"], limits)
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.set_xlim(limits)
-    axes.set_xlabel(f"{picture.label}   ◆ mean, 95 % interval   • one seed")
+    axes.set_xlabel(f"{study.label}   ◆ mean, 95 % interval   • one seed")
     axes.grid(axis="y", visible=False)
     names = ["\n".join(wrap(arm.name, NAME)) for arm in arms]
     axes.set_yticks(range(len(arms)), names)
-    for label, look in zip(axes.get_yticklabels(), looks, strict=True):
-        label.set(color=look["color"], fontweight="bold")
+    for label, style in zip(axes.get_yticklabels(), styles, strict=True):
+        label.set(color=style["color"], fontweight="bold")
     axes.set_title("Held-out episodes")
     for y, (arm, name) in enumerate(zip(arms, names, strict=True)):
         lines = name.count("\n") + 1
@@ -158,7 +152,7 @@ def _draw_results(
             va="top",
             fontsize=8,
             fontweight="bold" if arm.is_claim else "normal",
-            color="#333333",
+            color=DARK,
         )
 
 
@@ -179,12 +173,12 @@ def _draw_interval(
 
 
 def _draw_learning(
-    axes: "Axes", arms: Sequence[ArmPicture], looks: Sequence[dict[str, Any]]
+    axes: "Axes", arms: Sequence[ArmResult], styles: Sequence[dict[str, Any]]
 ) -> None:
     """Mean over the seeds, and the middle half of them."""
     import numpy as np
 
-    for arm, look in zip(arms, looks, strict=True):
+    for arm, style in zip(arms, styles, strict=True):
         seeds = [points for points in arm.curves if points]
         if not seeds:
             continue
@@ -194,8 +188,8 @@ def _draw_learning(
             [np.interp(grid, *np.array(points, float).T) for points in seeds]
         )
         low, high = np.quantile(rates, (0.25, 0.75), axis=0)
-        axes.plot(grid, rates.mean(0), **look)
-        axes.fill_between(grid, low, high, color=look["color"], alpha=0.13, lw=0)
+        axes.plot(grid, rates.mean(0), **style)
+        axes.fill_between(grid, low, high, color=style["color"], alpha=0.13, lw=0)
     percent_axis(axes, "success [%]")
     steps_axis(axes)
     axes.set_title("Learning")
@@ -204,28 +198,22 @@ def _draw_learning(
         loc="right",
         fontsize=8.5,
         fontweight="normal",
-        color="#555555",
+        color=GREY,
     )
 
 
 def _draw_profile(
     axes: "Axes",
-    picture: StudyPicture,
-    looks: Sequence[dict[str, Any]],
+    study: StudyResult,
+    styles: Sequence[dict[str, Any]],
     limits: tuple[float, float],
 ) -> None:
     """Which share of the seeds is above each result."""
-    for arm, look in zip(picture.arms, looks, strict=True):
+    for arm, style in zip(study.arms, styles, strict=True):
         steps = [limits[0], *sorted(set(arm.values.values())), limits[1]]
         shares = [100 * share.mean for share in profile(arm.values, steps)]
-        axes.plot(steps, shares, drawstyle="steps-post", **look)
+        axes.plot(steps, shares, drawstyle="steps-post", **style)
     percent_axis(axes, "share of seeds [%]")
     axes.set_xlim(limits)
-    axes.set_xlabel(f"above this {picture.label}")
+    axes.set_xlabel(f"above this {study.label}")
     axes.set_title("Performance profile")
-
-
-def _save_svg(figure: "Figure", path: Path) -> None:
-    """Write an SVG, the same bytes for the same figure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None, "Creator": None})

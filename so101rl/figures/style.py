@@ -1,17 +1,22 @@
 """One style for all figures: readable at README width, safe for colour-blind eyes."""
 
+import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so101rl.errors import So101Error
+from so101rl.files import write_atomic
 from so101rl.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,
@@ -30,20 +35,13 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.8,
     "savefig.dpi": 160,
+    "svg.hashsalt": "so101rl",  # without it the ids in an SVG are random
 }
 # Okabe and Ito's palette; the two policies first.
 POLICY_COLOURS = {"base": "#E69F00", "residual": "#0072B2"}
 GROUP_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 GROUP_LINES = ("-", "--", ":")  # go on with another line when the colours are used up
-SUCCESS = "none"  # what a table calls the failure of an episode without one
-CLASS_COLOURS = {
-    SUCCESS: "#009E73",
-    "wrong_yaw": "#D55E00",
-    "timed_out": "#56B4E9",
-    "overshot": "#CC79A7",
-    "jammed": "#F0E442",
-    "never_touched": "#4d4d4d",
-}
+GREY, DARK = "#555555", "#333333"  # what stands for no group
 WIDTH = 9.8  # of a figure [inch]
 LEGEND_COLUMNS = 8  # that fit below a figure of this width
 
@@ -52,21 +50,28 @@ class FigureError(So101Error):
     """A figure lacks the data it is made of."""
 
 
-def class_colour(end: str) -> str:
-    """Colour of a failure class; those that we do not know share one."""
-    return CLASS_COLOURS.get(end, "#bbbbbb")
+@contextmanager
+def new_figure(width: float, height: float) -> Iterator["Figure"]:
+    """An empty figure [inch] in the common style, to be drawn and saved inside."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
 
 
-def class_name(end: str) -> str:
-    """A failure class in words."""
-    return "success" if end == SUCCESS else end.replace("_", " ")
-
-
-def in_order(ends: Iterable[str]) -> list[str]:
-    """The classes among `ends`, success first, unknown ones last."""
-    present = set(ends)
-    known = [name for name in CLASS_COLOURS if name in present]
-    return known + sorted(present - set(known))
+def save(figure: "Figure", path: Path) -> Path:
+    """Write a PNG or SVG, the same bytes for the same figure; returns its path."""
+    # What would differ: version and date.
+    by_format: dict[str, dict[str, None]] = {
+        ".png": {"Software": None},
+        ".svg": {"Date": None, "Creator": None},
+    }
+    buffer = io.BytesIO()
+    metadata = by_format[path.suffix]
+    figure.savefig(buffer, format=path.suffix[1:], metadata=metadata)
+    write_atomic(path, buffer.getvalue())
+    return path
 
 
 def curve(lines: Sequence[Mapping[str, float]], name: str) -> list[tuple[int, float]]:
@@ -90,35 +95,41 @@ def steps_axis(axes: "Axes") -> None:
     axes.set_xlabel("env steps")
 
 
-def title(run: RunDir) -> str:
-    """What a run is, in a line."""
+def run_title(run: RunDir) -> str:
+    """Groups, seed and name of a run in one line."""
     groups = run.info["groups"]
     chosen = [groups[key] for key in ("env", "base_policy", "algo") if key in groups]
     parts = [" / ".join(chosen), f"seed {run.info['seed']}", run.info["name"]]
     return "   ".join(part for part in parts if part)
 
 
-def headline(figure: "Figure", run: RunDir, remark: str = "") -> None:
-    """Write what a run is above its figure, quietly, and a remark below that."""
-    text = f"{title(run)}\n{remark}" if remark else title(run)
-    figure.suptitle(text, x=0.01, ha="left", fontsize=9, color="#555555")
+def headline(figure: "Figure", *lines: str) -> None:
+    """Write lines above all panels, small and grey."""
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=9, color=GREY)
 
 
-def explain(figure: "Figure", handles: "Sequence[Artist]") -> None:
+def line_key(label: str, **style: Any) -> "Line2D":
+    """A legend's entry for a line or a marker."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **style)
+
+
+def area_key(label: str, **style: Any) -> "Patch":
+    """A legend's entry for an area."""
+    from matplotlib.patches import Patch
+
+    return Patch(label=label, **style)
+
+
+def legend_below(figure: "Figure", keys: "Sequence[Artist]") -> None:
     """Put one legend for all panels below them, in as few lines as fit."""
     most = max(1, int(LEGEND_COLUMNS * figure.get_figwidth() / WIDTH))
-    lines = math.ceil(len(handles) / most)
+    lines = math.ceil(len(keys) / most)
     figure.legend(
-        handles=handles,
+        handles=keys,
         loc="outside lower center",
-        ncols=math.ceil(len(handles) / lines),
+        ncols=math.ceil(len(keys) / lines),
         columnspacing=1.4,
         handlelength=1.6,
     )
-
-
-def save(figure: "Figure", path: Path) -> Path:
-    """Write a PNG, the same bytes for the same figure; returns its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
-    return path

@@ -4,17 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from so101rl.figures.failure_classes import SUCCESS, colour_of, in_order, label_of
 from so101rl.figures.style import (
     POLICY_COLOURS,
-    STYLE,
-    SUCCESS,
     FigureError,
-    class_colour,
-    class_name,
     curve,
     headline,
-    in_order,
+    new_figure,
     percent_axis,
+    run_title,
     save,
     steps_axis,
 )
@@ -33,23 +31,19 @@ def figure_summary(run: RunDir) -> Path:
     Returns:
         Path of `figures/summary.png` in the run directory.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     evaluation = run.evaluation()
     if evaluation is None:
         raise FigureError(f"{run.path} has no evaluation.json to draw")
     lines, policies = run.metrics(), evaluation["policies"]
     widths = [1.0, 1.75, 1.25] if lines else [1.0, 1.25]
-    with rc_context(STYLE):
-        figure = Figure(figsize=(2.45 * sum(widths), 3.1), layout="constrained")
+    with new_figure(2.45 * sum(widths), 3.1) as figure:
         panels = list(figure.subplots(1, len(widths), width_ratios=widths))
         _draw_success(panels[0], policies)
         if lines:
             _draw_learning(panels[1], lines, policies)
             _mark_kept(panels[1], lines, evaluation["policy_step"])
         _draw_failures(panels[-1], policies)
-        headline(figure, run)
+        headline(figure, run_title(run))
         return save(figure, run.file("figures/summary.png"))
 
 
@@ -77,16 +71,16 @@ def _draw_success(axes: "Axes", policies: Mapping[str, Any]) -> None:
 def _draw_learning(
     axes: "Axes", lines: Sequence[Mapping[str, float]], policies: Mapping[str, Any]
 ) -> None:
-    shown: list[tuple[str, str, dict[str, Any]]] = [
+    metrics: list[tuple[str, str, dict[str, Any]]] = [
         ("rollout/success_rate", "training", {"color": "#56B4E9", "lw": 1.2}),
         ("eval/success_rate", "select episodes", {"color": "#0072B2", "marker": "o"}),
     ]
-    for name, label, look in shown:
+    for name, label, style in metrics:
         points = curve(lines, name)
         if points:
             steps, rates = zip(*points, strict=True)
             percents = [100 * rate for rate in rates]
-            axes.plot(steps, percents, label=label, ms=3.5, clip_on=False, **look)
+            axes.plot(steps, percents, label=label, ms=3.5, clip_on=False, **style)
     if "base" in policies:
         base = 100 * policies["base"]["success_rate"]
         axes.axhline(
@@ -98,25 +92,19 @@ def _draw_learning(
 
 
 def _mark_kept(axes: "Axes", lines: Sequence[Mapping[str, float]], step: int) -> None:
-    """Ring the policy that the select episodes chose: the one that was evaluated."""
+    """Ring the checkpoint that was evaluated: the best on the select episodes."""
     kept = [point for point in curve(lines, "eval/success_rate") if point[0] == step]
     for x, rate in kept[-1:]:
-        look: dict[str, Any] = {"mfc": "none", "mec": "#0072B2", "clip_on": False}
-        axes.plot(x, 100 * rate, "o", ms=9, label="kept", ls="", **look)
+        style: dict[str, Any] = {"mfc": "none", "mec": "#0072B2", "clip_on": False}
+        axes.plot(x, 100 * rate, "o", ms=9, label="kept", ls="", **style)
     axes.legend(loc="best")
 
 
 def _draw_failures(axes: "Axes", policies: Mapping[str, Any]) -> None:
-    ends = {
-        policy: {**scores["failures"], SUCCESS: _successes(scores)}
-        for policy, scores in policies.items()
-    }
     tops = [0.0] * len(policies)
-    for name in in_order(name for counts in ends.values() for name in counts):
-        shares = [
-            100 * counts.get(name, 0) / policies[policy]["n_episodes"]
-            for policy, counts in ends.items()
-        ]
+    failed = {name for scores in policies.values() for name in scores["failures"]}
+    for name in in_order({SUCCESS, *failed}):
+        shares = [100 * _share(scores, name) for scores in policies.values()]
         if not any(shares):
             continue
         axes.bar(
@@ -124,10 +112,10 @@ def _draw_failures(axes: "Axes", policies: Mapping[str, Any]) -> None:
             shares,
             0.62,
             bottom=tops,
-            color=class_colour(name),
+            color=colour_of(name),
             edgecolor="white",
             linewidth=0.8,
-            label=class_name(name),
+            label=label_of(name),
         )
         tops = [top + share for top, share in zip(tops, shares, strict=True)]
     axes.grid(axis="x", visible=False)
@@ -139,5 +127,7 @@ def _draw_failures(axes: "Axes", policies: Mapping[str, Any]) -> None:
     )
 
 
-def _successes(scores: Mapping[str, Any]) -> int:
-    return round(scores["success_rate"] * scores["n_episodes"])
+def _share(scores: Mapping[str, Any], failure: str) -> float:
+    n = scores["n_episodes"]
+    solved = round(scores["success_rate"] * n)
+    return (solved if failure == SUCCESS else scores["failures"].get(failure, 0)) / n

@@ -1,4 +1,4 @@
-"""The table from above, as every drawing of it shows it: y to the left, x up."""
+"""The table as seen from above in every figure: y to the left, x up."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -25,10 +25,11 @@ def spot(point: Point) -> tuple[float, float]:
     return y, x
 
 
-def outline(pose: np.ndarray, size: Point) -> np.ndarray:
+def outline(pose: Point, size: Point) -> np.ndarray:
     """Corners (4, 2) [m] of a sheet at `pose` (3,): x [m], y [m], yaw [rad]."""
-    cos, sin = np.cos(pose[2]), np.sin(pose[2])
-    return pose[:2] + CORNERS * np.asarray(size) @ np.array([(cos, sin), (-sin, cos)])
+    x, y, yaw = pose
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    return (x, y) + CORNERS * np.asarray(size) @ np.array([(cos, sin), (-sin, cos)])
 
 
 def flat(pose: np.ndarray) -> np.ndarray:
@@ -44,9 +45,9 @@ def extent(points: np.ndarray, *, margin: float) -> np.ndarray:
 
 def draw_tape(axes: "Axes", centre: Point, side: float, width: float) -> None:
     """Draw the taped square to scale: `side` is its inner edge, `width` the tape's."""
-    place = np.array([*centre, 0.0])
     outer, inner = (
-        on_page(outline(place, (edge, edge))) for edge in (side + 2 * width, side)
+        on_page(outline((*centre, 0.0), (edge, edge)))
+        for edge in (side + 2 * width, side)
     )
     # Two closed lines with one area between them.
     ring = np.concatenate([outer, outer[:1], inner[:1], inner[::-1]])
@@ -61,17 +62,12 @@ def show_part(axes: "Axes", part: np.ndarray, *, every: float) -> None:
         part: lowest and highest x and y (2, 2) [m].
         every: distance of two ticks [m].
     """
+    from matplotlib.ticker import FuncFormatter, MultipleLocator
+
     (low_x, low_y), (high_x, high_y) = part
     axes.set_aspect("equal")
     axes.set_xlim(high_y, low_y)
     axes.set_ylim(low_x, high_x)
-    millimetres(axes, every=every)
-
-
-def millimetres(axes: "Axes", *, every: float) -> None:
-    """Count both axes, which are in m, in mm, with a tick `every` so much [m]."""
-    from matplotlib.ticker import FuncFormatter, MultipleLocator
-
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MultipleLocator(every))
         axis.set_major_formatter(FuncFormatter(lambda m, _: f"{1000 * m:.0f}"))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from so101rl.figures.study import ArmPicture, StudyPicture, figure_study
+from so101rl.figures.study import ArmResult, StudyResult, figure_study
 from so101rl.report.cells import CLAIMS
 from so101rl.report.document import Report
 from so101rl.report.raw import Curves
@@ -21,7 +21,7 @@ def draw(folder: Path, report: Report, curves: Curves) -> Path | None:
     title = f"{report.study.question or report.study.name} {', '.join(shown)}"
     return figure_study(
         folder,
-        StudyPicture(
+        StudyResult(
             title=title.strip(),
             label=f"{measure.title}{measure.in_unit}",
             limits=(0.0, measure.factor) if measure.unit == "%" else None,
@@ -30,7 +30,7 @@ def draw(folder: Path, report: Report, curves: Curves) -> Path | None:
     )
 
 
-def _arm(row: Row, report: Report, curves: Curves) -> ArmPicture:
+def _arm(row: Row, report: Report, curves: Curves) -> ArmResult:
     """Return what the figure shows of a row, in the unit of the axis."""
     assert row.mean is not None
     _, measure = measure_of(report.study.metric)
@@ -44,7 +44,7 @@ def _arm(row: Row, report: Report, curves: Curves) -> ArmPicture:
     low, high = (
         None if end is None else measure.factor * end for end in (row.low, row.high)
     )
-    return ArmPicture(
+    return ArmResult(
         name=row.name,
         remark=remark,
         is_claim=one is not None and one.decision in CLAIMS,

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from so101rl.envs.wrappers.residual import ResidualEnv
-from so101rl.figures.schematic import schematic
+from so101rl.figures.schematic import figure_schematic
+from so101rl.figures.tabletop import flat
 from so101rl.rendering.renderer import SceneRenderer, drawable, write_picture
 from so101rl.robots import so101, workspace
 from so101rl.scene import appearance
@@ -41,20 +42,16 @@ def write_pictures(env: ResidualEnv, *, directory: Path, seed: int) -> list[Path
 
 def _draw_schematic(env: ResidualEnv, path: Path) -> None:
     task = env.env
-    pose = task.hardware.object.read()
-    yaw = 2 * np.arctan2(pose[:, 6], pose[:, 3])
-    samples = np.column_stack([pose[:, :2], yaw])
+    samples = flat(task.hardware.object.read())
     tip, _ = task.kinematics.fk(task.home_qpos[None])
     low, high = so101.joint_limits()
-    reach_min, reach_max = workspace.reach()
-    schematic(
+    figure_schematic(
         path,
         goal_xy=task.scene.square_centre,
         goal_size=task.scene.square_side,
         sheet_size=task.scene.object_size[:2],
         sheet_poses=np.vstack([task.start_pose, samples]),
-        reach_min=reach_min,
-        reach_max=reach_max,
+        reach=workspace.reach(),
         pan_xy=workspace.PAN_AXIS,
         pan_range=(low[workspace.PAN], high[workspace.PAN]),
         tip_xy=tip[0, :2],

@@ -15,7 +15,6 @@ from so101rl.config.compose import compose
 from so101rl.config.schema import RANGES, settings
 from so101rl.diagnosis.advice import changes, command
 from so101rl.diagnosis.facts import Effort, Elsewhere, Facts, read_facts
-from so101rl.diagnosis.rules.outcome import CLASSES
 from so101rl.diagnosis.symptoms import RULES, symptoms
 from so101rl.diagnosis.text import told
 from so101rl.diagnosis.verdict import (
@@ -29,6 +28,7 @@ from so101rl.diagnosis.verdict import (
 )
 from so101rl.errors import DivergedError
 from so101rl.figures.diagnosis import figure_diagnosis
+from so101rl.figures.failure_classes import FAILURE_CLASSES
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.trajectories import Trajectory, write_trajectories
 
@@ -174,7 +174,7 @@ SICK = {
     "slow": lambda: a_run(fps=50.0),
     **{
         name: lambda name=name: a_run(base=10, residual=60, failure=name)
-        for name in CLASSES
+        for name in FAILURE_CLASSES
     },
 }
 

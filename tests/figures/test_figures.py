@@ -1,18 +1,31 @@
 """Figures of one run: each says what its tables say."""
 
+import inspect
+import re
+
+import mujoco
 import numpy as np
 import pytest
 from conftest import PPO_KEYS
 from PIL import Image
 
-from so101rl.figures.failures import counts, figure_failures
+from so101rl.envs.paper_push import PaperPush
+from so101rl.figures.failure_classes import (
+    FAILURE_CLASSES,
+    colour_of,
+    in_order,
+    label_of,
+)
+from so101rl.figures.failures import count, figure_failures
 from so101rl.figures.gallery import draw_all
-from so101rl.figures.held_out import paired, read_ends, read_played
+from so101rl.figures.held_out import read_episodes, read_paired_failures
 from so101rl.figures.residual import figure_residual, over_time
+from so101rl.figures.schematic import figure_schematic
 from so101rl.figures.starts import figure_starts
-from so101rl.figures.style import FigureError, class_colour, class_name, in_order
+from so101rl.figures.style import FigureError
 from so101rl.figures.tabletop import flat, on_page, outline, spot
-from so101rl.figures.trajectories import figure_trajectories, typical
+from so101rl.figures.trajectories import commonest, figure_trajectories
+from so101rl.files import FileError
 from so101rl.rendering import gl
 from so101rl.rendering.renderer import SceneRenderer
 from so101rl.runs.episodes_csv import COLUMNS
@@ -30,11 +43,6 @@ ENDS = {
     "residual": ["none", "none", "wrong_yaw", "lost_it", "none", "none"],
 }
 BOTH = ["summary", "trajectories", "starts", "residual", "failures"]
-STEPS = {
-    "trajectories": figure_trajectories,
-    "starts": figure_starts,
-    "residual": figure_residual,
-}
 
 
 def moved(number, length):
@@ -56,7 +64,7 @@ def moved(number, length):
     )
 
 
-def make_run(path, ends=ENDS, steps=True):
+def make_run(path, ends=ENDS):
     """The directory of an evaluation with made-up episodes."""
     cfg = {"seed": 0, "env": {"control_hz": 30, "scene": SCENE}}
     run = RunDir.create(path, cfg=cfg, command="x", groups={"env": "paper_push"})
@@ -71,9 +79,18 @@ def make_run(path, ends=ENDS, steps=True):
             found[policy].append(moved(number, 20 if end == "none" else 40))
             rows.append(blank | {"seed": 100 + number, "failure": end})
     run.write_episodes(rows)
-    if steps:
-        write_trajectories(run.file("trajectories.npz"), found)
+    write_trajectories(run.file("trajectories.npz"), found)
     return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.fixture(scope="module")
+def base_only(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("base") / "run", {"base": ["jammed"] * 5})
 
 
 def is_picture(path):
@@ -81,47 +98,49 @@ def is_picture(path):
         return picture.width >= 800 and np.asarray(picture).std() > 10
 
 
-def test_every_figure_is_drawn_and_the_same_again(tmp_path):
-    run = make_run(tmp_path)
+def test_every_figure_is_drawn_and_the_same_again(run):
     drawn = draw_all(run)
     assert drawn == [run.path / "figures" / f"{name}.png" for name in BOTH]
     assert all(is_picture(path) for path in drawn)
     first = [path.read_bytes() for path in drawn]
-    assert [path.read_bytes() for path in draw_all(RunDir.open(tmp_path))] == first
+    assert [path.read_bytes() for path in draw_all(RunDir.open(run.path))] == first
 
 
-def test_a_bare_base_has_the_figures_of_one_policy(tmp_path):
-    run = make_run(tmp_path, {"base": ["timed_out"]})
-    assert [path.stem for path in draw_all(run)] == BOTH[:3]
-    assert len(list((tmp_path / "figures").iterdir())) == 3
+def test_a_bare_base_has_the_figures_of_one_policy(base_only):
+    drawn = draw_all(base_only)
+    assert [path.stem for path in drawn] == BOTH[:3]
+    assert set((base_only.path / "figures").iterdir()) == set(drawn)
     for figure in (figure_residual, figure_failures):
         with pytest.raises(FigureError, match="no episodes of 'residual', only of 'ba"):
-            figure(run)
+            figure(base_only)
 
 
-@pytest.mark.parametrize("figure", STEPS.values(), ids=STEPS)
-def test_a_run_without_steps_says_how_to_get_them(tmp_path, figure):
-    run = make_run(tmp_path, steps=False)
-    wanted = rf"no trajectories\.npz.*job=evaluate run={tmp_path}$"
-    with pytest.raises(FigureError, match=wanted):
-        figure(run)
-    assert is_picture(figure_failures(run))  # needs the table alone
-
-
-def test_a_run_without_episodes_says_how_to_get_them(tmp_path):
+def test_a_run_that_lacks_data_says_how_to_get_it(tmp_path):
     run = make_run(tmp_path)
+    run.file("trajectories.npz").unlink()
+    command = f"job=evaluate run={re.escape(str(tmp_path))}$"
+    for figure in (figure_trajectories, figure_starts, figure_residual):
+        with pytest.raises(FigureError, match=rf"no trajectories\.npz.*{command}"):
+            figure(run)
+    assert is_picture(figure_failures(run))  # needs the table alone
+    run.file("evaluation.json").unlink()
     (tmp_path / "episodes.csv").unlink()
-    with pytest.raises(FigureError, match=r"no episodes\.csv.*job=evaluate run="):
+    with pytest.raises(FigureError, match=rf"no episodes\.csv.*{command}"):
         figure_failures(run)
 
 
-def test_failures_are_counted_episode_by_episode(tmp_path):
+def test_a_figure_that_cannot_be_written_is_a_short_error(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot write"):
+        schematic(tmp_path / "file" / "s.png")
+
+
+def test_failures_are_counted_episode_by_episode(run):
     """Counted by hand in ENDS."""
-    ends = read_ends(make_run(tmp_path, steps=False))
-    pairs = paired(ends, None)
-    classes = in_order(end for pair in pairs for end in pair)
+    pairs = read_paired_failures(run)
+    classes = in_order(failure for pair in pairs for failure in pair)
     assert classes == ["none", "wrong_yaw", "timed_out", "lost_it"]
-    assert counts(pairs, classes).tolist() == [
+    assert count(pairs, classes).tolist() == [
         [1, 0, 0, 1],
         [2, 1, 0, 0],
         [1, 0, 0, 0],
@@ -129,28 +148,30 @@ def test_failures_are_counted_episode_by_episode(tmp_path):
     ]
 
 
-def test_steps_and_table_belong_together(tmp_path):
-    played = read_played(make_run(tmp_path))
-    assert {name: [e.end for e in own] for name, own in played.items()} == ENDS
-    assert [e.seed for e in played["base"]] == [100, 101, 102, 103, 104, 105]
-    for own in played.values():
-        for e in own:
-            assert len(e.poses) == len(e.steps.distance_m) + 1
-            assert len(e.steps.distance_m) == (20 if e.end == "none" else 40)
+def test_steps_and_table_belong_together(run):
+    episodes = read_episodes(run)
+    assert {name: [e.failure for e in own] for name, own in episodes.items()} == ENDS
+    for e in (e for own in episodes.values() for e in own):
+        assert len(e.poses) == len(e.steps.distance_m) + 1
+        assert len(e.steps.distance_m) == (20 if e.failure == "none" else 40)
 
 
-def test_shown_episodes_end_in_the_commonest_ways(tmp_path):
+def test_shown_episodes_end_in_the_commonest_ways(run, base_only):
     """ENDS: (wrong_yaw, none) twice, first in 1; the others once, first in 0 and 2."""
-    assert typical(read_played(make_run(tmp_path / "two"))) == [1, 0, 2]
-    alike = make_run(tmp_path / "alike", {"base": ["jammed"] * 5})
-    assert typical(read_played(alike)) == [0, 1, 2]
-    assert typical(read_played(make_run(tmp_path / "one", {"base": ["none"]}))) == [0]
+    assert commonest(read_episodes(run)) == [1, 0, 2]
+    assert commonest(read_episodes(base_only)) == [0, 1, 2]
+    assert commonest({"base": read_episodes(base_only)["base"][:1]}) == [0]
+
+
+def test_the_known_failure_classes_are_those_of_the_task():
+    task = inspect.getsource(PaperPush.failure_class)
+    assert set(FAILURE_CLASSES) == set(re.findall(r'"([a-z_]+)"(?=:|\))', task))
 
 
 def test_an_unknown_failure_class_has_a_colour_and_stands_last():
     assert in_order(["new_one", "jammed", "none"]) == ["none", "jammed", "new_one"]
-    assert class_name("new_one") == "new one"
-    assert class_colour("new_one") not in {class_colour("none"), class_colour("jammed")}
+    assert label_of("new_one") == "new one"
+    assert len({colour_of(name) for name in ("new_one", "none", "jammed")}) == 3
 
 
 def test_what_has_ended_is_gone_or_stays():
@@ -170,9 +191,25 @@ def test_a_sheet_is_drawn_as_it_lies():
     assert on_page(corners)[0].tolist() == [*spot(corners[0])] == [2.2, 0.9]
 
 
-def can_render():
-    import mujoco
+def schematic(path):
+    return figure_schematic(
+        path,
+        goal_xy=(0.25, 0.06),
+        goal_size=0.16,
+        sheet_size=(0.105, 0.148),
+        sheet_poses=np.array([(0.19, -0.09, 0.0), (0.2, -0.1, 0.3)]),
+        reach=(0.12, 0.35),
+        pan_xy=(0.0388, 0),
+        pan_range=(-1.92, 1.92),
+        tip_xy=(0.2, 0.0),
+    )
 
+
+def test_the_schematic_is_a_readable_picture(tmp_path):
+    assert is_picture(schematic(tmp_path / "sub" / "schematic.png"))
+
+
+def can_render():
     try:
         empty = mujoco.MjModel.from_xml_string("<mujoco/>")
         SceneRenderer(model=empty, width=16, height=16).close()

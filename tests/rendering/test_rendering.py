@@ -7,11 +7,9 @@ import mujoco
 import numpy as np
 import pytest
 from conftest import make_env
-from PIL import Image
 
 from so101rl.evaluation.rollout import Episode
 from so101rl.evaluation.videos import newly_solved_or_failed, worst_median_best
-from so101rl.figures.schematic import SchematicError, schematic
 from so101rl.rendering import gl, video
 from so101rl.rendering import renderer as rendering
 from so101rl.rendering.renderer import drawable
@@ -258,32 +256,6 @@ def test_the_first_episodes_that_changed_are_found():
         "fixed": 1
     }
     assert newly_solved_or_failed(before, before) == {}
-
-
-def table(**changes):
-    values = {
-        "goal_xy": (0.25, 0.06),
-        "goal_size": 0.16,
-        "sheet_size": (0.105, 0.148),
-        "sheet_poses": np.array([(0.19, -0.09, 0.0), (0.2, -0.1, 0.3)]),
-        "reach_min": 0.12,
-        "reach_max": 0.35,
-        "pan_xy": (0.0388, 0),
-        "pan_range": (-1.92, 1.92),
-        "tip_xy": (0.2, 0.0),
-    }
-    return values | changes
-
-
-def test_schematic_is_a_readable_picture(tmp_path):
-    schematic(tmp_path / "sub" / "schematic.png", **table())
-    with Image.open(tmp_path / "sub" / "schematic.png") as picture:
-        assert picture.width >= 800
-
-
-def test_schematic_refuses_poses_of_another_shape(tmp_path):
-    with pytest.raises(SchematicError, match=r"\(k, 3\), got \(4, 2\)"):
-        schematic(tmp_path / "s.png", **table(sheet_poses=np.zeros((4, 2))))
 
 
 def test_to_ask_whether_a_world_can_be_drawn_builds_nothing(monkeypatch):

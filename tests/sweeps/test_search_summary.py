@@ -18,9 +18,9 @@ from sweeping import Lab
 
 from so101rl.config.compose import compose
 from so101rl.figures.search import (
-    ParamPicture,
-    SearchPicture,
-    TrialPicture,
+    SearchedParam,
+    SearchResult,
+    TrialResult,
     figure_search,
 )
 from so101rl.figures.style import FigureError
@@ -192,7 +192,7 @@ def test_a_preset_sets_what_typing_would(tmp_path):
 def test_the_figure_shows_every_kind_of_end_and_parameter(tmp_path):
     ends = ["complete", "pruned", "complete", "failed", "complete"]
     trials = [
-        TrialPicture(
+        TrialResult(
             number=number,
             end=end,
             values=[number / 10] if end == "complete" else [],
@@ -202,16 +202,16 @@ def test_the_figure_shows_every_kind_of_end_and_parameter(tmp_path):
     ]
     path = figure_search(
         tmp_path / "figures/search.png",
-        SearchPicture(
+        SearchResult(
             title="search tiny",
             objectives={"residual/success_rate": True},
             trials=trials,
             best=[4],
             params=[
-                ParamPicture(name="alpha", low=0, high=1),
-                ParamPicture(name="penalty", low=1e-4, high=1, is_log=True),
-                ParamPicture(name="algo", choices=["ppo", "sac"]),
-                ParamPicture(name="fixed", low=3, high=3),
+                SearchedParam(name="alpha", low=0, high=1),
+                SearchedParam(name="penalty", low=1e-4, high=1, is_log=True),
+                SearchedParam(name="algo", choices=["ppo", "sac"]),
+                SearchedParam(name="fixed", low=3, high=3),
             ],
             importances={},
             remark="It takes 10 complete trials to tell; there are 3.",
@@ -222,7 +222,7 @@ def test_the_figure_shows_every_kind_of_end_and_parameter(tmp_path):
 
 
 def test_there_is_no_figure_of_nothing(tmp_path):
-    nothing = SearchPicture(
+    nothing = SearchResult(
         title="search tiny",
         objectives={"a": True},
         trials=[],

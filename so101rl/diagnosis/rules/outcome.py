@@ -9,15 +9,8 @@ from omegaconf import DictConfig
 from so101rl.diagnosis.facts import SELECT, Facts
 from so101rl.diagnosis.finding import Finding, Rule
 from so101rl.diagnosis.verdict import never_better
+from so101rl.figures.failure_classes import FAILURE_CLASSES
 from so101rl.statistics import BASE, RESIDUAL, wilson
-
-CLASSES = {
-    "never_touched": "The fingertip does not reach the sheet, or never presses on it.",
-    "wrong_yaw": "The sheet is in its place, but turned so that it does not fit.",
-    "overshot": "The sheet was near the goal and was pushed past it.",
-    "jammed": "The sheet lies still in a wrong place: pressed too hard, or left alone.",
-    "timed_out": "The sheet is still on its way when the time is over: it is too slow.",
-}
 
 
 def dominant_failure(facts: Facts, limits: DictConfig, name: str) -> Finding | None:
@@ -37,7 +30,7 @@ def dominant_failure(facts: Facts, limits: DictConfig, name: str) -> Finding | N
         away = 1000 * median(row["final_distance_m"] for row in rows)
         turned = math.degrees(median(row["final_yaw_error_rad"] for row in rows))
         shows += f"; median {away:.0f} mm from the goal, yaw off by {turned:.0f} deg"
-    return Finding(shows, CLASSES[name])
+    return Finding(shows, FAILURE_CLASSES[name].meaning)
 
 
 def base_solves(facts: Facts, limits: DictConfig) -> Finding | None:
@@ -90,7 +83,7 @@ def worse_elsewhere(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 RULES: dict[str, Rule] = {
-    **{name: partial(dominant_failure, name=name) for name in CLASSES},
+    **{name: partial(dominant_failure, name=name) for name in FAILURE_CLASSES},
     "base_solves": base_solves,
     "selection_luck": selection_luck,
     "not_randomized": not_randomized,

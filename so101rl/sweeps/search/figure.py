@@ -7,9 +7,9 @@ from so101rl.figures.search import (
     COMPLETE,
     FAILED,
     PRUNED,
-    ParamPicture,
-    SearchPicture,
-    TrialPicture,
+    SearchedParam,
+    SearchResult,
+    TrialResult,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def picture(
     best: "Sequence[FrozenTrial]",
     shares: Mapping[str, float],
     remark: str,
-) -> SearchPicture:
+) -> SearchResult:
     """What the figure shows.
 
     Args:
@@ -42,14 +42,14 @@ def picture(
         shares: each parameter's importance.
         remark: why there are none.
     """
-    return SearchPicture(
+    return SearchResult(
         title=title,
         objectives={
             name: way.name == "MAXIMIZE"
             for name, way in zip(objectives, study.directions, strict=True)
         },
         trials=[
-            TrialPicture(
+            TrialResult(
                 number=one.number,
                 end=ENDS[one.state.name],
                 values=one.values or (),
@@ -98,10 +98,10 @@ def importances(
     )
 
 
-def _param(name: str, kind: "BaseDistribution") -> ParamPicture:
+def _param(name: str, kind: "BaseDistribution") -> SearchedParam:
     from optuna.distributions import CategoricalDistribution
 
     if isinstance(kind, CategoricalDistribution):
-        return ParamPicture(name=name, choices=[str(one) for one in kind.choices])
+        return SearchedParam(name=name, choices=[str(one) for one in kind.choices])
     low, high, log = (getattr(kind, key) for key in ("low", "high", "log"))
-    return ParamPicture(name=name, low=low, high=high, is_log=log)
+    return SearchedParam(name=name, low=low, high=high, is_log=log)
