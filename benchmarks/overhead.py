@@ -138,21 +138,21 @@ class _Bench:
         return self._time(BARE, model)
 
     def callbacks(self) -> float:
-        learner, run = Trainer(self._cfg), self._run()
+        trainer, run = Trainer(self._cfg), self._run()
         with run.lifecycle():
-            learner.learn(run)
-        return self._time(CALLBACKS, learner.model)
+            trainer.learn(run)
+        return self._time(CALLBACKS, trainer.model)
 
     def mlflow(self) -> float:
-        learner, run = Trainer(self._cfg), self._run()
+        trainer, run = Trainer(self._cfg), self._run()
         mirror = make_mirror(self._cfg.tracking)
         begin = time.perf_counter()
         with mirror.follow(run), run.lifecycle():
             self._wait_for_mlflow(run)
             ready, before = time.perf_counter(), _processor_seconds(mirror)
-            learner.learn(run)
+            trainer.learn(run)
             used = _processor_seconds(mirror) - before
-        model: Any = learner.model
+        model: Any = trainer.model
         self.start.append(ready - begin)
         self.inside.append(100 * model.share_inside)
         self.beside.append(100 * used / model.seconds)
@@ -204,6 +204,7 @@ def _config(effort: Effort, folder: Path) -> DictConfig:
             f"evaluation.every={10 * STEPS}",
             f"checkpoint_every={10 * STEPS}",
             "evaluation.select_episodes=1",
+            "evaluation.video=false",
             f"tracking.trackers.mlflow.uri=sqlite:///{folder / 'mlflow.db'}",
             *(tiny if effort.quick else []),
         ]

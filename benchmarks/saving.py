@@ -44,13 +44,14 @@ def _train(
         Seconds per save, seconds of training per env step, the default interval [env
         steps], and the size of a checkpoint [MiB].
     """
-    cfg = compose([f"algo={algo}", "tracking=none", "evaluation.select_episodes=1"])
+    cfg = compose([f"algo={algo}", "tracking=none", "evaluation.video=false"])
+    cfg.evaluation.select_episodes = 1
     every, cfg.checkpoint_every = cfg.checkpoint_every, max(steps // 2, 1)
     cfg.total_timesteps, cfg.evaluation.every = steps, 10 * steps
     if "learning_starts" in cfg.algo:
         cfg.algo.learning_starts = 0
-    learner = Trainer(cfg)
-    model: Any = learner.model
+    trainer = Trainer(cfg)
+    model: Any = trainer.model
     if getattr(model, "replay_buffer", None) is not None:
         model.replay_buffer.full = True  # of zeros: only the size matters
     saves: list[float] = []
@@ -66,7 +67,7 @@ def _train(
     try:
         with run.lifecycle():
             begin = time.perf_counter()
-            learner.learn(run)
+            trainer.learn(run)
             seconds = time.perf_counter() - begin
     finally:
         CheckpointCallback._save = save  # type: ignore[method-assign]

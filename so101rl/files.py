@@ -1,6 +1,7 @@
 """Files that are never half written and never outside their directory."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -76,6 +77,17 @@ def sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def next_folder(parent: Path, prefix: str = "") -> Path:
+    """Make and return the first folder `PREFIX1`, `PREFIX2`, ... that is not there."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        path = parent / f"{prefix}{number}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError("the numbers never end")
 
 
 def append(path: Path, text: str) -> None:

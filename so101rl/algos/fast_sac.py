@@ -1,4 +1,4 @@
-"""Soft actor-critic whose updates take two thirds of the time, same mathematics."""
+"""Soft actor-critic with a faster update and the same mathematics."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,13 @@ from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN
 from torch import Tensor
 from torch.optim import Adam
 
-from so101rl.algos.layers import Layers, critic_layers, linears, minibatches, suits
+from so101rl.algos.layers import (
+    Layers,
+    critic_layers,
+    is_supported,
+    linears,
+    minibatches,
+)
 
 LOG_SQRT_2_PI = 0.5 * float(np.log(2 * np.pi))
 EPSILON = 1e-6  # in the logarithm of tanh's derivative, as Stable-Baselines3 has it
@@ -18,33 +24,35 @@ EPSILON = 1e-6  # in the logarithm of tanh's derivative, as Stable-Baselines3 ha
 class FastSAC(SAC):
     """Stable-Baselines3's SAC with an update of our own.
 
-    Everything else is inherited, its files included: a zip of this class loads as
+    Everything else is inherited, files included: a zip of this class loads as
     `stable_baselines3.SAC`, and the reverse. Networks other than ReLU perceptrons over
-    a vector of observations, and state-dependent exploration, get the stock update.
+    a vector of observations, and state-dependent exploration, use the stock update.
     """
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        if self.log_ent_coef is not None:  # one kernel instead of a dozen calls
+        if self.log_ent_coef is not None:  # fused: one kernel instead of a dozen calls
             rate = self.lr_schedule(1)
             self.ent_coef_optimizer = Adam([self.log_ent_coef], lr=rate, fused=True)
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Update `gradient_steps` times on `batch_size` transitions each."""
-        if self.use_sde or not suits(self, self.actor.latent_pi, [torch.nn.ReLU]):
+        if self.use_sde or not is_supported(
+            self, self.actor.latent_pi, [torch.nn.ReLU]
+        ):
             return super().train(gradient_steps, batch_size)
         self.policy.set_training_mode(True)
         optimizers = [self.actor.optimizer, self.critic.optimizer]
         if self.ent_coef_optimizer is not None:
             optimizers.append(self.ent_coef_optimizer)
         self._update_learning_rate(optimizers)
-        # The gradients are written down in `_Update` and `Layers`.
+        # `_Update` and `Layers` compute the gradients without autograd.
         with torch.no_grad():
             update = _Update(self)
             for step, batch in enumerate(minibatches(self, gradient_steps, batch_size)):
                 update(*batch)
                 if step % self.target_update_interval == 0:
-                    update.move_targets()
+                    update.update_targets()
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, values in update.log.items():
@@ -52,21 +60,21 @@ class FastSAC(SAC):
 
 
 class _Actions(NamedTuple):
-    """Actions drawn from the policy, and what their gradients need, all (batch, a)."""
+    """Actions drawn from the policy, and what their gradients need, (batch, a)."""
 
     action: Tensor
     log_prob: Tensor  # (batch,)
     noise: Tensor
     std: Tensor
-    free: Tensor  # whether the standard deviation was not clamped
+    unclamped: Tensor  # whether log_std was within its limits
     slope: Tensor  # of tanh
 
 
 class _Update:
-    """One update of the entropy's weight alpha, of the critics and of the actor.
+    """One update of the entropy coefficient alpha, of the critics and of the actor.
 
     Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications
-    (arXiv:1812.05905), algorithm 1; the number of an equation stands where it is used.
+    (arXiv:1812.05905), algorithm 1; equation numbers are those of the paper.
     """
 
     def __init__(self, model: FastSAC):
@@ -86,22 +94,22 @@ class _Update:
         reward: Tensor,
         discount: Tensor,
     ) -> None:
-        """Learn from one minibatch; shapes as `minibatches` yields them."""
-        now, then = self._draw(observation, next_observation)
-        alpha = self._weigh_entropy(now.log_prob)
+        """Update on one minibatch; shapes as in `minibatches`."""
+        now, then = self._sample(observation, next_observation)
+        alpha = self._update_alpha(now.log_prob)
         # Soft value of the next state, eq. 3, with the smaller of the target critics.
         value = self._targets(torch.cat([next_observation, then.action], 1)).amin(0)
         value -= alpha * then.log_prob.unsqueeze(1)
-        self._learn_values(observation, action, reward + discount * value)
-        self._learn_actions(observation, now, alpha)
+        self._update_critics(observation, action, reward + discount * value)
+        self._update_actor(observation, now, alpha)
 
-    def move_targets(self) -> None:
-        """Let the target critics follow by the share tau."""
+    def update_targets(self) -> None:
+        """Move the target critics towards the critics by the share tau."""
         targets, critics = self._targets.parameters, self._critics.parameters
         torch._foreach_lerp_(targets, critics, self._model.tau)
 
-    def _draw(self, *observations: Tensor) -> list[_Actions]:
-        """Actions for each batch of observations, in one pass; eq. 8 and appendix C."""
+    def _sample(self, *observations: Tensor) -> list[_Actions]:
+        """Draw actions for each batch of observations; eq. 8 and appendix C."""
         outputs = self._actor(torch.cat(observations))[0]
         mean, raw = outputs.chunk(2, 1)
         log_std = raw.clamp(LOG_STD_MIN, LOG_STD_MAX)
@@ -116,35 +124,37 @@ class _Update:
         parts = zip(*(tensor.split(size) for tensor in everything), strict=True)
         return [_Actions(*part) for part in parts]
 
-    def _weigh_entropy(self, log_prob: Tensor) -> Tensor:
-        """Update alpha towards the target entropy, eq. 18; returns the alpha before."""
+    def _update_alpha(self, log_prob: Tensor) -> Tensor:
+        """Update alpha towards the target entropy, eq. 18; return its value before."""
         model, optimizer = self._model, self._model.ent_coef_optimizer
         if optimizer is None or model.log_ent_coef is None:
-            self._note("ent_coef", model.ent_coef_tensor)
+            self._record("ent_coef", model.ent_coef_tensor)
             return model.ent_coef_tensor
         alpha = model.log_ent_coef.exp()
-        # The loss -log(alpha) * mean(...) is linear in what is learned.
+        # The loss -log(alpha) * mean(...) is linear in log(alpha).
         gradient = -(log_prob + float(model.target_entropy)).mean().view(1)
-        self._note("ent_coef", alpha)
-        self._note("ent_coef_loss", model.log_ent_coef * gradient)
+        self._record("ent_coef", alpha)
+        self._record("ent_coef_loss", model.log_ent_coef * gradient)
         model.log_ent_coef.grad = gradient
         optimizer.step()
         return alpha
 
-    def _learn_values(self, observation: Tensor, action: Tensor, goal: Tensor) -> None:
-        """Half the mean squared Bellman error of every critic, eq. 5 and 6."""
-        error = self._critics(torch.cat([observation, action], 1)) - goal
-        self._note("critic_loss", 0.5 * error.square().sum() / len(goal))
-        self._critics.backward(error / len(goal))
+    def _update_critics(
+        self, observation: Tensor, action: Tensor, target: Tensor
+    ) -> None:
+        """Minimize half the mean squared Bellman error of every critic, eq. 5 and 6."""
+        error = self._critics(torch.cat([observation, action], 1)) - target
+        self._record("critic_loss", 0.5 * error.square().sum() / len(target))
+        self._critics.backward(error / len(target))
         self._model.critic.optimizer.step()
 
-    def _learn_actions(
+    def _update_actor(
         self, observation: Tensor, drawn: _Actions, alpha: Tensor
     ) -> None:
-        """mean(alpha log pi(a|s) - min Q(s, a)), eq. 9, with its gradient, eq. 10."""
+        """Minimize mean(alpha log pi(a|s) - min Q(s, a)), eq. 9; gradient of eq. 10."""
         values = self._critics(torch.cat([observation, drawn.action], 1))
         value, least = values.min(0, keepdim=True)
-        self._note("actor_loss", (alpha * drawn.log_prob - value.flatten()).mean())
+        self._record("actor_loss", (alpha * drawn.log_prob - value.flatten()).mean())
         weight = alpha / len(observation)
         # By the action: through the smaller Q, and through log(1 - action^2 + epsilon).
         by_value = torch.zeros_like(values).scatter_(0, least, -1 / len(observation))
@@ -152,9 +162,9 @@ class _Update:
         gradient = gradient + 2 * weight * drawn.action / (drawn.slope + EPSILON)
         # By mean and log(std), with action = tanh(mean + std * noise).
         by_mean = gradient * drawn.slope
-        by_log_std = (by_mean * drawn.std * drawn.noise - weight) * drawn.free
+        by_log_std = (by_mean * drawn.std * drawn.noise - weight) * drawn.unclamped
         self._actor.backward(torch.cat([by_mean, by_log_std], 1).unsqueeze(0))
         self._model.actor.optimizer.step()
 
-    def _note(self, name: str, value: Tensor) -> None:
+    def _record(self, name: str, value: Tensor) -> None:
         self.log.setdefault(name, []).append(value)

@@ -1,35 +1,41 @@
-"""Twin delayed DDPG with the faster updates of `FastSAC`, same mathematics."""
+"""Twin delayed DDPG with a faster update and the same mathematics."""
 
 import torch
 from stable_baselines3 import TD3
 from torch import Tensor
 
-from so101rl.algos.layers import Layers, critic_layers, linears, minibatches, suits
+from so101rl.algos.layers import (
+    Layers,
+    critic_layers,
+    is_supported,
+    linears,
+    minibatches,
+)
 
 
 class FastTD3(TD3):
     """Stable-Baselines3's TD3 with an update of our own.
 
-    Everything else is inherited, its files included: a zip of this class loads as
+    Everything else is inherited, files included: a zip of this class loads as
     `stable_baselines3.TD3`, and the reverse. Networks other than ReLU perceptrons over
-    a vector of observations get the stock update.
+    a vector of observations use the stock update.
     """
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update `gradient_steps` times on `batch_size` transitions each."""
-        if not suits(self, self.actor.mu, [torch.nn.Tanh]):
+        if not is_supported(self, self.actor.mu, [torch.nn.Tanh]):
             return super().train(gradient_steps, batch_size)
         self.policy.set_training_mode(True)
         self._update_learning_rate([self.actor.optimizer, self.critic.optimizer])
-        # The gradients are written down in `_Update` and `Layers`.
+        # `_Update` and `Layers` compute the gradients without autograd.
         with torch.no_grad():
             update = _Update(self)
             for batch in minibatches(self, gradient_steps, batch_size):
                 self._n_updates += 1
-                update.values(*batch)
+                update.critics(*batch)
                 if self._n_updates % self.policy_delay == 0:
-                    update.actions(batch[0])
-                    update.move_targets()
+                    update.actor(batch[0])
+                    update.update_targets()
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         if update.actor_losses:
             loss = torch.stack(update.actor_losses).mean().item()
@@ -54,7 +60,7 @@ class _Update:
         self.actor_losses: list[Tensor] = []
         self.critic_losses: list[Tensor] = []
 
-    def values(
+    def critics(
         self,
         observation: Tensor,
         action: Tensor,
@@ -62,7 +68,7 @@ class _Update:
         reward: Tensor,
         discount: Tensor,
     ) -> None:
-        """Mean squared Bellman error of every critic; shapes as of `minibatches`."""
+        """Minimize the mean squared Bellman error; shapes as in `minibatches`."""
         limit = self._model.target_noise_clip
         noise = torch.randn_like(action) * self._model.target_policy_noise
         then = self._target_actor(next_observation)[0].tanh_()
@@ -74,8 +80,8 @@ class _Update:
         self._critics.backward(error * (2 / len(value)))
         self._model.critic.optimizer.step()
 
-    def actions(self, observation: Tensor) -> None:
-        """Follow the first critic: the loss is -mean(Q1(s, actor(s)))."""
+    def actor(self, observation: Tensor) -> None:
+        """Minimize the mean of -Q1(s, pi(s)), with the first critic alone."""
         action = self._actor(observation)[0].tanh_()
         value = self._critics(torch.cat([observation, action], 1), nets=1)
         self.actor_losses.append(-value.mean())
@@ -85,14 +91,11 @@ class _Update:
         self._actor.backward(gradient.unsqueeze(0))
         self._model.actor.optimizer.step()
 
-    def move_targets(self) -> None:
-        """Let target actor and target critics follow by the share tau."""
-        for target, followed in (
-            (self._targets, self._critics),
-            (self._target_actor, self._actor),
-        ):
-            tau = self._model.tau
-            torch._foreach_lerp_(target.parameters, followed.parameters, tau)
+    def update_targets(self) -> None:
+        """Move the target networks towards the learned ones by the share tau."""
+        targets = self._targets.parameters + self._target_actor.parameters
+        learned = self._critics.parameters + self._actor.parameters
+        torch._foreach_lerp_(targets, learned, self._model.tau)
 
 
 def _actor_layers(actor: torch.nn.Module) -> Layers:

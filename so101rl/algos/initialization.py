@@ -1,4 +1,4 @@
-"""How a learner starts: at the base policy, exploring as far as it is told."""
+"""How a learner starts: at the base policy, with a chosen exploration."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
 
+from so101rl.algos.layers import linears
 from so101rl.errors import ConfigError
 
 
@@ -14,7 +15,7 @@ def zero_last_layers(model: BaseAlgorithm) -> None:
     """Zero the last layer of every actor, so that the first residual is exactly zero.
 
     Silver et al. 2018 (Residual Policy Learning) start residuals this way. Target
-    actors are zeroed too, or the first bootstrapped values would be of another policy.
+    actors are zeroed too: the first bootstrapped values belong to the same policy.
     """
     with torch.no_grad():
         for layer in _last_layers(model):
@@ -23,7 +24,7 @@ def zero_last_layers(model: BaseAlgorithm) -> None:
 
 
 def set_exploration(model: BaseAlgorithm, std: float) -> None:
-    """Let the learner's first actions vary by `std`, in units of the residual."""
+    """Set the standard deviation of the first actions, in units of the residual."""
     policy: Any = model.policy
     with torch.no_grad():
         if isinstance(getattr(policy, "log_std", None), torch.nn.Parameter):
@@ -35,7 +36,7 @@ def set_exploration(model: BaseAlgorithm, std: float) -> None:
             mean = np.zeros(model.action_space.shape or ())
             model.action_noise = NormalActionNoise(mean, np.full_like(mean, std))
         else:
-            raise _unknown(model, "residual.exploration_std", "null")
+            raise _unsupported(model, "residual.exploration_std", "null")
 
 
 def _last_layers(model: BaseAlgorithm) -> list[torch.nn.Linear]:
@@ -43,22 +44,16 @@ def _last_layers(model: BaseAlgorithm) -> list[torch.nn.Linear]:
     if isinstance(getattr(policy, "action_net", None), torch.nn.Linear):
         return [policy.action_net]
     actors = [_actor(policy), getattr(policy, "actor_target", None)]
-    layers = [_last_layer(actor.mu) for actor in actors if actor is not None]
+    layers = [linears(actor.mu)[-1] for actor in actors if actor is not None]
     if not layers:
-        raise _unknown(model, "residual.zero_init", "false")
+        raise _unsupported(model, "residual.zero_init", "false")
     return layers
-
-
-def _last_layer(module: torch.nn.Module) -> torch.nn.Linear:
-    return [m for m in module.modules() if isinstance(m, torch.nn.Linear)][-1]
 
 
 def _actor(policy: Any) -> Any:
     return getattr(policy, "actor", None)
 
 
-def _unknown(model: BaseAlgorithm, key: str, right: str) -> ConfigError:
-    name = type(model).__name__
-    return ConfigError(
-        key, got=f"set, but {name} has no actor known here", expected=right
-    )
+def _unsupported(model: BaseAlgorithm, key: str, expected: str) -> ConfigError:
+    reason = f"set, but {type(model).__name__} has no actor of a supported kind"
+    return ConfigError(key, got=reason, expected=expected)

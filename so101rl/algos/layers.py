@@ -1,10 +1,10 @@
-"""Small ReLU networks as few large products, with their gradients written down.
+"""Small ReLU networks in few large matrix products, with gradients by hand.
 
 With two layers of 256 units and batches of 256, over a third of an update of
-Stable-Baselines3 goes into what is no product, or into gradients that nobody uses. Here
-all critics go through one batched product per layer, and only gradients that somebody
-uses are computed. They are those of any multilayer perceptron (Rumelhart, Hinton and
-Williams 1986); tests hold them against autograd.
+Stable-Baselines3 is overhead around the matrix products, or gradients that are not
+used. Here all critics share one batched product per layer, and only the gradients that
+are used are computed. They are those of any multilayer perceptron (Rumelhart, Hinton
+and Williams 1986); tests compare them with autograd.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,26 +16,26 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
-AT_ONCE = 64  # minibatches that one call draws from the replay buffer
+BATCHES_PER_DRAW = 64  # minibatches drawn from the replay buffer by one call
 
 
 class Layers:
-    """Networks of one shape whose layers are multiplied together.
+    """Networks of one shape, evaluated together with one product per layer.
 
-    The parameters of the torch modules become views into stacked tensors, so whoever
-    reads, saves or optimizes the modules sees what is learned here, and the reverse.
+    The parameters of the torch modules become views into stacked tensors, so the
+    modules and this class always share their values.
 
     Args:
-        layers: from input to output, the modules of each per network; several modules
-            of one network stand side by side, their outputs joined.
+        layers: from input to output; per layer, the modules of each network. Several
+            modules of one network in one layer have their outputs concatenated.
     """
 
     def __init__(self, layers: Sequence[Sequence[Sequence[nn.Linear]]]):
         self._layers = layers
         self._weights: list[Tensor] = []  # (nets, out, in)
         self._biases: list[Tensor] = []  # (nets, 1, out)
-        self._gradients: list[tuple[Tensor, Tensor]] = []  # of both, when they learn
-        self._inputs: list[Tensor] = []  # (nets, batch, in) of the last call, per layer
+        self._gradients: list[tuple[Tensor, Tensor]] = []  # of both, after `learn`
+        self._inputs: list[Tensor] = []  # of the last call, per layer (nets, batch, in)
         for layer in layers:
             weight = torch.stack([torch.cat([m.weight.data for m in n]) for n in layer])
             bias = torch.stack([torch.cat([m.bias.data for m in n]) for n in layer])
@@ -46,11 +46,11 @@ class Layers:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Every stacked tensor."""
+        """All stacked tensors."""
         return self._weights + self._biases
 
     def learn(self) -> "Layers":
-        """Give the modules' parameters the gradients that `backward` writes."""
+        """Let `backward` write the modules' `grad`; return self."""
         for layer, weight, bias in zip(
             self._layers, self._weights, self._biases, strict=True
         ):
@@ -61,7 +61,7 @@ class Layers:
         return self
 
     def __call__(self, x: Tensor, nets: int | None = None) -> Tensor:
-        """Outputs (nets, batch, out) of the first `nets` networks; `x` (batch, in)."""
+        """Return outputs (nets, batch, out) of the first `nets` networks."""
         x = x.expand(len(self._weights[0][:nets]), -1, -1)
         self._inputs = [x]
         for weight, bias in zip(self._weights[:-1], self._biases[:-1], strict=True):
@@ -74,7 +74,7 @@ class Layers:
 
         Args:
             gradient: of the loss by the outputs of the last call (nets, batch, out). A
-                shorter batch says that the loss depends on the first samples only.
+                shorter batch means that the loss depends on the first samples only.
         """
         for i in reversed(range(len(self._weights))):
             x = self._inputs[i][:, : gradient.shape[1]]
@@ -82,45 +82,47 @@ class Layers:
             torch.bmm(gradient.mT, x, out=by_weight)
             torch.sum(gradient, 1, keepdim=True, out=by_bias)
             if i > 0:
-                gradient = _before_relu(_through(gradient, self._weights[i]), x)
+                gradient = _backward_relu(
+                    _backward_linear(gradient, self._weights[i]), x
+                )
 
     def input_gradient(self, gradient: Tensor, begin: int) -> Tensor:
-        """Gradient by the inputs from number `begin` on, summed over networks.
+        """Return the gradient by the inputs from `begin` on, summed over networks.
 
         Args:
             gradient: of the loss by the outputs of the last call (nets, batch, out).
-            begin: inputs before it are not asked for.
+            begin: index of the first input that is needed.
 
         Returns:
             (batch, in - begin).
         """
         nets = len(gradient)
         for i in reversed(range(1, len(self._weights))):
-            gradient = _through(gradient, self._weights[i][:nets])
-            gradient = _before_relu(gradient, self._inputs[i])
+            gradient = _backward_linear(gradient, self._weights[i][:nets])
+            gradient = _backward_relu(gradient, self._inputs[i])
         # Products with a few columns are four times faster with the columns first.
         columns = self._weights[0][:nets, :, begin:].mT.contiguous()
         return torch.bmm(columns, gradient.mT).sum(0).mT
 
 
 def critic_layers(critic: Any) -> Layers:
-    """The Q networks of a critic of Stable-Baselines3, multiplied together."""
+    """Stack the Q networks of a Stable-Baselines3 critic."""
     nets = [linears(net) for net in critic.q_networks]
     return Layers([[[module] for module in layer] for layer in zip(*nets, strict=True)])
 
 
 def linears(net: nn.Module) -> list[nn.Linear]:
-    """The linear modules of a network, from input to output."""
+    """Return the linear modules of a network, from input to output."""
     return [module for module in net.modules() if isinstance(module, nn.Linear)]
 
 
-def suits(model: Any, actor: nn.Sequential, end: list[type[nn.Module]]) -> bool:
-    """Whether a model's networks are what `Layers` can do: ReLU between linear layers.
+def is_supported(model: Any, actor: nn.Sequential, end: list[type[nn.Module]]) -> bool:
+    """Return whether `Layers` can evaluate a model: linear layers with ReLU between.
 
     Args:
         model: SAC or TD3.
         actor: the actor's network.
-        end: what should follow its last linear layer.
+        end: types of the modules after its last linear layer.
     """
     space, extractor = model.observation_space, model.actor.features_extractor
     return (
@@ -136,15 +138,15 @@ def suits(model: Any, actor: nn.Sequential, end: list[type[nn.Module]]) -> bool:
 def minibatches(
     model: Any, gradient_steps: int, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
-    """Minibatches for `gradient_steps` updates, many of them drawn by one call.
+    """Yield minibatches for `gradient_steps` updates, many drawn by one call.
 
     Yields:
         observations (batch, o), actions (batch, a), next observations (batch, o),
-        rewards (batch, 1), discounts of what follows (batch, 1), zero at an end.
+        rewards (batch, 1), discounts of the next value (batch, 1), zero at a terminal.
     """
     buffer: ReplayBuffer = model.replay_buffer
-    for begin in range(0, gradient_steps, AT_ONCE):
-        n = min(AT_ONCE, gradient_steps - begin)
+    for begin in range(0, gradient_steps, BATCHES_PER_DRAW):
+        n = min(BATCHES_PER_DRAW, gradient_steps - begin)
         data = buffer.sample(n * batch_size, env=model._vec_normalize_env)
         discount = model.gamma if data.discounts is None else data.discounts
         yield from zip(
@@ -160,7 +162,7 @@ def minibatches(
 def _parts(
     layer: Sequence[Sequence[nn.Linear]], weight: Tensor, bias: Tensor
 ) -> Iterator[tuple[nn.Linear, Tensor, Tensor]]:
-    """Each module with its part of `weight` (nets, out, in) and `bias` (nets, out)."""
+    """Yield each module with its part of the stacked weight and bias."""
     for net, modules in enumerate(layer):
         sizes = [module.out_features for module in modules]
         yield from zip(
@@ -168,15 +170,15 @@ def _parts(
         )
 
 
-def _through(gradient: Tensor, weight: Tensor) -> Tensor:
-    """Gradient (nets, batch, in) by a layer's inputs, from the one by its outputs."""
+def _backward_linear(gradient: Tensor, weight: Tensor) -> Tensor:
+    """Return the gradient by a layer's inputs (nets, batch, in) from its outputs'."""
     if weight.shape[1] == 1:
-        return gradient * weight  # a product in name only
+        return gradient * weight  # faster than a product with one row
     return torch.bmm(gradient, weight)
 
 
-def _before_relu(gradient: Tensor, output: Tensor) -> Tensor:
-    """Gradient by what went into a ReLU, from the one by its `output`, in place."""
+def _backward_relu(gradient: Tensor, output: Tensor) -> Tensor:
+    """Return the gradient by a ReLU's input from its output's, in place."""
     write = torch.ops.aten.threshold_backward.grad_input
     return write(gradient, output, 0, grad_input=gradient)
 

@@ -1,4 +1,4 @@
-"""What every training ends with: policies on held-out episodes."""
+"""Evaluate policies on held-out episodes, as every training does at its end."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from so101rl.runs.run_dir import RunDir
 from so101rl.runs.trajectories import TRAJECTORIES, write_trajectories
 from so101rl.seeds import episode_seeds
 
-LARGEST_BATCH = 256  # episodes simulated at once
+MAX_BATCH = 256  # episodes simulated at once
 
 
 def evaluate_policies(
@@ -28,14 +28,14 @@ def evaluate_policies(
     *,
     step: int,
 ) -> float:
-    """Run every policy on the same held-out episodes and write what came out.
+    """Run every policy on the same held-out episodes and write the results.
 
     Args:
         cfg: the run's config.
-        run: where `evaluation.json`, `episodes.csv`, figures and videos go.
-        env: see `evaluation_env`; closed at the end.
-        policies: residuals by policy name; all play the same episodes.
-        step: env step that the policies stem from; a schedule of alpha stands there.
+        run: where `evaluation.json`, `episodes.csv`, figures and videos are written.
+        env: the batch that `evaluation_env` returns; closed at the end.
+        policies: policies by name.
+        step: env step of the policies, which sets a scheduled alpha.
 
     Returns:
         The last policy's success rate.
@@ -46,33 +46,30 @@ def evaluate_policies(
     hz = env.env.control_hz
     played = {name: run_episodes(env, p, seeds) for name, p in policies.items()}
     tested = _tested(cfg, policies, seeds, step)
-    scores, test_scores = (
-        {
-            name: summarize(episodes, hz, cfg.seed, cfg.evaluation.role)
-            for name, episodes in own.items()
-        }
-        for own in (played, tested)
-    )
+    scores = {
+        name: summarize(episodes, hz, cfg.seed, cfg.evaluation.role)
+        for name, episodes in (played | tested).items()
+    }
     run.write_evaluation(
         {
-            "policies": scores,
-            "tests": test_scores,
-            "env": _choice(run),
+            "policies": {name: scores[name] for name in played},
+            "tests": {name: scores[name] for name in tested},
+            "env": str(run.info["groups"].get("env", "")),
             "n_episodes": n,
             "policy_step": step,
             "alpha": env.alpha.tolist(),
         }
     )
-    run.write_episodes(
-        [row for name, eps in played.items() for row in episode_rows(name, eps, hz)]
-    )
+    rows = {
+        name: episode_rows(name, episodes, hz)
+        for name, episodes in (played | tested).items()
+    }
+    run.write_episodes(row for name in played for row in rows[name])
     if tested:
-        run.write_tests(
-            [row for name, eps in tested.items() for row in episode_rows(name, eps, hz)]
-        )
+        run.write_tests(row for name in tested for row in rows[name])
     steps = {name: [e.trajectory for e in eps] for name, eps in played.items()}
     write_trajectories(run.file(TRAJECTORIES), steps)
-    print_scores(scores | test_scores)
+    _print_scores(scores)
     if cfg.evaluation.figure:
         print("drawing figures ...", flush=True)
         draw_all(run)
@@ -86,12 +83,12 @@ def evaluate_policies(
 def _tested(
     cfg: DictConfig, policies: dict[str, Policy], seeds: list[int], step: int
 ) -> dict[str, list[Episode]]:
-    """The same episodes under each of `evaluation.tests`, as `policy@test`."""
+    """Run the same episodes under each of `evaluation.tests`, as `policy@test`."""
     played = {}
     for test, randomization in cfg.evaluation.tests.items():
-        other = cfg.copy()
-        other.randomization = randomization
-        env = build_env(other, min(len(seeds), LARGEST_BATCH))
+        test_cfg = cfg.copy()
+        test_cfg.randomization = randomization
+        env = build_env(test_cfg, min(len(seeds), MAX_BATCH))
         env.progress(step)
         for name, policy in policies.items():
             played[tested_as(name, test)] = run_episodes(env, policy, seeds)
@@ -99,12 +96,8 @@ def _tested(
     return played
 
 
-def _choice(run: RunDir) -> str:
-    return str(run.info["groups"].get("env", ""))
-
-
-def print_scores(scores: dict[str, dict[str, Any]]) -> None:
-    """A line per policy: success with its interval, time, failures."""
+def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
+    """Print a line per policy: success rate with its interval, and failures."""
     width = max(map(len, scores))
     for name, score in scores.items():
         low, high = score["wilson_95"]
@@ -118,16 +111,15 @@ def print_scores(scores: dict[str, dict[str, Any]]) -> None:
 
 
 def evaluation_env(cfg: DictConfig) -> ResidualEnv:
-    """The batch for held-out episodes.
+    """Build the batch for held-out episodes, and check that videos can be drawn.
 
     Raises:
-        NoGraphicsError: a video is wanted and nothing here can draw one. Better now
-            than after the training.
+        NoGraphicsError: a video is wanted and nothing here can draw one.
     """
-    env = build_env(cfg, min(cfg.evaluation.n_episodes, LARGEST_BATCH))
+    env = build_env(cfg, min(cfg.evaluation.n_episodes, MAX_BATCH))
     if cfg.evaluation.video:
         drawable(env.env.hardware)
-        # An empty world finds a missing library or driver, too, in a fifth of the time.
+        # An empty scene finds a missing driver too, in a fifth of the time.
         empty = mujoco.MjModel.from_xml_string("<mujoco/>")
         with SceneRenderer(model=empty, width=16, height=16):
             pass

@@ -1,4 +1,4 @@
-"""Held-out episodes: running them, and summing them up."""
+"""Run episodes and summarize them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from so101rl.rendering.renderer import drawable
 from so101rl.runs.trajectories import NAMES, STATES, Trajectory
 from so101rl.statistics import wilson
 
-MEASURED = tuple(name for name in NAMES if name not in STATES)  # told by every step
+STEP_INFOS = tuple(name for name in NAMES if name not in STATES)  # in every `info`
 
 
 @dataclass(kw_only=True)
 class Episode:
-    """What happened in one episode, and the states (T, nq) it went through."""
+    """The result of one episode, with its states `qpos` (T, nq)."""
 
     seed: int
     is_success: bool
@@ -37,33 +37,33 @@ def run_episodes(
     """Run one episode per seed.
 
     Args:
-        env: any batch; it is filled as often as needed.
-        policy: what is asked for residuals.
+        env: any batch; it runs as often as needed.
+        policy: gives the residuals.
         seeds: the episodes.
     """
-    found: list[Episode] = []
+    episodes: list[Episode] = []
     for first in range(0, len(seeds), env.num_envs):
         batch = list(seeds[first : first + env.num_envs])
-        # A last batch that is not full repeats an episode, which is then dropped.
+        # The last batch is filled up with repeated episodes, which are dropped.
         padded = batch + batch[:1] * (env.num_envs - len(batch))
-        found += _run_batch(env, policy, padded)[: len(batch)]
-    return found
+        episodes += _run_batch(env, policy, padded)[: len(batch)]
+    return episodes
 
 
 def _run_batch(env: ResidualEnv, policy: Policy, seeds: list[int]) -> list[Episode]:
     n, world = env.num_envs, drawable(env.env.hardware)
-    env.env.autoreset = False  # a solved state stays to be seen
+    env.env.autoreset = False  # so that final states can be recorded
     policy.reset()
     obs, _ = env.reset(seed=seeds)
     episodes: list[Episode | None] = [None] * n
     total, size = np.zeros(n), np.zeros(n)
     states: list[np.ndarray] = []
     track: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
-    _add(track, _whereabouts(env))
+    _append(track, _poses(env))
     while any(episode is None for episode in episodes):
         obs, reward, terminated, truncated, info = env.step(policy.act(obs))
         states.append(world.qpos.copy())
-        _add(track, _whereabouts(env) | {name: info[name] for name in MEASURED})
+        _append(track, _poses(env) | {name: info[name] for name in STEP_INFOS})
         total += reward
         size += info["residual_l2"]
         for i in np.flatnonzero(terminated | truncated):
@@ -90,13 +90,13 @@ def _run_batch(env: ResidualEnv, policy: Policy, seeds: list[int]) -> list[Episo
     return [episode for episode in episodes if episode is not None]
 
 
-def _whereabouts(env: ResidualEnv) -> dict[str, np.ndarray]:
-    """Where object (n, 7) and fingertip (n, 3) really are [m]."""
+def _poses(env: ResidualEnv) -> dict[str, np.ndarray]:
+    """Return the true object pose (n, 7) and fingertip position (n, 3) [m]."""
     tip, _ = env.env.kinematics.fk(env.env.hardware.arm.read()[0])
     return {"object_pose": env.env.true_pose, "tip": tip}
 
 
-def _add(track: dict[str, list[np.ndarray]], step: Mapping[str, np.ndarray]) -> None:
+def _append(track: dict[str, list[np.ndarray]], step: Mapping[str, np.ndarray]) -> None:
     for name, value in step.items():
         track[name].append(value.copy())
 
@@ -104,7 +104,7 @@ def _add(track: dict[str, list[np.ndarray]], step: Mapping[str, np.ndarray]) -> 
 def episode_rows(
     policy: str, episodes: Sequence[Episode], hz: int
 ) -> list[dict[str, Any]]:
-    """The lines of `episodes.csv`."""
+    """Return the rows of `episodes.csv`."""
     return [
         {
             "policy": policy,
@@ -126,7 +126,7 @@ def episode_rows(
 def summarize(
     episodes: Sequence[Episode], hz: int, root: int, role: str
 ) -> dict[str, Any]:
-    """One policy's entry in `evaluation.json`."""
+    """Return one policy's entry in `evaluation.json`."""
     solved = [episode for episode in episodes if episode.is_success]
     failures = [episode.failure for episode in episodes if not episode.is_success]
     times = [episode.length / hz for episode in solved]

@@ -9,24 +9,24 @@ from so101rl.rendering.renderer import drawable
 from so101rl.rendering.video import EpisodeClip, comparison_video, episode_video
 from so101rl.runs.run_dir import RunDir
 
-EVERY = 2  # control steps between two frames
-SPEED = 2  # of a comparison, which has twice as much to draw
+EVERY = 2  # control steps per frame
+SPEED = 2  # of the comparison, which draws two scenes per frame
 
 
 def write_videos(
     run: RunDir, env: ResidualEnv, played: Mapping[str, Sequence[Episode]]
 ) -> None:
-    """Write `videos/LAST.mp4` and, if others played too, `videos/comparison.mp4`.
+    """Write `videos/LAST.mp4` and, with several policies, `videos/comparison.mp4`.
 
     Args:
-        run: where the videos go.
-        env: in which the episodes were played.
-        played: the same episodes by policy; the last policy's choose what is shown.
+        run: where the videos are written.
+        env: the environments in which the episodes were played.
+        played: the same episodes by policy; those of the last policy are ranked.
     """
     last, hz = list(played)[-1], env.env.control_hz
     chosen = worst_median_best(played[last])
     model = drawable(env.env.hardware).drawn_model()
-    # Smooth edges take more than half of the time, and a video blurs them anyway.
+    # Antialiasing takes more than half of the time; a video blurs edges anyway.
     model.vis.quality.offsamples = 0
     episode_video(
         run.file(f"videos/{last}.mp4"),
@@ -56,7 +56,7 @@ def write_videos(
 
 
 def worst_median_best(episodes: Sequence[Episode]) -> dict[str, int]:
-    """Numbers of the worst, median and best episode.
+    """Return the indices of the worst, median and best episode.
 
     Best is solved soonest; worst is not solved and ends farthest from the goal.
     """
@@ -72,9 +72,9 @@ def worst_median_best(episodes: Sequence[Episode]) -> dict[str, int]:
 def newly_solved_or_failed(
     before: Sequence[Episode], now: Sequence[Episode]
 ) -> dict[str, int]:
-    """Numbers of the first episode that only `now` solves, and that only `before` does.
+    """Return the index of the first newly solved and of the first newly failed episode.
 
-    Either may be lacking.
+    A key is missing if there is no such episode.
     """
     pairs = [(b.is_success, n.is_success) for b, n in zip(before, now, strict=True)]
     wanted = {"fixed": (False, True), "broken": (True, False)}

@@ -1,45 +1,34 @@
-"""`job=resume`: a run that ended early goes on as if nothing had happened."""
+"""`job=resume`: continue a run that ended early; it ends as if never interrupted."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig
 
 from so101rl.config.schema import FREE, settings
 from so101rl.errors import So101Error
 from so101rl.policies import checkpoint
+from so101rl.runs.differences import differences
 from so101rl.runs.provenance import changes_since, cpu_name
 from so101rl.runs.run_dir import RunDir
-from so101rl.training.trainer import finish, prepare
-from so101rl.training.warm_start import check_same, warm_start
+from so101rl.training.trainer import Trainer
+from so101rl.training.warm_start import check_same_source, warm_start
 
 
 class ResumeError(So101Error):
-    """A run that cannot go on exactly."""
-
-
-class Start(NamedTuple):
-    """Where a run goes on.
-
-    Attributes:
-        step: env step.
-        training: what the checkpoint holds; None at the beginning.
-    """
-
-    step: int
-    training: Mapping[str, Any] | None
+    """A run cannot be continued exactly."""
 
 
 def resume(cfg: DictConfig) -> float | None:
     """Continue `run=RUN_DIR` from its newest whole checkpoint; safe to repeat.
 
     Returns:
-        The residual's success rate on the held-out episodes; None if there was nothing
-        left to do.
+        The residual's success rate on the held-out episodes; None if the run is
+        finished already.
 
     Raises:
-        ResumeError: it would not be the same run any more.
+        ResumeError: config, code or versions have changed since the run started.
         BusyError: a process is running it.
     """
     if cfg.run is None:
@@ -50,48 +39,47 @@ def resume(cfg: DictConfig) -> float | None:
             print(f"{run.path} is finished: nothing to do")
             return None
         _refuse_changes(cfg, run)
-        parts = prepare(cfg)
-        exactness = parts.exactness
+        trainer = Trainer(cfg)
+        exactness = trainer.exactness
         if run.info.get("cpu") != cpu_name():
             exactness = f"approximate: it began on {run.info.get('cpu')}"
         if exactness != "exact":
             print(f"resuming is {exactness}", flush=True)
         checkpoint.repair_interrupted_saves(run.checkpoints)
-        start = load_newest(run.checkpoints)
-        if start.training is None:
-            check_same(run.info, warm_start(cfg, parts.learner.model))
-        size = start.training["logs"] if start.training else 0
-        run.reopen(step=start.step, metrics=size, resume=exactness)
-    return finish(cfg, run, parts, start=start.training)
+        step, state = load_newest_checkpoint(run.checkpoints)
+        if state is None:
+            check_same_source(run.info, warm_start(cfg, trainer.model))
+        size = state["logs"] if state else 0
+        run.reopen(step=step, metrics=size, resume=exactness)
+    return trainer.run(run, start=state)
 
 
-def load_newest(folder: Path) -> Start:
-    """The newest whole checkpoint, or the beginning; removes what it passes over."""
+def load_newest_checkpoint(folder: Path) -> tuple[int, Mapping[str, Any] | None]:
+    """Load the newest whole checkpoint, and delete damaged ones that are newer.
+
+    Returns:
+        Env step and training state of the checkpoint; 0 and None if none is whole.
+    """
     for path in checkpoint.steps(folder):
         try:
-            step, training = checkpoint.load_training(path)
+            step, state = checkpoint.load_training(path)
         except checkpoint.CheckpointError as error:
             print(f"passed over: {error}", flush=True)
             checkpoint.remove(path)  # or it would count as one of those to keep
             continue
         print(f"going on from {path.name}", flush=True)
-        return Start(step, training)
+        return step, state
     print("no whole checkpoint: starting again from step 0", flush=True)
-    return Start(0, None)
+    return 0, None
 
 
 def _refuse_changes(cfg: DictConfig, run: RunDir) -> None:
     """Raise if config, code or versions differ from those of the run."""
     free = ["hydra", *FREE]
     if run.info.get("init_from") and cfg.init_from:
-        free.append("init_from")  # where it lies now; `check_same` looks what it is
+        free.append("init_from")  # a path that may change; `check_same_source` follows
     before, now = settings(run.config(), without=free), settings(cfg, without=free)
-    changes = [
-        f"{key}: {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key, "absent") != now.get(key, "absent")
-    ]
-    changes += changes_since(run.info)
+    changes = differences(before, now) + changes_since(run.info)
     if changes:
         raise ResumeError(
             f"{run.path} would not be the same run any more:\n  "

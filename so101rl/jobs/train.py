@@ -9,27 +9,27 @@ from omegaconf import DictConfig
 
 from so101rl.runs.run_dir import RunDir
 from so101rl.seeds import first_seeds
-from so101rl.training.trainer import finish, prepare
+from so101rl.training.trainer import Trainer
 from so101rl.training.warm_start import warm_start
 
 
 def train(cfg: DictConfig) -> float:
-    """Train and evaluate; everything goes to Hydra's output directory.
+    """Train and evaluate; everything is written to Hydra's output directory.
 
     Returns:
         The residual's success rate on the held-out episodes.
     """
-    call = HydraConfig.get()
-    # What cannot work is refused here, before there is a run.
-    parts = prepare(cfg)
-    source = warm_start(cfg, parts.learner.model)
+    runtime = HydraConfig.get().runtime
+    # What cannot work is refused by these two, before there is a run directory.
+    trainer = Trainer(cfg)
+    source = warm_start(cfg, trainer.model)
     run = RunDir.create(
-        Path(call.runtime.output_dir),
+        Path(runtime.output_dir),
         cfg=cfg,
         command=shlex.join(sys.argv),
-        groups=call.runtime.choices,
+        groups=runtime.choices,
         seeds={f"{role}_first": first for role, first in first_seeds(cfg.seed).items()},
-        resume=parts.exactness,
+        resume=trainer.exactness,
         init_from=source,
     )
-    return finish(cfg, run, parts)
+    return trainer.run(run)

@@ -1,9 +1,9 @@
-"""Policies on disk: our safe format, and plain SB3 zips for other people's scripts.
+"""Policies on disk: our checkpoints, and SB3 zips for other people's scripts.
 
 A checkpoint is a directory of tensors and JSON; reading it runs no code. It is written
-under another name, flushed to the disk, and renamed, and it holds the sha256 of each of
-its files: what can be found by its name is whole, or says that it is not. An SB3 zip
-carries pickles, so one from elsewhere is loaded only with `trust=true`.
+under a temporary name, flushed to the disk and renamed, and its manifest has the sha256
+of every file, so damage is always noticed. An SB3 zip contains pickles, which can run
+code, so it is loaded only with `trust=true`.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ OLD = ".old"
 
 
 class CheckpointError(So101Error):
-    """A checkpoint is missing, damaged, of another model, or not trusted."""
+    """A checkpoint is missing, damaged, untrusted, or of another model."""
 
 
 def save(
@@ -37,26 +37,26 @@ def save(
     step: int,
     training: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the directory `path`, which appears whole or not at all.
+    """Write a checkpoint; after a crash `path` is the old one or the new one, whole.
 
     Args:
-        model: whose policy is written.
-        path: where to; an older checkpoint of this name is replaced.
-        step: env step that the policy stems from.
-        training: all that a resumed training needs besides: a tree of dicts, lists,
-            arrays, tensors and plain values.
+        model: its policy is written.
+        path: the checkpoint's directory; an older one of this name is replaced.
+        step: env step of the policy.
+        training: what else a resumed training needs: a tree of dicts, lists, arrays,
+            tensors and plain values.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         _fill(temporary, model, step, training)
-        old = _replaced(path)
+        old = _old_path(path)
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
             os.replace(path, old)
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch's word for a full disk
+    except (OSError, RuntimeError) as error:  # torch raises the latter for a full disk
         shutil.rmtree(temporary, ignore_errors=True)
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise FileError(f"cannot write {path}: {reason}") from error
@@ -69,29 +69,27 @@ def _fill(
     step: int,
     training: Mapping[str, Any] | None,
 ) -> None:
-    """Write all files of a checkpoint, flushed, the manifest last."""
+    """Write and flush all files of a checkpoint, the manifest last."""
     temporary.mkdir(parents=True)
     files = {POLICY: _write(temporary / POLICY, model.policy.state_dict())}
     if training is not None:
         files[TRAINING] = _write(temporary / TRAINING, _tensors(training))
     algo = f"{type(model).__module__}.{type(model).__name__}"
     meta: dict[str, Any] = {"step": step, "algo": algo, "sha256": files}
-    meta["self"] = _digest(meta)
-    write_atomic(temporary / META, to_json(meta))  # flushes the folder, too
+    meta["self"] = _sha256_of(meta)
+    write_atomic(temporary / META, to_json(meta))  # flushes the folder too
 
 
 def load(model: BaseAlgorithm, path: Path) -> int:
-    """Load the policy of the directory `path` into `model`; returns its env step.
+    """Load the policy of a checkpoint into `model` and return its env step.
 
     Raises:
-        CheckpointError: it is missing, damaged, or does not fit the model.
+        CheckpointError: it is missing, damaged, or of another model.
     """
     step, state = _read(path, POLICY)
     for name, value in state.items():
         if not torch.isfinite(value).all():
-            raise CheckpointError(
-                f"checkpoint {path} is damaged: {name} has numbers that are not finite"
-            )
+            raise CheckpointError(f"checkpoint {path} is damaged: {name} is not finite")
     try:
         model.policy.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -103,9 +101,9 @@ def load(model: BaseAlgorithm, path: Path) -> int:
 
 
 def load_training(path: Path) -> tuple[int, dict[str, Any]]:
-    """The env step and the tree that `save` was given as `training`.
+    """Return the env step and the training state that `save` wrote.
 
-    Arrays come back as tensors; `arrays` turns them into arrays again.
+    Arrays are returned as tensors; `arrays` converts them back.
 
     Raises:
         CheckpointError: it is missing or damaged.
@@ -114,7 +112,7 @@ def load_training(path: Path) -> tuple[int, dict[str, Any]]:
 
 
 def arrays(node: Any) -> Any:
-    """A tree in which tensors are NumPy's arrays."""
+    """Return a tree with its tensors converted to NumPy arrays."""
     if isinstance(node, torch.Tensor):
         return node.numpy()
     if isinstance(node, Mapping):
@@ -125,32 +123,31 @@ def arrays(node: Any) -> Any:
 
 
 def steps(folder: Path) -> list[Path]:
-    """The checkpoints `step-N` of a run's folder, newest first."""
+    """Return the checkpoints `step-N` of a folder, newest first."""
     found = [(int(path.name[5:]), path) for path in folder.glob("step-*")]
     return [path for _, path in sorted(found, reverse=True)]
 
 
 def repair_interrupted_saves(folder: Path) -> None:
-    """Bring back what a kill in the middle of a replacement left without its name."""
+    """Undo what a kill within `save` left behind: folders without their final name."""
     for old in folder.glob(f".*{OLD}"):
         path = folder / old.name[1 : -len(OLD)]
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
+        if not path.exists():
             os.replace(old, path)
+        shutil.rmtree(old, ignore_errors=True)
     for temporary in folder.glob(".*.tmp"):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _read(path: Path, name: str) -> tuple[int, Any]:
-    """The env step and one file of a checkpoint, if it is what was written."""
-    if not path.is_dir() and _replaced(path).is_dir():
-        path = _replaced(path)  # killed between the two renames of `save`
+    """Return the env step and the content of one file, after checking its sha256."""
+    if not path.is_dir() and _old_path(path).is_dir():
+        path = _old_path(path)  # killed between the two renames of `save`
     if not path.is_dir():
         raise CheckpointError(f"checkpoint {path}: there is no such directory")
     try:
         meta = read_json(path / META)
-        if meta.pop("self", None) != _digest(meta):
+        if meta.pop("self", None) != _sha256_of(meta):
             raise CheckpointError(f"{META} is not what was written (sha256)")
         step, wanted = int(meta["step"]), meta["sha256"][name]
         content = (path / name).read_bytes()
@@ -159,19 +156,19 @@ def _read(path: Path, name: str) -> tuple[int, Any]:
         state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except (OSError, So101Error) as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
-    except Exception as error:  # torch raises many kinds for a damaged file
+    except Exception as error:  # torch raises many types for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"checkpoint {path} is damaged: {reason}") from error
     return step, state
 
 
-def _digest(meta: Mapping[str, Any]) -> str:
-    """The sha256 of a manifest, which it holds under `self`."""
+def _sha256_of(meta: Mapping[str, Any]) -> str:
+    """Return the sha256 of a manifest without its key `self`, where it is stored."""
     return hashlib.sha256(to_json(meta).encode()).hexdigest()
 
 
 def _write(path: Path, state: Any) -> str:
-    """Write a tree of tensors, flushed; returns the sha256 of the file."""
+    """Write and flush a tree of tensors; return the sha256 of the file."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getbuffer()
@@ -183,7 +180,7 @@ def _write(path: Path, state: Any) -> str:
 
 
 def _tensors(node: Any) -> Any:
-    """A tree in which arrays are tensors and NumPy's numbers are plain ones."""
+    """Return a tree with arrays as tensors and NumPy scalars as Python numbers."""
     if isinstance(node, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(node))
     if isinstance(node, np.generic):
@@ -195,13 +192,13 @@ def _tensors(node: Any) -> Any:
     return node
 
 
-def _replaced(path: Path) -> Path:
-    """Where a checkpoint waits while another takes its name."""
+def _old_path(path: Path) -> Path:
+    """Return where `save` keeps the old checkpoint until the new one has its name."""
     return path.with_name(f".{path.name}{OLD}")
 
 
 def export_zip(model: BaseAlgorithm, path: Path) -> None:
-    """Write a plain SB3 zip for scripts that know nothing of this project."""
+    """Write a plain SB3 zip, which needs nothing of this package to load."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.zip")
     model.save(temporary)
     os.replace(temporary, path)
@@ -210,16 +207,16 @@ def export_zip(model: BaseAlgorithm, path: Path) -> None:
 def load_zip(
     path: Path, *, algo: str, trust: bool, observations: tuple[int, ...] | None
 ) -> BaseAlgorithm:
-    """Load a foreign SB3 zip, which may run whatever its author put into it.
+    """Load an SB3 zip, whose pickles may run any code.
 
     Args:
         path: the zip.
         algo: dotted name of the SB3 class.
         trust: whether the user trusts it.
-        observations: shape of what it will be asked about.
+        observations: the expected shape of the observations.
 
     Raises:
-        CheckpointError: it is not trusted, missing, damaged, or of other observations.
+        CheckpointError: it is missing, damaged, untrusted, or of other observations.
     """
     if not path.is_file():
         raise CheckpointError(f"checkpoint={path}: there is no such file")
@@ -234,9 +231,9 @@ def load_zip(
             "add trust=true if you know where it comes from"
         )
     try:
-        found: Any = get_class(algo)
-        model = found.load(path, device="cpu")
-    except Exception as error:  # zipfile, pickle and SB3 raise many kinds
+        cls: Any = get_class(algo)
+        model = cls.load(path, device="cpu")
+    except Exception as error:  # zipfile, pickle and SB3 raise many types
         raise CheckpointError(
             f"checkpoint={path} cannot be read as a zip of {algo}: {error}"
         ) from error
@@ -249,7 +246,7 @@ def load_zip(
 
 
 def remove(path: Path) -> None:
-    """Delete a checkpoint; one that is half deleted is never taken for a whole one."""
-    doomed = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    os.replace(path, doomed)
-    shutil.rmtree(doomed)
+    """Delete a checkpoint, which first loses its name: it never looks whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    os.replace(path, temporary)
+    shutil.rmtree(temporary)

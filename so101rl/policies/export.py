@@ -1,4 +1,4 @@
-"""A policy and its base in one file that needs nothing but torch."""
+"""Export a policy to one file that needs nothing but torch."""
 
 import hashlib
 import os
@@ -27,14 +27,14 @@ FOLDER, SCRIPT, ABOUT = "export", "policy.ts", "policy.json"
 
 
 class ExportError(So101Error):
-    """A policy that cannot be exported, or whose file does something else."""
+    """A policy cannot be exported, or its file gives other actions."""
 
 
 def export_policy(cfg: DictConfig) -> Path:
-    """Write both files of `export` and return the path of `policy.ts`.
+    """Write `export/policy.ts` and `policy.json`; return the path of the former.
 
     Raises:
-        ExportError: there is no run, or file and original are not the same.
+        ExportError: there is no run, or the file's actions differ from the original's.
     """
     if cfg.run is None:
         raise ExportError("job=export needs run=RUN_DIR (or run=latest)")
@@ -75,25 +75,25 @@ def compare(
     seeds: Sequence[int],
     n: int,
 ) -> tuple[int, float]:
-    """Ask file and original about the same episodes.
+    """Compare the actions of file and original on the same observations.
 
     Args:
         content: the file's bytes.
-        module: what it was made of.
+        module: the module that the file was made from.
         policy: the original.
-        env: where the observations come from.
+        env: the environments that give the observations.
         seeds: the first episode of every environment.
-        n: how many observations, at least.
+        n: smallest number of observations.
 
     Returns:
-        How many there were, and the largest difference between two actions.
+        The number of observations, and the largest difference between two actions.
     """
     file = torchscript.load(content)
     inputs = module.inputs(env.num_envs)
     policy.reset()
     obs, _ = env.reset(seed=list(seeds))
-    starts, worst, asked = np.ones(env.num_envs), 0.0, 0
-    while asked < n:
+    starts, worst, compared = np.ones(env.num_envs), 0.0, 0
+    while compared < n:
         now = {"obs": obs, "base_action": env.base_action, "starts": starts}
         for name in inputs.keys() & now:
             inputs[name] = torch.as_tensor(now[name], dtype=torch.float32)
@@ -103,17 +103,17 @@ def compare(
         inputs |= dict(zip(module.outputs[1:], memory, strict=True))
         residual = policy.act(obs)
         wanted = np.clip(env.base_action + env.alpha * residual, -1.0, 1.0)
-        # Not Python's max, which passes over NaN.
+        # Python's max would ignore NaN.
         worst = float(np.maximum(worst, np.abs(action.numpy() - wanted).max()))
         obs, _, terminated, truncated, _ = env.step(residual)
         starts = terminated | truncated
         policy.reset(np.flatnonzero(starts))
-        asked += len(obs)
-    return asked, worst
+        compared += len(obs)
+    return compared, worst
 
 
 def interface(module: torchscript.Composed, env: ResidualEnv) -> dict[str, Any]:
-    """What goes in and comes out, as `policy.json` says it."""
+    """Return the part of `policy.json` about inputs and outputs."""
     one, two = module.inputs(1), module.inputs(2)
     task = env.env
     return {
@@ -125,7 +125,7 @@ def interface(module: torchscript.Composed, env: ResidualEnv) -> dict[str, Any]:
             for name, x in one.items()
         },
         "outputs": list(module.outputs),
-        "observation": layout(env),
+        "observation": observation_layout(env),
         "joints": list(so101.JOINTS),
         "alpha": env.alpha.tolist(),
         "act_scale": task.act_scale,
@@ -134,8 +134,8 @@ def interface(module: torchscript.Composed, env: ResidualEnv) -> dict[str, Any]:
     }
 
 
-def layout(env: ResidualEnv) -> list[dict[str, Any]]:
-    """The parts of the observation vector in their order: name, size, scale."""
+def observation_layout(env: ResidualEnv) -> list[dict[str, Any]]:
+    """Return name, size and scale of each part of the observation, in order."""
     task = env.env
     parts = [
         {"name": name, "size": task.obs[name].shape[1], "scale": scale}
@@ -147,7 +147,7 @@ def layout(env: ResidualEnv) -> list[dict[str, Any]]:
 
 
 def origin(cfg: DictConfig, run: RunDir, step: int) -> dict[str, Any]:
-    """Where an exported policy comes from, as `policy.json` says it."""
+    """Return the part of `policy.json` about where the policy comes from."""
     return {
         "run": {key: run.info[key] for key in ("name", "uid", "groups", "git")},
         "checkpoint": os.path.relpath(cfg.checkpoint or run.path / BEST, run.path),

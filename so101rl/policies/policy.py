@@ -1,4 +1,4 @@
-"""What is asked for residuals: nothing learned yet, or a model of Stable-Baselines3."""
+"""Policies: sources of residuals for a batch of environments."""
 
 from typing import Any, Protocol
 
@@ -9,13 +9,13 @@ from so101rl.robots import so101
 
 
 class MemoryMismatchError(So101Error):
-    """A recurrent policy that remembers other episodes than it is asked about."""
+    """A recurrent policy gets observations of another number of episodes."""
 
-    def __init__(self, remembered: int, asked: int):
-        """Say what would be right."""
+    def __init__(self, episodes: int, observations: int):
+        """Name both numbers and what to do."""
         super().__init__(
-            f"this policy is recurrent and remembers {remembered} episodes, but got "
-            f"{asked} observations; call reset() where other episodes begin"
+            f"this policy is recurrent and remembers {episodes} episodes, but got "
+            f"{observations} observations; call reset() where other episodes begin"
         )
 
 
@@ -23,25 +23,25 @@ class Policy(Protocol):
     """Proposes residuals for a batch of environments."""
 
     def reset(self, ids: np.ndarray | None = None) -> None:
-        """Forget the episodes of the environments `ids` (k,); None: of all."""
+        """Start new episodes in the environments `ids` (k,); None: in all."""
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """Residuals (n, 6) in [-1, 1] for observations (n, d), one row per env."""
+        """Return residuals (n, 6) in [-1, 1] for observations (n, d)."""
 
 
 class NoResidual:
-    """The base policy alone: all residuals are zero."""
+    """The base policy alone: every residual is zero."""
 
     def reset(self, ids: np.ndarray | None = None) -> None:
-        """Nothing to forget."""
+        """Do nothing: there is no state."""
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """Zeros (n, 6)."""
+        """Return zeros (n, 6)."""
         return np.zeros((len(obs), so101.N_JOINTS))
 
 
 class ModelPolicy:
-    """A model's residuals without exploration; recurrent ones remember the episode.
+    """A trained model without exploration; a recurrent one remembers the episode.
 
     Args:
         model: a model of Stable-Baselines3 or sb3-contrib.
@@ -50,17 +50,17 @@ class ModelPolicy:
     def __init__(self, model: Any):
         self.model = model
         self._state: Any = None
-        self._starts: np.ndarray | None = None  # which episodes begin now (n,)
+        self._starts: np.ndarray | None = None  # whether an episode begins now (n,)
 
     def reset(self, ids: np.ndarray | None = None) -> None:
-        """Forget the episodes of the environments `ids` (k,); None: of all."""
+        """Start new episodes in the environments `ids` (k,); None: in all."""
         if ids is None or self._state is None:
             self._state = self._starts = None
         elif self._starts is not None:
             self._starts[ids] = True
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """Residuals (n, 6) for observations (n, d)."""
+        """Return residuals (n, 6) for observations (n, d)."""
         starts = np.ones(len(obs), bool) if self._starts is None else self._starts
         if self._state is not None and len(starts) != len(obs):
             raise MemoryMismatchError(len(starts), len(obs))

@@ -1,4 +1,4 @@
-"""Base and residual as one torch module, and as the bytes of a TorchScript file."""
+"""Base action and residual in one torch module, and as a TorchScript file."""
 
 import io
 import warnings
@@ -13,14 +13,14 @@ from torch import Tensor
 from so101rl.policies.policy import ModelPolicy
 from so101rl.robots import so101
 
-EXAMPLES = 3  # rows that are traced; any number may be asked about later
+EXAMPLES = 3  # rows of the traced example; the file accepts any number
 
 
 class Composed(torch.nn.Module):
-    """What is exported: observation and base action to action, for any n.
+    """The exported module: from observation and base action to action, for any n.
 
     Args:
-        policy: of Stable-Baselines3 or sb3-contrib, without a memory.
+        policy: a policy network of Stable-Baselines3 or sb3-contrib, not recurrent.
         alpha: authority of the residual (6,).
     """
 
@@ -33,7 +33,7 @@ class Composed(torch.nn.Module):
         self.register_buffer("alpha", torch.as_tensor(alpha, dtype=torch.float32))
 
     def inputs(self, n: int) -> dict[str, Tensor]:
-        """Zeros in the place of every input, by name, in the order of `forward`."""
+        """Return zeros for every input by name, in the order of `forward`."""
         size = self.policy.observation_space.shape[0]
         return {
             "obs": torch.zeros(n, size),
@@ -41,25 +41,25 @@ class Composed(torch.nn.Module):
         }
 
     def forward(self, obs: Tensor, base_action: Tensor) -> Tensor:
-        """Actions (n, 6) for observations (n, d) and what the base proposes (n, 6)."""
+        """Return actions (n, 6) for observations (n, d) and base actions (n, 6)."""
         return self.blend(base_action, self.policy._predict(obs, deterministic=True))
 
     def blend(self, base_action: Tensor, residual: Tensor) -> Tensor:
-        """Add up, within [-1, 1]; a Gaussian's mean may lie outside."""
+        """Add base action and residual; clip both sum and residual to [-1, 1]."""
         total = base_action + self.alpha * residual.clamp(-1.0, 1.0)
         return total.clamp(-1.0, 1.0)
 
 
 class ComposedRecurrent(Composed):
-    """The same with a memory, which the caller hands back with the next observation."""
+    """The same for a recurrent policy, whose states the caller keeps."""
 
     outputs = ("action", "hidden", "cell")
 
     def inputs(self, n: int) -> dict[str, Tensor]:
-        """As those of `Composed`; `starts` is 1 where an episode begins, else 0."""
+        """Return zeros as above, states, and `starts`: 1 where an episode begins."""
         layers, _, width = self.policy.lstm_hidden_state_shape
-        memory = {name: torch.zeros(layers, n, width) for name in self.outputs[1:]}
-        return {**super().inputs(n), **memory, "starts": torch.ones(n)}
+        states = {name: torch.zeros(layers, n, width) for name in self.outputs[1:]}
+        return {**super().inputs(n), **states, "starts": torch.ones(n)}
 
     def forward(  # type: ignore[override]
         self,
@@ -69,7 +69,7 @@ class ComposedRecurrent(Composed):
         cell: Tensor,
         starts: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Actions (n, 6), and the memory for the next call."""
+        """Return actions (n, 6) and the states for the next call."""
         residual, (hidden, cell) = self.policy._predict(
             obs, (hidden, cell), starts, deterministic=True
         )
@@ -77,16 +77,16 @@ class ComposedRecurrent(Composed):
 
 
 def compose(policy: ModelPolicy, alpha: np.ndarray) -> Composed:
-    """A policy and its authority (6,), ready to be exported."""
+    """Join a policy and its authority alpha (6,) in a module that can be exported."""
     network = policy.model.policy.to("cpu")
     network.set_training_mode(False)
-    network.requires_grad_(False)  # or what comes out could not be made an array
+    network.requires_grad_(False)  # so that outputs convert to arrays
     recurrent = hasattr(network, "lstm_hidden_state_shape")
     return (ComposedRecurrent if recurrent else Composed)(network, alpha)
 
 
 def script(composed: Composed) -> bytes:
-    """The bytes of a TorchScript file."""
+    """Return the module as the bytes of a TorchScript file."""
     buffer = io.BytesIO()
     with torch.no_grad(), _quiet():
         examples = tuple(composed.inputs(EXAMPLES).values())
@@ -96,17 +96,17 @@ def script(composed: Composed) -> bytes:
 
 
 def load(content: bytes) -> torch.jit.ScriptModule:
-    """What `script` wrote, as any program would load it."""
+    """Load what `script` returned, as any other program would."""
     with _quiet():
         return torch.jit.load(io.BytesIO(content), map_location="cpu")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch from warning of what is known.
+    """Silence two warnings of torch.
 
-    It would rather have torch.export, whose files only Python reads; and what a trace
-    might not follow is found out by `compare`.
+    It recommends torch.export, whose files only Python can read; and `export.compare`
+    finds whatever tracing misses.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated")

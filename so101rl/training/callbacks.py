@@ -1,4 +1,4 @@
-"""What happens beside learning, every so many env steps."""
+"""Callbacks of a training: logging, checkpoints, scores, the progress bar."""
 
 import time
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from so101rl.policies import checkpoint
 from so101rl.policies.policy import ModelPolicy
 from so101rl.runs.run_dir import RunDir
 from so101rl.training import learner_state
+from so101rl.training.nan_guard import MAY_BE_NAN
 
 
 class EverySteps(BaseCallback):
@@ -38,20 +39,20 @@ class EverySteps(BaseCallback):
         return True
 
     def fire(self) -> None:
-        """What is due."""
+        """Do what is due."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """What its next calls depend on."""
+        """Return what its next calls depend on."""
         return {"next": self._next}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self._next = state["next"]
 
 
 class AlphaCallback(BaseCallback):
-    """Moves the schedule of the residual's authority."""
+    """Advances the schedule of the residual's authority alpha."""
 
     def __init__(self, env: ResidualEnv):
         super().__init__()
@@ -63,13 +64,16 @@ class AlphaCallback(BaseCallback):
 
 
 class LogCallback(EverySteps):
-    """Writes a line of `metrics.jsonl` and `timings.jsonl`.
+    """Writes a line of `metrics.jsonl` and one of `timings.jsonl`.
 
     Args:
-        run: where to.
-        env: whose alpha is logged.
+        run: where the lines are written.
+        env: the training's environments, whose alpha is logged.
         statistics: of the rollouts' steps and episodes.
         every: env steps between two lines.
+
+    Attributes:
+        latest: the last line, with `time/fps`.
     """
 
     def __init__(
@@ -98,31 +102,32 @@ class LogCallback(EverySteps):
 
     def _on_training_end(self) -> None:
         if self._last[0] < self.num_timesteps:
-            self.fire()  # what came after the last full interval
+            self.fire()  # the steps after the last full interval
 
     def _training(self) -> dict[str, float]:
-        """SB3's own `train/*`, as of the last update."""
+        """Return SB3's `train/*` values of the last update."""
         values = self.model.logger.name_to_value
-        found = {k: float(v) for k, v in values.items() if k.startswith("train/")}
-        variance = found.get("train/explained_variance", 0.0)
-        if not np.isfinite(variance):  # undefined while all returns are equal
-            del found["train/explained_variance"]
-        return found
+        return {
+            name: float(value)
+            for name, value in values.items()
+            if name.startswith("train/")
+            and (name not in MAY_BE_NAN or np.isfinite(value))
+        }
 
 
 class CheckpointCallback(EverySteps):
-    """Keeps the last few checkpoints, each with all that a resumed training needs.
+    """Writes checkpoints with the whole training state, and keeps the last few.
 
-    They are written, and put back, where a rollout starts; see `learner_state`. So is
-    the end of a training that somebody asked to stop.
+    A checkpoint is written and restored at the start of a rollout; see `learner_state`.
+    A requested stop waits for that point too.
 
     Args:
         run: whose checkpoints they are.
         vec_env: the training's environments.
-        others: the callbacks with a state, by name.
-        every: env steps between two.
-        keep: how many stay.
-        start: the checkpoint to go on from; None: the beginning.
+        others: the other callbacks that have a state, by name.
+        every: env steps between two checkpoints.
+        keep: number of checkpoints that are kept.
+        start: the training state to continue from; None: step 0.
     """
 
     def __init__(
@@ -137,7 +142,7 @@ class CheckpointCallback(EverySteps):
     ):
         super().__init__(every)
         self._run, self._vec_env, self._keep = run, vec_env, keep
-        self._stateful = {**others, "save": self}
+        self._stateful = {**others, "saving": self}
         self._start, self._due = start, False
 
     def fire(self) -> None:
@@ -156,7 +161,7 @@ class CheckpointCallback(EverySteps):
         step = self.model.num_timesteps
         training = {
             "learner": learner_state.capture(self.model),
-            "world": self._vec_env.state_dict(),
+            "vec_env": self._vec_env.state_dict(),
             "callbacks": {
                 name: callback.state_dict() for name, callback in self._stateful.items()
             },
@@ -169,20 +174,23 @@ class CheckpointCallback(EverySteps):
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         learner_state.restore(self.model, state["learner"])
-        self._vec_env.load_state_dict(checkpoint.arrays(state["world"]))
+        self._vec_env.load_state_dict(checkpoint.arrays(state["vec_env"]))
         for name, callback in self._stateful.items():
             callback.load_state_dict(state["callbacks"][name])
 
 
 class EvalCallback(EverySteps):
-    """Scores the policy on its own episodes and keeps the best.
+    """Scores the policy on the `select` episodes and saves the best one.
 
     Args:
-        run: where the scores and the best policy go.
-        env: a batch of its own.
-        seeds: episodes that never train or report.
+        run: where the scores and the best policy are written.
+        env: a batch for scoring alone.
+        seeds: the `select` episodes, used neither for training nor for the report.
         every: env steps between two scores.
-        stop_at: share of solved episodes that ends the training; None: none does.
+        stop_at: success rate that ends the training; None: no rate does.
+
+    Attributes:
+        best: success rate and mean reward of the best policy; None before step 0.
     """
 
     def __init__(
@@ -198,18 +206,19 @@ class EvalCallback(EverySteps):
         self._run, self._env, self._seeds = run, env, seeds
         self._stop_at = stop_at
         self.best: tuple[float, float] | None = None
-        self._judged: int | None = None
+        self._scored_step: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "best": self.best, "judged": self._judged}
+        scores = {"best": self.best, "scored_step": self._scored_step}
+        return super().state_dict() | scores
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.best, self._judged = state["best"], state["judged"]
+        self.best, self._scored_step = state["best"], state["scored_step"]
 
     def _on_rollout_start(self) -> None:
-        if self._judged is None:
-            self.fire()  # step 0: exactly the base policy, if it starts there
+        if self._scored_step is None:
+            self.fire()  # step 0; with residual.zero_init this is the base policy
 
     def _on_step(self) -> bool:
         super()._on_step()
@@ -218,14 +227,14 @@ class EvalCallback(EverySteps):
         return self.best[0] < self._stop_at
 
     def fire(self) -> None:
-        """Score the policy as it is now, unless that was done."""
-        if self._judged == self.num_timesteps:
+        """Score the current policy, unless this step was scored already."""
+        if self._scored_step == self.num_timesteps:
             return
-        self._judged = self.num_timesteps
+        self._scored_step = self.num_timesteps
         self._env.progress(self.num_timesteps)
         try:
             episodes = run_episodes(self._env, ModelPolicy(self.model), self._seeds)
-        except DivergedError as error:  # in another environment than the training's
+        except DivergedError as error:  # not in the training's envs
             raise DivergedError(f"{error.point} (in scoring)", error.detail) from error
         success = float(np.mean([episode.is_success for episode in episodes]))
         reward = float(np.mean([episode.total_reward for episode in episodes]))
@@ -241,17 +250,17 @@ class EvalCallback(EverySteps):
 
 
 class ProgressCallback(BaseCallback):
-    """A bar with time left, speed and success.
+    """Shows a progress bar with time left, speed and success.
 
     Args:
         total: env steps of the whole run.
-        log: whose latest numbers are shown.
-        select: whose best score is shown.
+        log: whose latest line is shown.
+        evaluation: whose best score is shown.
     """
 
-    def __init__(self, total: int, log: LogCallback, select: EvalCallback):
+    def __init__(self, total: int, log: LogCallback, evaluation: EvalCallback):
         super().__init__()
-        self._log, self._select = log, select
+        self._log, self._evaluation = log, evaluation
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -276,7 +285,7 @@ class ProgressCallback(BaseCallback):
         self.stop()
 
     def stop(self) -> None:
-        """Leave the terminal as it was; safe to call twice."""
+        """Restore the terminal; safe to call twice."""
         self._bar.stop()
 
     def _numbers(self) -> str:
@@ -284,6 +293,6 @@ class ProgressCallback(BaseCallback):
         text = f"{latest['time/fps']:,.0f} steps/s"
         if "rollout/success_rate" in latest:
             text += f", success {latest['rollout/success_rate']:.0%}"
-        if self._select.best is not None:
-            text += f", best {self._select.best[0]:.0%}"
+        if self._evaluation.best is not None:
+            text += f", best {self._evaluation.best[0]:.0%}"
         return text

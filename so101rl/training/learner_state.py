@@ -1,8 +1,8 @@
-"""Everything that the next steps of a training depend on, as tensors and plain values.
+"""The state of a learner that its next steps depend on, as tensors and plain values.
 
-A checkpoint is taken, and put back, at one line of the program: the start of a rollout.
-There every Stable-Baselines3 learner keeps what it knows in its attributes; half-way
-through a rollout some of it lies in local variables that nobody can reach.
+The state is captured and restored only at the start of a rollout. At that point all of
+it is in attributes of the Stable-Baselines3 model; within a rollout some of it is in
+local variables.
 """
 
 import random
@@ -25,7 +25,7 @@ COUNTERS = (
     "_current_progress_remaining",
 )
 LAST = ("_last_obs", "_last_episode_starts", "_last_original_obs")
-BOOKS = ("ep_info_buffer", "ep_success_buffer")
+EPISODES = ("ep_info_buffer", "ep_success_buffer")
 REPLAY = (
     "observations",
     "next_observations",
@@ -37,7 +37,7 @@ REPLAY = (
 
 
 def capture(model: BaseAlgorithm) -> dict[str, Any]:
-    """The learner's state at the start of a rollout, random generators included."""
+    """Return the learner's state, random generators included, at a rollout's start."""
     learner: Any = model
     _, variables = learner._get_torch_save_params()
     return {
@@ -45,26 +45,27 @@ def capture(model: BaseAlgorithm) -> dict[str, Any]:
         "variables": {name: getattr(model, name).detach() for name in variables},
         "counters": {name: getattr(model, name) for name in COUNTERS},
         "last": {name: getattr(model, name, None) for name in LAST},
-        "books": {name: list(getattr(model, name) or ()) for name in BOOKS},
+        "episodes": {name: list(getattr(model, name) or ()) for name in EPISODES},
         "train": dict(model.logger.name_to_value),
-        "memory": _memory(model),
+        "lstm_states": _lstm_states(model),
         "replay": _replay(getattr(model, "replay_buffer", None)),
         "generators": _generators(model),
     }
 
 
 def restore(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
-    """Put back what `capture` returned, into a learner of the same config."""
+    """Restore what `capture` returned into a learner of the same config."""
     learner: Any = model
     model.set_parameters(state["parameters"], device=model.device)
     with torch.no_grad():
         for name, value in state["variables"].items():
             getattr(model, name).copy_(value)
-        for memory, value in zip(_memory(model), state["memory"], strict=True):
-            memory.copy_(value)
+        saved = state["lstm_states"]
+        for tensor, value in zip(_lstm_states(model), saved, strict=True):
+            tensor.copy_(value)
     for name, value in {**state["counters"], **arrays(state["last"])}.items():
         setattr(model, name, value)
-    for name, values in state["books"].items():
+    for name, values in state["episodes"].items():
         setattr(model, name, deque(values, maxlen=learner._stats_window_size))
     model.logger.name_to_value.update(state["train"])
     if state["replay"] is not None:
@@ -76,8 +77,8 @@ def restore(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
     _restore_generators(model, arrays(state["generators"]))
 
 
-def why_approximate(model: BaseAlgorithm) -> str | None:
-    """Why a resumed training of this learner may differ in bytes; None: it may not."""
+def inexact_reason(model: BaseAlgorithm) -> str | None:
+    """Return why a resumed training may differ from an uninterrupted one, if it may."""
     noise = getattr(model, "action_noise", None)
     noise = getattr(noise, "base_noise", noise)  # one copy per environment
     if model.device.type != "cpu":
@@ -85,14 +86,14 @@ def why_approximate(model: BaseAlgorithm) -> str | None:
     if getattr(model, "use_sde", False):
         return "state-dependent exploration draws before a rollout starts"
     if noise is not None and not isinstance(noise, NormalActionNoise):
-        return f"{type(noise).__name__} has a memory that is not saved"
+        return f"{type(noise).__name__} has a state that is not saved"
     if getattr(model, "optimize_memory_usage", False):
         return "the replay buffer keeps its observations only once"
     return None
 
 
-def _memory(model: BaseAlgorithm) -> list[torch.Tensor]:
-    """What a recurrent policy remembers of the episodes under way; mostly nothing.
+def _lstm_states(model: BaseAlgorithm) -> list[torch.Tensor]:
+    """Return a recurrent policy's states of the running episodes; else nothing.
 
     Hidden and cell states of the actor, then of the critic, each (layers, n, hidden).
     """
@@ -101,7 +102,7 @@ def _memory(model: BaseAlgorithm) -> list[torch.Tensor]:
 
 
 def _replay(buffer: Any) -> dict[str, Any] | None:
-    """The transitions in a replay buffer; None for learners without one."""
+    """Return the transitions in a replay buffer; None for learners without one."""
     if not isinstance(buffer, BaseBuffer) or not hasattr(buffer, "next_observations"):
         return None
     filled = buffer.buffer_size if buffer.full else buffer.pos

@@ -1,4 +1,4 @@
-"""Ends a training whose numbers are no longer finite, and keeps what led there."""
+"""Stops a training with NaN or infinity and dumps the steps before it."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -15,32 +15,33 @@ from so101rl.errors import DivergedError
 from so101rl.rendering.renderer import Drawable
 from so101rl.runs.run_dir import RunDir
 
-KEPT = 100  # vector steps before the end that a dump holds
-# Undefined while all returns are equal, which is no harm.
-HARMLESS = ("train/explained_variance",)
+DUMP_STEPS = 100  # the last vector steps, which a dump holds
+MAY_BE_NAN = ("train/explained_variance",)  # undefined while all returns are equal
 
 
 class NanGuard(BaseCallback):
-    """Looks at the learner before every rollout; environments look at themselves.
+    """Checks the learner before every rollout; environments check themselves.
 
     Args:
-        run: where a dump goes.
+        run: where a dump is written.
         vec_env: the training's environments.
     """
 
     def __init__(self, run: RunDir, vec_env: SB3VecEnv):
         super().__init__()
         self._run, self._env = run, vec_env.env
-        self._last: deque[dict[str, np.ndarray]] = deque(maxlen=KEPT)
+        self._last: deque[dict[str, np.ndarray]] = deque(maxlen=DUMP_STEPS)
 
     def _on_step(self) -> bool:
-        self._last.append(
-            {
-                **self._state(),
-                "residual": np.array(self.locals["actions"]),
-                "reward": np.array(self.locals["rewards"]),
-            }
-        )
+        step = {
+            "base_action": self._env.base_action.copy(),
+            "residual": np.array(self.locals["actions"]),
+            "reward": np.array(self.locals["rewards"]),
+        }
+        hardware = self._env.env.hardware
+        if isinstance(hardware, Drawable):
+            step["qpos"] = hardware.qpos.copy()
+        self._last.append(step)
         return True
 
     def _on_rollout_start(self) -> None:
@@ -50,23 +51,23 @@ class NanGuard(BaseCallback):
         self.check()
 
     def check(self) -> None:
-        """Look at losses, gradients and weights of the last update.
+        """Check losses, gradients and weights of the last update.
 
         Raises:
             DivergedError: one of them is not finite.
         """
         for name, value in self.model.logger.name_to_value.items():
-            if name not in HARMLESS and not np.isfinite(value):
+            if name not in MAY_BE_NAN and not np.isfinite(value):
                 raise DivergedError(name, str(value))
         weights = dict(self.model.policy.named_parameters())
         gradients = {n: w.grad for n, w in weights.items() if w.grad is not None}
         _check("the gradient", gradients)
         _check("the weights", {n: w.detach() for n, w in weights.items()})
 
-    def cause(self, error: BaseException) -> DivergedError | None:
-        """What diverged, if that is why a training ended in `error`.
+    def find_divergence(self, error: BaseException) -> DivergedError | None:
+        """Return what diverged, if that is why a training ended in `error`.
 
-        Within an update torch has words of its own for weights that are NaN.
+        NaN weights within an update raise torch's own errors, so the check is repeated.
         """
         if isinstance(error, DivergedError):
             return error
@@ -76,8 +77,8 @@ class NanGuard(BaseCallback):
             return found
         return None
 
-    def dumped(self, error: DivergedError) -> DivergedError:
-        """Write down the steps before the end; returns the error that says where."""
+    def dump(self, error: DivergedError) -> DivergedError:
+        """Write the last steps to a file; return the error with the file's path."""
         step = self.model.num_timesteps
         arrays: dict[str, Any] = {}
         for name in self._last[-1] if self._last else ():
@@ -96,16 +97,9 @@ class NanGuard(BaseCallback):
             env=error.env,
         )
 
-    def _state(self) -> dict[str, np.ndarray]:
-        hardware = self._env.env.hardware
-        state = {"base_action": self._env.base_action.copy()}
-        if isinstance(hardware, Drawable):
-            state["qpos"] = hardware.qpos.copy()
-        return state
-
 
 def _check(what: str, tensors: dict[str, Tensor]) -> None:
-    """Raise a DivergedError that names the first tensor with a number not finite."""
+    """Raise a DivergedError that names the first tensor that is not finite."""
     if not tensors or _finite(tensors.values()):
         return
     bad = [name for name, tensor in tensors.items() if not _finite([tensor])]

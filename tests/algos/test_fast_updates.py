@@ -115,7 +115,7 @@ def test_settings_of_sac_mean_what_they_mean_in_stock(settings):
 
 @pytest.mark.parametrize("kind", PAIRS)
 def test_several_updates_in_one_call_are_the_stock_ones(kind, monkeypatch):
-    monkeypatch.setattr("so101rl.algos.layers.AT_ONCE", 1)  # stock draws one by one
+    monkeypatch.setattr("so101rl.algos.layers.BATCHES_PER_DRAW", 1)
     rhythm = {"sac": {"target_update_interval": 2}, "td3": {"policy_delay": 3}}[kind]
     ours, stock = (train(learner(cls, **rhythm), 2, steps=4) for cls in PAIRS[kind])
     assert_same(numbers(ours), numbers(stock), rtol=1e-5, atol=1e-5)
@@ -143,7 +143,7 @@ def test_it_logs_what_stock_logs(pair):
 
 
 def test_many_updates_at_once_draw_different_minibatches(pair, monkeypatch):
-    monkeypatch.setattr("so101rl.algos.layers.AT_ONCE", 3)
+    monkeypatch.setattr("so101rl.algos.layers.BATCHES_PER_DRAW", 3)
     model = learner(pair[0])
     drawn = []
     sample = model.replay_buffer.sample

@@ -44,7 +44,7 @@ def test_a_run_is_reproduced_elsewhere(finished, run_main):
             lambda text: text.replace(
                 '"residual/alpha": 1.0', '"residual/alpha": 0.5', 1
             ),
-            "line 2: step 32, residual/alpha: 0.5 and 1.0",
+            "line 2: step 32, residual/alpha: 0.5 -> 1.0",
         ),
         ("metrics.jsonl", lambda text: text + text.splitlines()[-1] + "\n", "lines"),
         ("episodes.csv", lambda text: text.replace("base,0", "base,9"), "episodes"),

@@ -236,7 +236,7 @@ def test_a_run_that_is_running_is_left_alone(run_main, shoot):
 def test_where_it_cannot_be_exact_is_known(algo, typed, reason):
     cfg = config_of(*tiny(algo), *typed, "n_threads=1")
     model = build_algo(cfg, SB3VecEnv(build_env(cfg, 2), [0, 1]))
-    found = learner_state.why_approximate(model)
+    found = learner_state.inexact_reason(model)
     assert (found or "").startswith(reason or "")
     assert (found is None) == (reason is None)
 
@@ -245,7 +245,7 @@ def test_noise_with_a_memory_is_not_exact():
     cfg = config_of("algo=td3", "n_threads=1")
     model = build_algo(cfg, SB3VecEnv(build_env(cfg, 2), [0, 1]))
     model.action_noise = OrnsteinUhlenbeckActionNoise(np.zeros(6), np.ones(6))
-    assert "memory" in learner_state.why_approximate(model)
+    assert "state" in learner_state.inexact_reason(model)
 
 
 # ---- the environment alone ----
