@@ -1,1 +1,1 @@
-"""What proposes: base policies see named observations, never the simulator."""
+"""Base policies: they map named observations to actions, without the simulator."""

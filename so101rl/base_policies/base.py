@@ -1,4 +1,4 @@
-"""The seam between a base policy and everything else."""
+"""The interface of base policies."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ class BasePolicy(ABC):
     """Proposes actions for a batch of environments.
 
     Attributes:
-        needs: names of the observations it reads.
+        needs: names of the observations that `act` reads.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def reset(self, ids: np.ndarray) -> None:
-        """Forget the episodes of the environments `ids` (k,)."""
+        """Clear the memory of the environments `ids` (k,), whose episodes begin."""
         del ids
 
     @abstractmethod
@@ -28,21 +28,21 @@ class BasePolicy(ABC):
 
         Args:
             obs: named observations of the environments `ids`, each (k, ...).
-            ids: which environments they belong to (k,).
+            ids: the environments that they belong to (k,).
 
         Returns:
             Actions (k, 6) in [-1, 1], in units of `env.act_scale`.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything it remembers, as arrays and plain values."""
+        """Return the memory as arrays and plain values."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Remember what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         del state
 
     def checked_act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
-        """`act`, clipped to [-1, 1]; what is no action is refused by name."""
+        """Return `act`, checked and clipped to [-1, 1]; see `checked_action`."""
         what = f"action of base policy {type(self).__name__}"
         return checked_action(self.act(obs, ids), len(ids), what)

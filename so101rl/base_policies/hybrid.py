@@ -1,4 +1,4 @@
-"""Two base policies at once: a weighted blend, or one after the other."""
+"""Two base policies, blended by weight or switched by distance."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,17 +12,17 @@ MODES = ("blend", "switch")
 
 
 class Hybrid(BasePolicy):
-    """Combines the actions of two policies.
+    """Combine the actions of two policies.
 
     Args:
         first: builds the first policy from `n_envs` and `n_threads`.
-        second: builds the second.
-        mode: `blend` adds the weighted actions; `switch` takes the first while the
-            object is farther from its goal than `distance`, then the second.
-        weight: share of the first in a blend, in [0, 1].
-        distance: where to switch [m].
-        n_envs: largest batch it is asked about.
-        n_threads: threads of the policies.
+        second: builds the second policy likewise.
+        mode: `blend` takes the weighted mean of both actions; `switch` takes the first
+            while the object is farther from its goal than `distance`, else the second.
+        weight: weight of the first policy in a blend, in [0, 1].
+        distance: distance of the switch [m].
+        n_envs: largest batch size.
+        n_threads: number of threads of each policy.
     """
 
     def __init__(

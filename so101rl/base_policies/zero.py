@@ -1,4 +1,4 @@
-"""The base policy of plain reinforcement learning."""
+"""The base policy that does nothing: plain reinforcement learning."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,10 @@ from so101rl.robots import so101
 
 
 class Zero(BasePolicy):
-    """Proposes not to move the joint targets.
+    """Propose zero actions: the joint targets stay.
 
     Args:
-        n_envs: largest batch it is asked about.
+        n_envs: unused.
         n_threads: unused.
     """
 

@@ -1,1 +1,1 @@
-"""Tasks: what the arm should achieve, batched."""
+"""Tasks as batched environments."""

@@ -1,8 +1,8 @@
 """The batched environment around a task.
 
-A task is five hooks: where things start, what is rewarded, what counts as success,
-how a failure is called, and what may be observed on top of the standard names.
-Stepping, resetting, randomization, noise and bookkeeping are written once, here.
+A task implements five hooks: placement of the objects, reward terms, success, failure
+class and additional observations. The base class does the rest: steps, resets,
+randomization, noise and episode limits.
 """
 
 from abc import ABC, abstractmethod
@@ -10,19 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
+from gymnasium.spaces import Box, Dict, Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from so101rl.arrays import clip
 from so101rl.envs.noise import N_NOISE, Noise
 from so101rl.envs.resumable import Resumable
-from so101rl.errors import (
-    ConfigError,
-    check_length,
-    check_positive,
-)
+from so101rl.errors import ConfigError, check_length, check_positive
 from so101rl.hardware.base import Hardware, Quantity, row_writer
 from so101rl.randomization.base import Randomization
 from so101rl.robots import so101
@@ -31,31 +27,31 @@ from so101rl.robots.kinematics import Kinematics
 from so101rl.scene.scene import Scene
 
 Obs = dict[str, np.ndarray]
-EVERYONE = slice(None)
+ALL_ENVS = slice(None)
 
 
 class TaskEnv(Resumable, VectorEnv, ABC):
-    """`n_envs` copies of a task; autoreset happens in the same step.
+    """`n_envs` environments of a task; an ended one is reset in the same step.
 
-    Actions are joint-target deltas in units of `act_scale`; the target is integrated
-    and leashed to the measured angle, so a blocked arm cannot wind up.
+    Actions are joint-target deltas in units of `act_scale`. The target integrates them
+    and stays within `leash` of the measured angle, so a blocked arm does not wind up.
 
     Args:
-        n_envs: number of copies.
-        n_threads: simulation threads.
-        hardware: builds what moves, see `conf/hardware`.
-        scene: what stands on the table.
-        randomization: what differs from episode to episode.
+        n_envs: number of environments.
+        n_threads: number of simulation threads.
+        hardware: builds the arms and objects, see `conf/hardware`.
+        scene: table, object and contact pairs.
+        randomization: terms drawn for each episode.
         control_hz: control rate [Hz].
         physics_hz: physics rate [Hz].
-        max_episode_steps: control steps until an episode is truncated.
+        max_episode_steps: control steps after which an episode is truncated.
         act_scale: target change per unit action and control step [rad].
         leash: largest distance of a target from the measured angle [rad].
         home_qpos: the arm's starting angles (6,) [rad].
         start_pose: the object's nominal start: x [m], y [m], yaw [rad].
         reward: weight of each reward term.
-        observation: what the learner is given: name and scale of each array.
-        check_feasibility: whether an unsolvable layout is refused.
+        observation: arrays of the learner's observation and their scales.
+        check_feasibility: whether to refuse a layout that cannot be solved.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
@@ -79,14 +75,15 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         observation: Mapping[str, object],
         check_feasibility: bool,
     ):
-        positive = {
-            "env.act_scale": act_scale,
-            "env.leash": leash,
-            "env.control_hz": control_hz,
-            "env.physics_hz": physics_hz,
-            "env.max_episode_steps": max_episode_steps,
-        }
-        check_positive(positive)
+        check_positive(
+            {
+                "env.act_scale": act_scale,
+                "env.leash": leash,
+                "env.control_hz": control_hz,
+                "env.physics_hz": physics_hz,
+                "env.max_episode_steps": max_episode_steps,
+            }
+        )
         check_length("env.home_qpos", home_qpos, so101.N_JOINTS)
         check_length("env.start_pose", start_pose, 3)
         self.num_envs, self.control_hz = n_envs, control_hz
@@ -106,7 +103,7 @@ class TaskEnv(Resumable, VectorEnv, ABC):
             physics_hz=physics_hz,
         )
         self._weights, self.observation = dict(reward), dict(observation)
-        # Off: who steps also calls reset. What has ended stands still until then.
+        # If False, an ended environment stands still until the caller resets it.
         self.autoreset = True
         self._ended = np.zeros(n_envs, bool)
         self._all = np.arange(n_envs)
@@ -127,37 +124,37 @@ class TaskEnv(Resumable, VectorEnv, ABC):
 
     @abstractmethod
     def place(self, ids: np.ndarray, start: np.ndarray) -> None:
-        """Lay the objects of `ids` (k,) down around `start` (k, 3): x, y, yaw."""
+        """Place the objects of `ids` (k,) for the starts (k, 3): x [m], y [m], yaw."""
 
     @abstractmethod
     def reward_terms(self) -> dict[str, np.ndarray]:
-        """Every reward term (n,), unweighted, by name."""
+        """Return the unweighted reward terms (n,) by name."""
 
     @abstractmethod
     def success(self) -> np.ndarray:
-        """Which episodes are solved now (n,)."""
+        """Return which episodes are solved (n,) bool."""
 
     @abstractmethod
     def failure_class(self) -> np.ndarray:
-        """How an episode that ended now without success is called (n,) str."""
+        """Return the failure class (n,) str of episodes that end now unsolved."""
 
     @abstractmethod
     def features(self, obs: Obs) -> Obs:
-        """What the task adds to the observation, from what was observed."""
+        """Return additional observations, computed from `obs`."""
 
-    # ---- what a task may refine ----------------------------------------------
+    # ---- optional hooks --------------------------------------------------------
 
     def check_feasibility(self) -> None:
-        """Raise a ConfigError with the numbers if the layout cannot be solved."""
+        """Raise a `So101Error` with the numbers if the layout cannot be solved."""
 
     def update(self) -> None:
-        """Advance the task's own memory once per control step, before the rewards."""
+        """Update the task's own state, once per control step, before the rewards."""
 
     def forget(self, ids: np.ndarray) -> None:
-        """Clear the task's own memory of the environments `ids` (k,)."""
+        """Reset the task's own state of the environments `ids` (k,)."""
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Numbers (n,) worth logging besides reward and success."""
+        """Return numbers (n,) to log, besides reward and success."""
         return {}
 
     # ---- Gymnasium's vector interface ------------------------------------------
@@ -168,11 +165,11 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         seed: int | Sequence[int] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Obs, dict[str, Any]]:
-        """Begin new episodes everywhere.
+        """Begin a new episode in every environment.
 
         Args:
-            seed: one per environment, or the first of so many in a row; with None
-                the generators go on from where they are.
+            seed: one per environment, or one number from which they count up; with None
+                the generators continue from their state.
             options: unused.
         """
         del options
@@ -184,9 +181,9 @@ class TaskEnv(Resumable, VectorEnv, ABC):
     def step(
         self, action: np.ndarray
     ) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Move one control step; see `gymnasium.vector.VectorEnv.step`.
+        """Advance one control step; see `gymnasium.vector.VectorEnv.step`.
 
-        Without `autoreset`, what is said of environments that had ended means nothing.
+        Without `autoreset`, the rows of ended environments are meaningless.
         """
         action = checked_action(action, self.num_envs, "action")
         target = self.target_qpos + self.act_scale * action
@@ -194,7 +191,7 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         moving = np.flatnonzero(~self._ended) if self._ended.any() else None
         self.target_qpos = self.hardware.arm.step(target, moving)
         self.elapsed += 1
-        self.obs = self._observe(EVERYONE, self._noise_rng.standard_normal(self._draws))
+        self.obs = self._observe(ALL_ENVS, self._noise_rng.standard_normal(self._draws))
         self.update()
         terms = {
             name: self._weights[name] * value
@@ -215,12 +212,12 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         del kwargs
         self.hardware.arm.close()
 
-    # ---- inside --------------------------------------------------------------
+    # ---- internals -------------------------------------------------------------
 
     def _check_home(self) -> None:
-        lower, upper = self.kinematics.model.jnt_range.T
-        if (self.home_qpos < lower).any() or (self.home_qpos > upper).any():
-            low, high = (", ".join(f"{q:.2f}" for q in end) for end in (lower, upper))
+        limits = self.kinematics.model.jnt_range.T
+        if (self.home_qpos != clip(self.home_qpos, *limits)).any():
+            low, high = (", ".join(f"{q:.2f}" for q in limit) for limit in limits)
             expected = f"angles between [{low}] and [{high}]"
             raise ConfigError("env.home_qpos", got=self.home_qpos, expected=expected)
 
@@ -234,13 +231,13 @@ class TaskEnv(Resumable, VectorEnv, ABC):
             )
 
     def quantities(self) -> dict[str, Quantity]:
-        """Everything a randomization may change, by name."""
-        found = dict(self.hardware.quantities())
-        found["start_pose"] = Quantity(self.start_pose, row_writer(self._starts))
-        return found | self._noise.quantities()
+        """Return everything that a randomization can change, by name."""
+        start = Quantity(self.start_pose, row_writer(self._starts))
+        own = {"start_pose": start} | self._noise.quantities()
+        return dict(self.hardware.quantities()) | own
 
     def _seed(self, seed: int | Sequence[int]) -> None:
-        if isinstance(seed, int | np.integer):  # as Gymnasium counts
+        if isinstance(seed, int | np.integer):  # as Gymnasium's vector environments do
             seed = [int(seed) + i for i in range(self.num_envs)]
         seeds = [int(s) for s in seed]
         if len(seeds) != self.num_envs:
@@ -250,7 +247,7 @@ class TaskEnv(Resumable, VectorEnv, ABC):
                 expected=f"one number or {self.num_envs}",
             )
         self._rngs = [np.random.default_rng(s) for s in seeds]
-        # Spawned, or the noise of a batch of one would repeat its other numbers.
+        # Spawned, because the noise of a batch of one would else repeat its draws.
         root = np.random.SeedSequence(seeds)
         self._noise_rng = np.random.default_rng(root.spawn(1)[0])
 
@@ -264,18 +261,18 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         self.elapsed[ids] = 0
         self._ended[ids] = False
         self.forget(ids)
-        # From the environment's own generator: when others begin must not matter.
+        # From the environments' own generators, so that no episode affects another.
         draw = np.array([self._rngs[i].standard_normal(N_NOISE) for i in ids])
-        fresh = self._observe(ids, draw)
+        first = self._observe(ids, draw)
         if len(ids) == self.num_envs:
-            self.obs = fresh
+            self.obs = first
         else:
             self.obs = {name: value.copy() for name, value in self.obs.items()}
-            for name, value in fresh.items():
+            for name, value in first.items():
                 self.obs[name][ids] = value
 
     def _end(self, done: np.ndarray, info: dict[str, Any]) -> None:
-        """Say how the episodes `done` (n,) ended and begin the next ones."""
+        """Report how the episodes `done` (n,) ended and begin the next ones."""
         info["failure"] = np.where(info["is_success"], "none", self.failure_class())
         info["episode_length"] = self.elapsed.copy()
         if self.autoreset:
@@ -285,10 +282,10 @@ class TaskEnv(Resumable, VectorEnv, ABC):
             self._ended |= done
 
     def _observe(self, ids: np.ndarray | slice, draw: np.ndarray) -> Obs:
-        """What can be measured of the environments `ids` (k,), with its noise.
+        """Return the noisy observations of the environments `ids` (k,).
 
         Args:
-            ids: which environments.
+            ids: the environments.
             draw: standard normal numbers (k, 16).
         """
         self._measured, speeds = self.hardware.arm.read()
@@ -302,7 +299,6 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         )
         goal = np.zeros((len(pose), 3))
         goal[:, :2] = self.scene.square_centre - pose[:, :2]
-        # Asked once for everybody: task, base policies and learner.
         tool = self.kinematics.tool(qpos)
         obs = {
             "qpos": qpos,
@@ -317,16 +313,12 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         return obs | self.features(obs)
 
     def _define_spaces(self) -> None:
-        self.single_action_space = gym.spaces.Box(
-            -1.0, 1.0, (so101.N_JOINTS,), np.float32
-        )
-        self.single_observation_space = gym.spaces.Dict(
-            {
-                name: gym.spaces.Box(-np.inf, np.inf, value.shape[1:], np.float64)
-                for name, value in self.obs.items()
-            }
-        )
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.observation_space = batch_space(
-            self.single_observation_space, self.num_envs
-        )
+        n, shape = self.num_envs, (so101.N_JOINTS,)
+        self.single_action_space = Box(-1.0, 1.0, shape, np.float32)
+        arrays: dict[str, Space] = {
+            name: Box(-np.inf, np.inf, value.shape[1:], np.float64)
+            for name, value in self.obs.items()
+        }
+        self.single_observation_space = Dict(arrays)
+        self.action_space = batch_space(self.single_action_space, n)
+        self.observation_space = batch_space(self.single_observation_space, n)

@@ -1,7 +1,7 @@
 """Push a sheet of paper into a taped square and leave it there.
 
-The square accepts the sheet at 0, 90, 180 and 270 degrees, so the yaw error is the
-distance to the nearest accepted yaw, in reward, base policy and features alike.
+The sheet may lie in the square at 0, 90, 180 or 270 degrees, so the yaw error is the
+distance to the nearest of them, for rewards, features and base policies alike.
 """
 
 from collections.abc import Sequence
@@ -16,33 +16,32 @@ from so101rl.errors import So101Error, check_positive
 from so101rl.robots.kinematics import Kinematics
 
 QUARTER = np.pi / 2
-TOUCHED = 0.005  # [m] a sheet that moved less was not touched
-ERRORS = ("outside", "yaw", "distance")  # what is still wrong: [m], [rad], [m]
-REACHED = 0.005  # [m] a point counts as reachable when the fingertip gets this near
+MIN_TRAVEL = 0.005  # [m] a sheet that moved less was never touched
+ERRORS = ("outside", "yaw", "distance")  # [m], [rad], [m]
+REACH_TOLERANCE = 0.005  # [m] largest distance of the fingertip from a reachable point
 
 
 class InfeasibleError(So101Error):
-    """A layout that no policy can solve."""
+    """No policy can solve the layout."""
 
     def __init__(self, problems: Sequence[str]):
-        """List what is impossible, with the numbers."""
-        reasons = "; ".join(problems)
+        """List the problems, each with its numbers."""
         super().__init__(
-            f"this layout cannot be solved: {reasons}.\n"
+            f"this layout cannot be solved: {'; '.join(problems)}.\n"
             "env.check_feasibility=false builds it all the same"
         )
 
 
 class PaperPush(TaskEnv):
-    """Success: all four corners inside and the sheet at rest for `hold_steps`.
+    """Success: the sheet lies inside the square, at rest, for `hold_steps`.
 
     Args:
-        hold_steps: control steps that the sheet has to lie still inside.
-        rest_speed: a corner slower than this lies still [m/s].
+        hold_steps: control steps at rest inside the square that make a success.
+        rest_speed: speed of the corners below which the sheet is at rest [m/s].
         reach_scale: distance of the tip at which the reach cost saturates [m].
-        near: distance of the centres under which a failure is one of yaw [m].
-        stuck_steps: control steps without motion after which a sheet is jammed.
-        **env: everything of `TaskEnv`.
+        near: distance between the centres below which a failure is `wrong_yaw` [m].
+        stuck_steps: control steps at rest after which a failure is `jammed`.
+        **env: arguments of `TaskEnv`.
     """
 
     def __init__(
@@ -55,23 +54,21 @@ class PaperPush(TaskEnv):
         stuck_steps: int,
         **env: Any,
     ):
-        positive = {
-            "env.hold_steps": hold_steps,
-            "env.rest_speed": rest_speed,
-            "env.reach_scale": reach_scale,
-            "env.near": near,
-            "env.stuck_steps": stuck_steps,
-        }
-        check_positive(positive)
+        check_positive(
+            {
+                "env.hold_steps": hold_steps,
+                "env.rest_speed": rest_speed,
+                "env.reach_scale": reach_scale,
+                "env.near": near,
+                "env.stuck_steps": stuck_steps,
+            }
+        )
         n, size = env["n_envs"], env["scene"].object_size
         signs = np.array([[1, -1, -1, 1], [1, 1, -1, -1]])
         self._local_corners = signs * np.asarray(size[:2])[:, None] / 2
         self._hold_steps, self._rest_speed = hold_steps, rest_speed
-        self._reach_scale, self._near, self._stuck_steps = (
-            reach_scale,
-            near,
-            stuck_steps,
-        )
+        self._reach_scale, self._near = reach_scale, near
+        self._stuck_steps = stuck_steps
         self._corners = np.zeros((n, 4, 2))
         self._held, self._still = np.zeros(n, int), np.zeros(n, int)
         self._travel, self._closest = np.zeros(n), np.zeros(n)
@@ -79,37 +76,10 @@ class PaperPush(TaskEnv):
         self._before = self._now
         super().__init__(**env)
 
-    # ---- geometry --------------------------------------------------------------
-
-    def corners(self, pose: np.ndarray, yaw: np.ndarray) -> np.ndarray:
-        """Corners (n, 4, 2) [m] of sheets, relative to the square.
-
-        Args:
-            pose: where they lie (n, 7).
-            yaw: their yaw (n,) [rad].
-        """
-        cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
-        x, y = self._local_corners
-        corners = np.empty((len(pose), 4, 2))
-        corners[:, :, 0] = cos * x - sin * y
-        corners[:, :, 1] = sin * x + cos * y
-        corners += (pose[:, :2] - self.scene.square_centre)[:, None]
-        return corners
-
-    def outside(self, corners: np.ndarray) -> np.ndarray:
-        """How far the corners (n, 4, 2) stick out, summed over both axes (n,) [m]."""
-        reach = np.maximum.reduce(np.abs(corners), axis=1)
-        beyond = np.maximum(reach - self.scene.square_side / 2, 0)
-        return np.add.reduce(beyond, axis=1)
-
     # ---- the five hooks ----------------------------------------------------------
 
     def place(self, ids: np.ndarray, start: np.ndarray) -> None:
-        pose = np.zeros((len(ids), 7))
-        pose[:, :2] = start[:, :2]
-        pose[:, 2] = self.scene.object_size[2] / 2
-        pose[:, 3], pose[:, 6] = np.cos(start[:, 2] / 2), np.sin(start[:, 2] / 2)
-        self.hardware.object.place(ids, pose)
+        self.hardware.object.place(ids, self._flat_pose(start))
 
     def reward_terms(self) -> dict[str, np.ndarray]:
         tip = norm(self.obs["tip_to_object"])
@@ -127,12 +97,12 @@ class PaperPush(TaskEnv):
 
     def failure_class(self) -> np.ndarray:
         distance = self._now["distance"]
-        # Would it fit at this yaw if it lay in the middle?
+        # Whether the sheet would fit in the middle of the square at its yaw.
         centred = self.true_pose.copy()
         centred[:, :2] = self.scene.square_centre
         fits = self._errors(centred)[1]["outside"] <= 0
         choices = {
-            "never_touched": self._travel < TOUCHED,
+            "never_touched": self._travel < MIN_TRAVEL,
             "wrong_yaw": (distance < self._near) & ~fits,
             "overshot": distance > self._closest + self._near,
             "jammed": self._still >= self._stuck_steps,
@@ -167,29 +137,22 @@ class PaperPush(TaskEnv):
                 f"sheet {1e3 * width:.0f} x {1e3 * height:.0f} mm cannot fit the "
                 f"{1e3 * side:.0f} x {1e3 * side:.0f} mm square at any yaw"
             )
-        places = {
-            "start": self.start_pose[:2],
-            "square": np.asarray(self.scene.square_centre),
-        }
-        points = np.array([[x, y, 0.0] for x, y in places.values()])
-        got = Kinematics(n=len(points)).closest(points, self.home_qpos)
-        for name, point, tip in zip(places, points, got, strict=True):
-            if np.linalg.norm(point - tip) > REACHED:
+        places = self.start_pose[:2], self.scene.square_centre
+        points = np.array([[x, y, 0.0] for x, y in places])
+        tips = Kinematics(n=2).closest(points, self.home_qpos)
+        for name, point, tip in zip(("start", "square"), points, tips, strict=True):
+            if np.linalg.norm(point - tip) > REACH_TOLERANCE:
                 problems.append(
                     f"the {name} is {np.linalg.norm(point):.2f} m from the arm's base, "
                     f"the fingertip gets only to {np.linalg.norm(tip[:2]):.2f} m"
                 )
-        start = np.array([[*self.start_pose[:2], 0, 0, 0, 0, 0]])
-        start[0, [3, 6]] = (
-            np.cos(self.start_pose[2] / 2),
-            np.sin(self.start_pose[2] / 2),
-        )
+        start = self._flat_pose(self.start_pose[None])
         if not problems and self._errors(start)[1]["outside"][0] <= 0:
             problems.append("the nominal start is already solved")
         if problems:
             raise InfeasibleError(problems)
 
-    # ---- memory --------------------------------------------------------------
+    # ---- state -----------------------------------------------------------------
 
     def update(self) -> None:
         corners, now = self._errors(self.true_pose)
@@ -221,29 +184,48 @@ class PaperPush(TaskEnv):
         return own | self._now  # `_before` is overwritten before it is read
 
     def metrics(self) -> dict[str, np.ndarray]:
-        # Copies, because a reset in the same step writes into the originals.
+        # Copies, because a reset in the same step overwrites the originals.
         return {
             "distance_m": self._now["distance"].copy(),
             "yaw_error_rad": self._now["yaw"].copy(),
         }
 
+    def _flat_pose(self, start: np.ndarray) -> np.ndarray:
+        """Return poses (k, 7) of sheets on the table at starts (k, 3): x, y, yaw."""
+        pose = np.zeros((len(start), 7))
+        pose[:, :2] = start[:, :2]
+        pose[:, 2] = self.scene.object_size[2] / 2
+        pose[:, 3], pose[:, 6] = np.cos(start[:, 2] / 2), np.sin(start[:, 2] / 2)
+        return pose
+
     def _errors(self, pose: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Corners (k, 4, 2) and errors (k,) of sheets at `pose` (k, 7)."""
-        yaw = yaw_of(pose[:, 3:])
-        corners = self.corners(pose, yaw)
+        """Return corners (k, 4, 2) [m] and errors (k,) of sheets at `pose` (k, 7).
+
+        Corners are relative to the square's centre. The error `outside` is how far they
+        stick out of the square, summed over both axes [m].
+        """
+        yaw, offset = yaw_of(pose[:, 3:]), pose[:, :2] - self.scene.square_centre
+        cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
+        x, y = self._local_corners
+        corners = np.empty((len(pose), 4, 2))
+        corners[:, :, 0] = cos * x - sin * y
+        corners[:, :, 1] = sin * x + cos * y
+        corners += offset[:, None]
+        extent = np.maximum.reduce(np.abs(corners), axis=1)
+        excess = np.maximum(extent - self.scene.square_side / 2, 0)
         return corners, {
-            "outside": self.outside(corners),
+            "outside": np.add.reduce(excess, axis=1),
             "yaw": np.abs(yaw_error(yaw)),
-            "distance": norm(pose[:, :2] - self.scene.square_centre),
+            "distance": norm(offset),
         }
 
 
 def yaw_of(quat: np.ndarray) -> np.ndarray:
-    """Yaw (n,) [rad] of quaternions (n, 4) wxyz."""
+    """Return the yaw (n,) [rad] of quaternions (n, 4) wxyz."""
     w, x, y, z = quat.T
     return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
 
 
 def yaw_error(yaw: np.ndarray) -> np.ndarray:
-    """Signed distance (n,) [rad] to the nearest quarter turn, in [-pi/4, pi/4]."""
+    """Return the signed distance (n,) [rad] to the nearest quarter turn."""
     return yaw - QUARTER * np.round(yaw / QUARTER)

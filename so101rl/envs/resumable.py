@@ -1,4 +1,4 @@
-"""What an environment's next steps and episodes depend on, and how it is put back."""
+"""Saving and restoring the state of a task environment."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from so101rl.hardware.base import Hardware
 
 
 class Resumable:
-    """The half of `TaskEnv` that a resumed training needs."""
+    """The part of `TaskEnv` that saves and restores its state."""
 
     hardware: Hardware
     obs: dict[str, np.ndarray]
     target_qpos: np.ndarray
     elapsed: np.ndarray
-    true_pose: np.ndarray  # of the objects (n, 7), as last read
-    _measured: np.ndarray  # joint angles (n, 6) [rad], as last read
+    true_pose: np.ndarray  # last read poses of the objects (n, 7)
+    _measured: np.ndarray  # last read joint angles (n, 6) [rad]
     _ended: np.ndarray
     _starts: np.ndarray
     _noise: Noise
@@ -25,11 +25,11 @@ class Resumable:
     _rngs: list[np.random.Generator]
 
     def memory(self) -> dict[str, np.ndarray]:
-        """The arrays (n, ...) that the task remembers from step to step, live."""
+        """Return the task's own state: arrays (n, ...) by name, not copied."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next steps and episodes depend on."""
+        """Return everything that the next steps and episodes depend on."""
         return {
             "hardware": self.hardware.state_dict(),
             "arrays": {name: value.copy() for name, value in self._arrays().items()},
@@ -39,7 +39,7 @@ class Resumable:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` of an equal environment returned."""
+        """Restore what `state_dict` of an environment with the same config returned."""
         self.hardware.load_state_dict(state["hardware"])
         for name, value in self._arrays().items():
             value[:] = state["arrays"][name]
@@ -51,7 +51,7 @@ class Resumable:
         self.true_pose = self.hardware.object.read()
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        """Everything (n, ...) that is remembered from step to step, live."""
+        """Return the state of environment and task: arrays (n, ...), not copied."""
         own = {
             "target_qpos": self.target_qpos,
             "elapsed": self.elapsed,

@@ -1,1 +1,1 @@
-"""What moves: simulated and real arms behind one seam."""
+"""Simulated and real arms and object trackers, with one interface."""

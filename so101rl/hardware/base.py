@@ -1,6 +1,6 @@
-"""The seam between what decides and what moves.
+"""Interfaces of arms and object trackers, simulated or real, and the safety limits.
 
-Everything is batched: the first axis is the arm. A real arm is a batch of one.
+The first axis of every array is the arm; a real arm is a batch of one.
 """
 
 from abc import ABC, abstractmethod
@@ -14,15 +14,15 @@ from so101rl.errors import So101Error
 
 
 class UnsafeCommandError(So101Error):
-    """A command that no arm may receive."""
+    """A command must not reach an arm."""
 
 
 class NotSimulatedError(So101Error):
-    """Something is asked of the world that only a simulation can do."""
+    """Only a simulation can do what was requested."""
 
 
 class Arm(ABC):
-    """`n` SO-101 arms that follow joint targets."""
+    """`n` arms that follow joint targets."""
 
     n: int
 
@@ -34,20 +34,19 @@ class Arm(ABC):
     def step(
         self, target_qpos: np.ndarray, ids: np.ndarray | None = None
     ) -> np.ndarray:
-        """Follow `target_qpos` (n, 6) [rad] for one control step.
+        """Follow joint targets for one control step.
 
         Args:
-            target_qpos: where to.
-            ids: the arms that move (k,), None for all; for the others time stands
-                still.
+            target_qpos: joint targets (n, 6) [rad].
+            ids: the arms to step (k,), None for all; the state of the others stays.
 
         Returns:
-            What was really sent (n, 6) [rad], after the safety limits.
+            The targets that were sent (n, 6) [rad], after the safety limits.
         """
 
     @abstractmethod
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Measured joint angles (n, 6) [rad] and velocities (n, 6) [rad/s]."""
+        """Return measured joint angles (n, 6) [rad] and velocities (n, 6) [rad/s]."""
 
     @abstractmethod
     def close(self) -> None:
@@ -55,24 +54,24 @@ class Arm(ABC):
 
 
 class ObjectTracker(ABC):
-    """Where the object lies: exact in simulation, an estimate on a real table."""
+    """Pose of the object: exact in simulation, estimated on a real table."""
 
     @abstractmethod
     def read(self) -> np.ndarray:
-        """Position [m] and quaternion wxyz, (n, 7)."""
+        """Return positions [m] and quaternions wxyz (n, 7)."""
 
     @abstractmethod
     def place(self, ids: np.ndarray, pose: np.ndarray) -> None:
-        """Lay the objects of `ids` (k,) down at `pose` (k, 7)."""
+        """Place the objects `ids` (k,) at rest at `pose` (k, 7)."""
 
     def pull(self, wrench: np.ndarray) -> None:
-        """Pull at the objects from now on, until told otherwise or until a reset.
+        """Apply a wrench to the objects until the next call or reset.
 
         Args:
             wrench: force [N] and torque [N m] at the centres of mass (n, 6).
 
         Raises:
-            NotSimulatedError: on a real table only a hand can pull.
+            NotSimulatedError: the object is real.
         """
         raise NotSimulatedError(
             f"{type(self).__name__} is not simulated and cannot be pulled at; "
@@ -81,7 +80,7 @@ class ObjectTracker(ABC):
 
 
 class SafetyLimits:
-    """The same last check before a simulated and before a real servo.
+    """The last check of a command, the same for simulated and real servos.
 
     Args:
         lower: lower joint limits (6,) [rad].
@@ -93,7 +92,11 @@ class SafetyLimits:
         self.lower, self.upper, self.max_step = lower, upper, max_step
 
     def apply(self, target: np.ndarray, previous: np.ndarray) -> np.ndarray:
-        """Clip `target` (n, 6) [rad] to the limits and to a step from `previous`.
+        """Return `target` (n, 6) [rad], clipped to the limits and `max_step`.
+
+        Args:
+            target: joint targets (n, 6) [rad].
+            previous: the targets of the last control step (n, 6) [rad].
 
         Raises:
             UnsafeCommandError: a target is not finite.
@@ -108,14 +111,14 @@ class SafetyLimits:
 
 
 class Quantity(NamedTuple):
-    """Something of the world that may differ from episode to episode.
+    """A quantity that can be randomized.
 
     Attributes:
-        nominal: its value as configured, the shape of one environment.
-        write: stores drawn values (k, ...) for the environments `ids` (k,).
-        derived: whether MuJoCo derives constants from it (`set_const` must follow).
-        low: smallest value that makes sense.
-        high: largest value that makes sense.
+        nominal: the configured value of one environment.
+        write: stores values (k, ...) for the environments `ids` (k,).
+        derived: whether `set_const` must follow, because MuJoCo derives constants.
+        low: smallest valid value.
+        high: largest valid value.
     """
 
     nominal: np.ndarray
@@ -126,12 +129,12 @@ class Quantity(NamedTuple):
 
 
 class Hardware(ABC):
-    """An arm and an object on a table, `n` times.
+    """`n` arms, each with an object on a table.
 
     Attributes:
-        n: how many.
-        arm: what moves.
-        object: what tells where the object lies.
+        n: number of arms.
+        arm: the arms.
+        object: the objects.
     """
 
     n: int
@@ -140,25 +143,33 @@ class Hardware(ABC):
 
     @abstractmethod
     def quantities(self) -> Mapping[str, Quantity]:
-        """What a randomization may change, by name; nothing on a real table."""
+        """Return what a randomization can change, by name; nothing on a real table."""
 
     @abstractmethod
     def set_const(self, ids: np.ndarray) -> None:
-        """Recompute what is derived from changed quantities of `ids` (k,)."""
+        """Recompute the constants derived from quantities, for `ids` (k,)."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that its next steps depend on; nothing on a real table."""
+        """Return everything that the next steps depend on; nothing on a real table."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         del state
 
 
-def row_writer(array: np.ndarray) -> Callable[[np.ndarray, np.ndarray], None]:
-    """A `Quantity.write` that stores values in the rows of `array` (n, ...)."""
+def row_writer(
+    array: np.ndarray, columns: slice | None = None
+) -> Callable[[np.ndarray, np.ndarray], None]:
+    """Return a `Quantity.write` that stores values in rows of `array` (n, ...).
+
+    With `columns`, each value fills those columns of its row.
+    """
 
     def write(ids: np.ndarray, values: np.ndarray) -> None:
-        array[ids] = values
+        if columns is None:
+            array[ids] = values
+        else:
+            array[ids, columns] = values[:, None]
 
     return write

@@ -1,1 +1,1 @@
-"""What differs from episode to episode: one small term per quantity."""
+"""Domain randomization: one term per quantity, drawn for each episode."""

@@ -1,9 +1,9 @@
-"""Terms draw values around what is configured; nothing ever drifts.
+"""Randomization terms and how they are applied to the environments.
 
-A term sees the nominal value and random numbers and returns the values of episodes.
-Because the nominal value is read from the configuration, not from the last episode,
-a thousand resets cannot wander off. All terms of an episode share one draw from its
-environment's generator, and all episodes that begin together are computed together.
+A term maps the configured value and random numbers to the values of new episodes. It
+never sees the values of earlier episodes, so nothing drifts. An episode takes all its
+numbers in one call of its environment's generator; all episodes that begin in the same
+step are computed together.
 """
 
 from abc import ABC, abstractmethod
@@ -20,19 +20,19 @@ class Term(ABC):
     """One randomized quantity.
 
     Args:
-        quantity: name of what is randomized, e.g. `object_mass`.
+        quantity: name of the randomized quantity, e.g. `object_mass`.
     """
 
     def __init__(self, *, quantity: str):
         self.quantity = quantity
 
     def size(self, nominal: np.ndarray) -> int:
-        """How many random numbers an episode takes: one per element of `nominal`."""
+        """Return the number of random numbers per episode: one per element."""
         return nominal.size
 
     @abstractmethod
     def draw(self, nominal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        """The values of k episodes (k, *nominal.shape).
+        """Return the values of k episodes (k, *nominal.shape).
 
         Args:
             nominal: the configured value.
@@ -41,11 +41,11 @@ class Term(ABC):
 
     @abstractmethod
     def ends(self, nominal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The smallest and the largest value that `draw` may return."""
+        """Return the smallest and the largest value that `draw` can return."""
 
 
-class _Bound(NamedTuple):
-    """A term, what it changes, and its share of an episode's random numbers."""
+class _BoundTerm(NamedTuple):
+    """A term, its quantity, and its columns of an episode's random numbers."""
 
     term: Term
     quantity: Quantity
@@ -53,23 +53,23 @@ class _Bound(NamedTuple):
 
 
 class Randomization:
-    """All terms of an environment.
+    """All terms of a batch of environments.
 
     Args:
-        terms: terms by name, drawn in this order.
+        terms: terms by name, applied in this order.
     """
 
     def __init__(self, *, terms: Mapping[str, Term]):
         self.terms = dict(terms)
-        self._bound: list[_Bound] = []
+        self._bound: list[_BoundTerm] = []
         self._size = 0  # random numbers per episode
 
     def bind(self, quantities: Mapping[str, Quantity]) -> None:
-        """Connect the terms to what they change.
+        """Connect the terms to their quantities.
 
         Raises:
-            ConfigError: a term names a quantity that this environment lacks, or may
-                draw what the quantity cannot be.
+            ConfigError: there is no such quantity, or a value that the term can draw
+                has the wrong shape or is out of the quantity's range.
         """
         for name, term in self.terms.items():
             if term.quantity not in quantities:
@@ -89,18 +89,18 @@ class Randomization:
                     f"and {quantity.high:g}",
                 )
             end = self._size + term.size(quantity.nominal)
-            self._bound.append(_Bound(term, quantity, slice(self._size, end)))
+            self._bound.append(_BoundTerm(term, quantity, slice(self._size, end)))
             self._size = end
 
     def apply(self, ids: np.ndarray, rngs: Sequence[np.random.Generator]) -> bool:
-        """Draw and store new values for the environments `ids` (k,).
+        """Draw and write new values for the environments `ids` (k,).
 
         Args:
-            ids: which environments begin an episode.
-            rngs: one generator per environment of the whole batch.
+            ids: the environments that begin an episode.
+            rngs: one generator for each environment of the batch.
 
         Returns:
-            Whether constants that MuJoCo derives have to be recomputed.
+            Whether MuJoCo's derived constants must be recomputed.
         """
         uniform = np.array([rngs[i].random(self._size) for i in ids])
         for term, quantity, columns in self._bound:
@@ -110,25 +110,21 @@ class Randomization:
 
 def _check_shape(name: str, term: Term, quantity: Quantity) -> None:
     nominal = quantity.nominal
-    wanted = nominal.shape
     try:
-        got = term.draw(nominal, np.zeros((1, term.size(nominal)))).shape
+        shape = term.draw(nominal, np.zeros((1, term.size(nominal)))).shape[1:]
+        got = f"values of shape {shape}"
     except ValueError as error:  # NumPy cannot broadcast
-        message = f"values that do not fit ({error})"
-        raise _wrong_shape(name, term, message, wanted) from error
-    if got != (1, *wanted):
-        raise _wrong_shape(name, term, f"values of shape {got[1:]}", wanted)
-
-
-def _wrong_shape(
-    name: str, term: Term, got: str, wanted: tuple[int, ...]
-) -> ConfigError:
-    expected = f"the shape {wanted} of {term.quantity}"
-    return ConfigError(f"randomization.terms.{name}", got=got, expected=expected)
+        shape, got = None, f"values that do not fit ({error})"
+    if shape != nominal.shape:
+        raise ConfigError(
+            f"randomization.terms.{name}",
+            got=got,
+            expected=f"the shape {nominal.shape} of {term.quantity}",
+        )
 
 
 def check_range(quantity: str, low: object, high: object, lowest: float) -> None:
-    """Refuse a range that is upside down, no number, or reaches below `lowest`."""
+    """Raise a ConfigError unless `lowest <= low <= high` holds for each element."""
     bottom, top = np.asarray(low, float), np.asarray(high, float)
     fits = bottom.shape == top.shape or () in (bottom.shape, top.shape)
     if not (fits and np.all(bottom <= top) and np.all(bottom >= lowest)):

@@ -1,4 +1,4 @@
-"""Multiply the nominal value."""
+"""Randomization by a factor."""
 
 import numpy as np
 
@@ -6,15 +6,13 @@ from so101rl.randomization.base import Term, check_range
 
 
 class Scale(Term):
-    """Nominal value times a factor, log-uniform between `low` and `high`.
-
-    Log-uniform, so that halving is as likely as doubling.
+    """Nominal value times a log-uniform factor: halving is as likely as doubling.
 
     Args:
-        quantity: what is randomized.
+        quantity: name of the randomized quantity.
         low: smallest factor.
         high: largest factor.
-        per_element: whether every element gets a factor of its own.
+        per_element: whether each element gets its own factor.
     """
 
     def __init__(self, *, quantity: str, low: float, high: float, per_element: bool):

@@ -1,4 +1,4 @@
-"""Add to the nominal value."""
+"""Randomization by an offset."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from so101rl.randomization.base import Term, check_range
 
 
 class Shift(Term):
-    """Nominal value plus a uniform offset, element by element.
+    """Nominal value plus a uniform offset for each element.
 
     Args:
-        quantity: what is randomized.
-        low: smallest offset, a number or one per element, in the quantity's unit.
-        high: largest offset.
+        quantity: name of the randomized quantity.
+        low: smallest offset, one number or one per element, in the quantity's unit.
+        high: largest offset, likewise.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""What any robot tells of itself, and the SO-101."""
+"""Facts, kinematics and actions of the SO-101."""

@@ -1,4 +1,4 @@
-"""The check that every action goes through, whoever proposes it."""
+"""The check of every action, before it is used."""
 
 import numpy as np
 
@@ -8,22 +8,22 @@ from so101rl.robots import so101
 
 
 class BadActionError(So101Error):
-    """An action that has the wrong shape."""
+    """An action has the wrong shape."""
 
 
 def checked_action(action: np.ndarray, n: int, what: str) -> np.ndarray:
-    """The action, clipped to [-1, 1] (n, 6).
+    """Return `action` clipped to [-1, 1] (n, 6).
 
-    A run must not go on with a made-up action in the place of one that is none.
+    Raise if it is not finite; a run never continues with a substitute.
 
     Args:
-        action: what was proposed.
-        n: how many are expected.
-        what: its name in messages.
+        action: actions to check (n, 6).
+        n: expected number of rows.
+        what: name of the actions in error messages.
 
     Raises:
-        BadActionError: it has the wrong shape.
-        DivergedError: it is not finite.
+        BadActionError: the shape is not (n, 6).
+        DivergedError: a value is not finite.
     """
     action = np.asarray(action, float)
     if action.shape != (n, so101.N_JOINTS):

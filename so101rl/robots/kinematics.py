@@ -1,8 +1,7 @@
-"""Batched kinematics of the arm alone, for everything that must also run on the arm.
+"""Batched forward kinematics, Jacobians and gravity torques from joint angles alone.
 
-The real arm has no simulator of its surroundings, so whoever needs forward kinematics,
-Jacobians or gravity torques asks this module, which knows joint angles and nothing
-else. The work is done by MuJoCo's native batch on a model of the bare arm.
+They need no simulated surroundings, so they serve the real arm too. MuJoCo's native
+batch computes them on a model of the bare arm.
 """
 
 from typing import NamedTuple
@@ -14,19 +13,19 @@ from mujoco import batch
 from so101rl.arrays import clip
 from so101rl.robots import so101
 
-ARMS_PER_THREAD = 128  # for fewer, waking a thread costs more than it saves
-REACH_ITERATIONS = 300  # more than enough to cross the workspace
+ARMS_PER_THREAD = 128  # with fewer, starting a thread costs more than it saves
+REACH_ITERATIONS = 300  # enough to converge from one end of the workspace to another
 
 
 class ToolState(NamedTuple):
-    """Where the tool is and how the joints move it.
+    """Pose, Jacobian and gravity torques of the tool.
 
     Attributes:
         pos: position (n, 3) [m] in the frame of the arm's base.
         rot: rotation matrix (n, 3, 3), columns are the tool's axes.
         jac: Jacobian (n, 6, 6): three rows [m/rad] for the position, three rows
             [rad/rad] for the rotation, one column per joint.
-        gravity: joint torques (n, 6) [N m] that hold the bare arm still.
+        gravity: joint torques (n, 6) [N m] that balance gravity on the bare arm.
     """
 
     pos: np.ndarray
@@ -39,14 +38,14 @@ class Kinematics:
     """Forward kinematics, Jacobian and gravity of `n` SO-101 arms.
 
     Args:
-        n: how many arms at most one call asks about.
-        site: the tool's site in the arm's model.
-        n_threads: threads of the native batch at most.
+        n: largest number of arms per call.
+        site: name of the tool's site in the arm's model.
+        n_threads: largest number of simulation threads.
     """
 
     def __init__(self, *, n: int, site: str = so101.FINGERTIP, n_threads: int = 1):
         self.model = so101.bare_model()
-        # Nothing is pushed here: without constraints to make a pass costs 2/3.
+        # No contact matters here, and without constraints a pass takes 2/3 of the time.
         self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
         self._site = self.model.site(site).id
         self._body = int(self.model.site_bodyid[self._site])
@@ -58,28 +57,25 @@ class Kinematics:
         self._gravity = self._batch.bind("qfrc_bias")
 
     def fk(self, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tool position (n, 3) [m] and rotation (n, 3, 3) at `qpos` (n, 6) [rad]."""
+        """Return tool positions (n, 3) [m] and rotations (n, 3, 3) at `qpos` (n, 6)."""
         self._forward(qpos, mujoco.mjtStage.mjSTAGE_POS)
         return self._pose(len(qpos))
 
     def tool(self, qpos: np.ndarray) -> ToolState:
-        """Pose, Jacobian and gravity of the tool at `qpos` (n, 6) [rad]."""
+        """Return the tool's state at `qpos` (n, 6) [rad]."""
         ids = self._forward(qpos, mujoco.mjtStage.mjSTAGE_VEL)
         pos, rot = self._pose(len(qpos))
         jac = np.concatenate(self._batch.jac(self._body, pos, ids), axis=1)
         return ToolState(pos, rot, jac, self._gravity[: len(qpos)].copy())
 
     def closest(self, points: np.ndarray, qpos: np.ndarray) -> np.ndarray:
-        """Where the tool gets when it tries to touch `points`.
+        """Return the reachable positions (k, 3) [m] nearest to `points`.
 
-        Damped least squares within the joint limits, from `qpos`.
+        Damped least squares within the joint limits.
 
         Args:
-            points: wanted positions (k, 3) [m].
-            qpos: starting angles (6,) [rad].
-
-        Returns:
-            Reached positions (k, 3) [m].
+            points: target positions (k, 3) [m].
+            qpos: initial joint angles (6,) [rad].
         """
         lower, upper = self.model.jnt_range.T
         angles = np.tile(qpos, (len(points), 1))
@@ -90,7 +86,7 @@ class Kinematics:
         return self.fk(angles)[0]
 
     def _forward(self, qpos: np.ndarray, stage: mujoco.mjtStage) -> np.ndarray | None:
-        """Run the stages for `qpos` (n, 6); returns the ids they ran for."""
+        """Run MuJoCo up to `stage` at `qpos` (n, 6); return the ids, None for all."""
         n = len(qpos)
         if n > len(self._qpos):
             raise ValueError(
@@ -109,14 +105,14 @@ class Kinematics:
 def damped_least_squares(
     jac: np.ndarray, error: np.ndarray, damping: float
 ) -> np.ndarray:
-    """Joint steps that reduce a task error, `J^T (J J^T + damping I)^-1 e`.
+    """Return joint steps that reduce a task error, `J^T (J J^T + damping I)^-1 e`.
 
     Wampler 1986, IEEE Transactions on Systems, Man, and Cybernetics 16(1).
 
     Args:
         jac: task Jacobian (n, k, j).
         error: task error (n, k).
-        damping: regularisation, in the squared unit of the Jacobian's rows.
+        damping: damping factor, in the squared unit of the Jacobian's rows.
 
     Returns:
         Joint steps (n, j) [rad].

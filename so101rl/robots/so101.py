@@ -1,4 +1,4 @@
-"""Facts about the SO-101: names, order, limits and where its model lies."""
+"""Facts about the SO-101: joint names and order, limits, sites and model file."""
 
 import mujoco
 import numpy as np
@@ -7,7 +7,7 @@ from so101rl.files import shipped
 
 MODEL_PATH = shipped("assets") / "so101.xml"
 
-# Servo ids 1 to 6, in this order on the bus, in LeRobot and in every array here.
+# Servo ids 1 to 6: the order on the bus, in LeRobot and in every array here.
 JOINTS = (
     "shoulder_pan",
     "shoulder_lift",
@@ -17,37 +17,37 @@ JOINTS = (
     "gripper",
 )
 N_JOINTS = len(JOINTS)
-ARM_JOINTS = 5  # the first five move the fingertip, the sixth only the jaw
+ARM_JOINTS = 5  # the first five move the fingertip, the sixth moves the other jaw
 
-FINGERTIP = "fingertip"  # site: where the fixed jaw touches when it looks down
+FINGERTIP = "fingertip"  # site: contact point of the fixed jaw when it points down
 GRIPPERFRAME = "gripperframe"  # site: the official tool frame
-DRAWN_GROUP = 2  # geom group of what is seen; group 3 is what touches
+DRAWN_GROUP = 2  # of geoms that are only drawn; those of group 3 collide
 
 
 def spec() -> mujoco.MjSpec:
-    """A fresh, editable copy of the arm's model, without actuators."""
+    """Return a new, editable description of the arm, without actuators."""
     return mujoco.MjSpec.from_file(str(MODEL_PATH))
 
 
 def bare_model() -> mujoco.MjModel:
-    """The arm alone with nothing to draw, for kinematics and dynamics."""
+    """Return the model of the arm alone without drawn geoms."""
     bare = spec()
-    strip_look(bare)
+    delete_drawn_geoms(bare)
     return bare.compile()
 
 
 def joint_limits() -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper joint limits, each (6,) [rad], from the model file."""
+    """Return lower and upper joint limits, each (6,) [rad], from the model file."""
     model = bare_model()
-    limits = np.array([model.joint(name).range for name in JOINTS])
-    return limits[:, 0].copy(), limits[:, 1].copy()
+    lower, upper = np.array([model.joint(name).range for name in JOINTS]).T
+    return lower.copy(), upper.copy()
 
 
-def strip_look(spec: mujoco.MjSpec) -> None:
-    """Delete the geoms that are only drawn; they cost a quarter of a physics step.
+def delete_drawn_geoms(spec: mujoco.MjSpec) -> None:
+    """Delete the geoms that are only drawn; they take a quarter of a physics step.
 
-    Drawn geoms are in group 2 and have no name. `qpos` keeps its layout, so a state of
-    the stripped model can be shown with the full one.
+    These are the geoms of group 2 without a name. The layout of `qpos` stays, so the
+    full model can draw a state of the reduced one.
     """
     for geom in list(spec.geoms):
         if geom.group == DRAWN_GROUP and not geom.name:

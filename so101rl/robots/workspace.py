@@ -1,4 +1,4 @@
-"""Where the fingertip can touch the table."""
+"""The part of the table that the fingertip can reach."""
 
 from functools import cache
 
@@ -10,27 +10,25 @@ from so101rl.robots.kinematics import Kinematics
 
 PAN, LIFT, ELBOW, WRIST = range(4)
 PAN_AXIS = (0.0388353, 0.0)  # [m] x and y of the pan axis, base frame
-MIN_PITCH = np.radians(
-    45
-)  # flatter than this the hand, not the finger, is on the table
-GRID = 128  # angles per joint that are tried
-PITCHES = 10  # angles between MIN_PITCH and straight down that are tried
-TOLERANCE = 0.004  # [m] a tip this close to the height counts as being there
+MIN_PITCH = np.radians(45)  # below this the hand touches the table, not the finger
+GRID = 128  # sampled angles per joint
+PITCHES = 10  # sampled pitches from MIN_PITCH to straight down
+TOLERANCE = 0.004  # [m] largest height error of a tip that counts
 
 
 class OutOfReachError(So101Error):
-    """A height that the fingertip cannot get to."""
+    """The fingertip does not reach a height."""
 
 
 @cache
 def reach(height: float = 0.0) -> tuple[float, float]:
-    """Smallest and largest distance [m] of the fingertip from the pan axis.
+    """Return the smallest and largest distance [m] of the fingertip from the pan axis.
 
-    Found by trying a grid of joint angles, so good to a few millimetres. Collisions of
-    the arm with itself are not looked at.
+    Sampled on a grid of joint angles, so accurate to a few millimetres. Collisions of
+    the arm with itself are ignored.
 
     Args:
-        height: Height of the fingertip above the table [m].
+        height: height of the fingertip above the table [m].
     """
     low, high = so101.joint_limits()
     lift, elbow, pitch = np.meshgrid(
@@ -47,11 +45,11 @@ def reach(height: float = 0.0) -> tuple[float, float]:
     tips = np.concatenate(
         [kinematics.fk(part)[0] for part in np.array_split(qpos, len(qpos) // 1024 + 1)]
     )
-    there = np.abs(tips[:, 2] - height) < TOLERANCE
-    if not there.any():
+    at_height = np.abs(tips[:, 2] - height) < TOLERANCE
+    if not at_height.any():
         raise OutOfReachError(
             f"the fingertip does not reach the height {height} m pointing down; "
             f"it reaches {tips[:, 2].min():.2f} to {tips[:, 2].max():.2f} m"
         )
-    radius = np.hypot(tips[there, 0] - PAN_AXIS[0], tips[there, 1] - PAN_AXIS[1])
+    radius = np.hypot(*(tips[at_height, :2] - PAN_AXIS).T)
     return float(radius.min()), float(radius.max())

@@ -1,1 +1,1 @@
-"""What stands on the table, and how it looks."""
+"""The simulated scene: table, object, contact pairs, and their appearance."""

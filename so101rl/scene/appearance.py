@@ -1,30 +1,29 @@
-"""How the world looks: cameras, light, sky and table. Nothing here touches physics."""
+"""Appearance of the scene: cameras, lights, sky and table. No effect on physics."""
 
 import mujoco
 import numpy as np
 
 FRONT = "front"  # three-quarter view over the table, from the far right corner
 TOP = "top"  # straight down over the work area, x up in the picture
-WRIST = "wrist"  # on the gripper, part of the arm's own model
+WRIST = "wrist"  # on the gripper, part of the arm's model
 CAMERAS = (FRONT, TOP, WRIST)
 
-# Camera: position [m], point it looks at [m], up direction, vertical angle [deg].
+# Of a camera: position [m], target [m], up direction, vertical field of view [deg].
 VIEWS = {
     FRONT: ((0.60, -0.43, 0.37), (0.155, 0.0, 0.115), (0, 0, 1), 39.0),
     TOP: ((0.20, 0.0, 0.66), (0.20, 0.0, 0.0), (1, 0, 0), 46.0),
 }
-# Directional lights: direction and brightness. No light casts a shadow.
+# Of a directional light: direction, brightness. No light casts a shadow.
 LIGHTS = {"key": ((-0.35, 0.65, -1.0), 0.40), "fill": ((0.4, -0.7, -1.0), 0.15)}
 AMBIENT, HEADLIGHT = 0.38, 0.24
 SKY_TOP, SKY_BOTTOM = (0.93, 0.95, 0.97), (0.72, 0.78, 0.85)
 TABLE_COLOUR, GRID_COLOUR = (0.36, 0.40, 0.44), (0.32, 0.36, 0.40)
-GRID = 0.10  # [m] distance of the fine lines on the table, one through the base
-DRAWN_GROUP = 2  # geom group of what is seen; group 3 is what touches
-TABLE = "table"  # material and texture; the geom on top is the scene's
+GRID = 0.10  # [m] spacing of the lines on the table, one through the base
+TABLE = "table"  # material and texture of the geom of the same name
 LARGEST_PICTURE = (1920, 1080)  # [px] width and height of the off-screen buffer
 
 
-def add_look(spec: mujoco.MjSpec) -> None:
+def add_appearance(spec: mujoco.MjSpec) -> None:
     """Add the cameras `front` and `top`, lights, sky and the material `table`."""
     for name, (position, target, up, fovy) in VIEWS.items():
         spec.worldbody.add_camera(
@@ -47,7 +46,7 @@ def add_look(spec: mujoco.MjSpec) -> None:
     visual.headlight.diffuse = [HEADLIGHT] * 3
     visual.headlight.specular = [0.05] * 3
     visual.quality.shadowsize = 0
-    # A third of the time per picture, and no difference that can be seen.
+    # Coarser primitives draw three times as fast and look the same at this size.
     visual.quality.numslices, visual.quality.numstacks = 16, 4
     visual.quality.numquads = 1
     visual.map.znear, visual.map.zfar = 0.01, 20
@@ -87,7 +86,7 @@ def _look_at(
     target: tuple[float, float, float],
     up: tuple[float, float, float],
 ) -> np.ndarray:
-    """Return the quaternion (4,) of a camera that looks from one point at another."""
+    """Return the quaternion (4,) wxyz of a camera at `position` that faces `target`."""
     back = np.subtract(position, target)
     back /= np.linalg.norm(back)
     right = np.cross(up, back)

@@ -1,11 +1,12 @@
 """The simulated world: arm, table, one free object and a taped square.
 
-Who may touch whom is a list of contact pairs in the configuration. A pair's
-friction is what acts between the two surfaces; without pairs MuJoCo would take the
-element-wise maximum of the two geoms' values, and a slippery sheet could not exist.
+Only the contact pairs of the configuration collide, each with its own friction. Without
+pairs MuJoCo takes the larger friction of two geoms, so a sheet could not slip on the
+table and stick to the finger.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -16,7 +17,8 @@ from so101rl.scene import appearance
 
 OBJECT = "object"  # body, joint and geom name of the free object
 TABLE = "table"
-ACTUATOR_FIELDS = ("kp", "kv", "damping", "frictionloss", "armature", "max_torque")
+# Of geoms that collide only in the contact pairs.
+DRAWN: dict[str, Any] = {"contype": 0, "conaffinity": 0, "group": so101.DRAWN_GROUP}
 
 
 @dataclass(kw_only=True)
@@ -40,13 +42,9 @@ class Actuator:
     max_torque: float
 
     def __post_init__(self) -> None:
-        for name in ACTUATOR_FIELDS:
-            value = getattr(self, name)
-            lowest = "positive" if name in ("kp", "max_torque") else "at least 0"
-            if value < 0 or (value == 0 and lowest == "positive"):
-                raise ConfigError(
-                    f"hardware.presets.*.{name}", got=value, expected=f"{lowest}"
-                )
+        key = "hardware.presets.*"
+        check_positive({f"{key}.kp": self.kp, f"{key}.max_torque": self.max_torque})
+        _check_not_negative({f"{key}.{name}": v for name, v in asdict(self).items()})
 
 
 @dataclass(kw_only=True)
@@ -74,15 +72,13 @@ class ContactPair:
         check_length(f"{key}.geoms", self.geoms, 2)
         check_length(f"{key}.solref", self.solref, 2)
         check_length(f"{key}.solimp", self.solimp, 5)
-        for name in ("friction", "spin", "margin"):
-            if getattr(self, name) < 0:
-                got = getattr(self, name)
-                raise ConfigError(f"{key}.{name}", got=got, expected="at least 0")
+        names = ("friction", "spin", "margin")
+        _check_not_negative({f"{key}.{name}": getattr(self, name) for name in names})
 
 
 @dataclass(kw_only=True)
 class Scene:
-    """Everything the simulated world consists of, besides the arm's own model.
+    """The simulated world without the arm.
 
     Attributes:
         object_size: full edge lengths of the object's box (3,) [m].
@@ -93,8 +89,8 @@ class Scene:
         tape_width: width of the drawn tape [m].
         tape_rgba: its colour.
         pairs: contact pairs by name.
-        impratio: how much stiffer friction is than the normal direction.
-        iterations: solver iterations at most.
+        impratio: ratio of friction's impedance to that of the normal direction.
+        iterations: largest number of solver iterations.
     """
 
     object_size: tuple[float, float, float]
@@ -122,6 +118,12 @@ class Scene:
         check_positive(positive)
 
 
+def _check_not_negative(values: dict[str, float]) -> None:
+    for key, value in values.items():
+        if value < 0:
+            raise ConfigError(key, got=value, expected="at least 0")
+
+
 def build_spec(
     scene: Scene,
     actuator: Actuator,
@@ -131,16 +133,17 @@ def build_spec(
     delay_samples: int = 0,
     drawn: bool = False,
 ) -> mujoco.MjSpec:
-    """Describe the world; its `compile` makes the model.
+    """Return the description of the world, from which `compile` makes the model.
 
     Args:
-        scene: what stands on the table.
+        scene: table, object and contact pairs.
         actuator: the servo model.
         timestep: physics step [s].
         home_qpos: joint angles (6,) [rad] of the only keyframe, `home`.
-        delay_samples: past commands, in physics steps, that each servo remembers.
-        drawn: whether the model also has what is only there to be seen; without it
-            physics is faster, and states mean the same.
+        delay_samples: number of past commands, one per physics step, in a servo's
+            buffer.
+        drawn: whether to keep the geoms that are only drawn; physics is faster without
+            them and states have the same layout.
 
     Returns:
         The world; its first six qpos, qvel and ctrl are the arm's joints in order.
@@ -148,8 +151,8 @@ def build_spec(
     spec = so101.spec()
     spec.modelname = "so101rl"
     if not drawn:
-        so101.strip_look(spec)
-    appearance.add_look(spec)
+        so101.delete_drawn_geoms(spec)
+    appearance.add_appearance(spec)
     _set_options(spec, scene, timestep)
     _add_actuators(spec, actuator, delay_samples)
     _add_table(spec, scene)
@@ -191,29 +194,25 @@ def _add_table(spec: mujoco.MjSpec, scene: Scene) -> None:
         name=TABLE,
         type=mujoco.mjtGeom.mjGEOM_PLANE,
         size=[0.6, 0.6, 0.05],
-        material="table",
-        contype=0,
-        conaffinity=0,
-        group=2,
+        material=appearance.TABLE,
+        **DRAWN,
     )
     half, width = scene.square_side / 2, scene.tape_width
     cx, cy = scene.square_centre
     edge = half + width / 2
-    for name, offset, size in (
-        ("tape_front", (edge, 0), (width / 2, half + width)),
-        ("tape_back", (-edge, 0), (width / 2, half + width)),
-        ("tape_left", (0, edge), (half, width / 2)),
-        ("tape_right", (0, -edge), (half, width / 2)),
+    for name, x, y, size in (
+        ("tape_front", cx + edge, cy, (width / 2, half + width)),
+        ("tape_back", cx - edge, cy, (width / 2, half + width)),
+        ("tape_left", cx, cy + edge, (half, width / 2)),
+        ("tape_right", cx, cy - edge, (half, width / 2)),
     ):
         world.add_geom(
             name=name,
             type=mujoco.mjtGeom.mjGEOM_BOX,
-            pos=[cx + offset[0], cy + offset[1], 0],
+            pos=[x, y, 0],
             size=[*size, 0.0003],
             rgba=scene.tape_rgba,
-            contype=0,
-            conaffinity=0,
-            group=2,
+            **DRAWN,
         )
 
 
@@ -227,9 +226,7 @@ def _add_object(spec: mujoco.MjSpec, scene: Scene) -> None:
         size=size,
         mass=scene.object_mass,
         rgba=scene.object_rgba,
-        contype=0,
-        conaffinity=0,
-        group=2,
+        **DRAWN,
     )
 
 

@@ -23,7 +23,7 @@ SIZE = {"width": 160, "height": 120}
 @pytest.fixture(scope="module")
 def model():
     spec = so101.spec()
-    appearance.add_look(spec)
+    appearance.add_appearance(spec)
     return spec.compile()
 
 

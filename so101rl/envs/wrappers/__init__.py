@@ -1,1 +1,1 @@
-"""Wrappers around a task: the residual, and the views of Gymnasium and SB3."""
+"""Wrappers around a task: the residual, and adapters for Gymnasium and SB3."""

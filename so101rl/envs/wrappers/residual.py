@@ -1,14 +1,14 @@
-"""Where base policy and residual meet: `action = clip(base + alpha * residual, -1, 1)`.
+"""The residual wrapper: `action = clip(base + alpha * residual, -1, 1)`.
 
-The only place. Below it nobody knows that there is a base policy, above it nobody knows
-what the base proposed, unless the learner is told through its observation.
+Only this module knows both base policy and residual. A task sees the sum alone, and a
+learner sees the base action only if it is part of the observation.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -22,45 +22,41 @@ from so101rl.robots.actions import checked_action
 
 
 class Alpha:
-    """The residual's authority: one number, one per joint, or a ramp.
+    """The weight of the residual: one number, one per joint, or a linear schedule.
 
     Args:
-        value: a number in [0, 1], six of them, or `{start, end, steps}`: linear from
+        value: a number in [0, 1], six numbers, or `{start, end, steps}`: linear from
             `start` to `end` over `steps` env steps.
     """
 
     def __init__(self, value: float | Sequence[float] | Mapping[str, float]):
-        if isinstance(value, Mapping):
-            self._start, self._end = float(value["start"]), float(value["end"])
-            self._steps = float(value["steps"])
-        else:
-            self._start = self._end = np.asarray(value, float)  # type: ignore[assignment]
-            self._steps = 1.0
-        for end in (self._start, self._end):
-            if np.shape(end) not in ((), (so101.N_JOINTS,)):
-                raise ConfigError(
-                    "residual.alpha", got=value, expected="one number or six"
-                )
+        if not isinstance(value, Mapping):
+            value = {"start": value, "end": value, "steps": 1}  # type: ignore[dict-item]
+        self._steps = float(value["steps"])
+        self._start, self._end = (np.asarray(value[k], float) for k in ("start", "end"))
+        if {self._start.shape, self._end.shape} - {(), (so101.N_JOINTS,)}:
+            expected = "one number or six"
+            raise ConfigError("residual.alpha", got=value["start"], expected=expected)
 
     def at(self, step: float) -> np.ndarray:
-        """Authority per joint (6,) after `step` env steps."""
-        share = min(step / self._steps, 1.0)
-        value = self._start + share * (self._end - self._start)
+        """Return the weight of each joint (6,) after `step` env steps."""
+        fraction = min(step / self._steps, 1.0)
+        value = self._start + fraction * (self._end - self._start)
         return np.broadcast_to(value, (so101.N_JOINTS,)).astype(float)
 
 
 class ResidualEnv(VectorEnv):
-    """A task whose actions are corrections of what a base policy proposes.
+    """A task whose actions are residuals, added to the actions of a base policy.
 
-    Observations are flat `float32` vectors: the arrays that the task's `observation`
-    names, each divided by its scale, and the base action if it is to be seen.
+    Observations are flat `float32` vectors: the arrays named by the task's
+    `observation`, each divided by its scale, then the base action if requested.
 
     Args:
         env: the task.
-        base_policy: what proposes.
-        alpha: authority of the residual, see `Alpha`.
+        base_policy: the base policy.
+        alpha: weight of the residual, see `Alpha`.
         penalty: weight of the residual's mean square in the reward.
-        observe_base_action: whether the learner sees the base action.
+        observe_base_action: whether the observation includes the base action.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
@@ -79,7 +75,7 @@ class ResidualEnv(VectorEnv):
             raise ConfigError(
                 "base_policy",
                 got=f"{type(base_policy).__name__}, which needs {sorted(missing)}",
-                expected=f"one that reads {', '.join(sorted(env.obs))}",
+                expected=f"a policy that needs only {', '.join(sorted(env.obs))}",
             )
         self.env, self.base_policy = env, base_policy
         self.num_envs = env.num_envs
@@ -87,13 +83,11 @@ class ResidualEnv(VectorEnv):
         self.alpha = self._schedule.at(0)
         self._penalty, self._observe_base = penalty, observe_base_action
         self._ids = np.arange(self.num_envs)
-        self._columns: list[str] = []  # of the vector: which array they stem from
+        self._columns: list[str] = []  # name of each element of the vector
         self._names, self._factor = self._make_layout()
         self.base_action = self._propose(env.obs, self._ids)
         size = self._vector(env.obs, self.base_action).shape[1]
-        self.single_observation_space = gym.spaces.Box(
-            -np.inf, np.inf, (size,), np.float32
-        )
+        self.single_observation_space = Box(-np.inf, np.inf, (size,), np.float32)
         self.single_action_space = env.single_action_space
         self.action_space = env.action_space
         self.observation_space = batch_space(
@@ -101,7 +95,7 @@ class ResidualEnv(VectorEnv):
         )
 
     def progress(self, step: int) -> None:
-        """Move the alpha schedule to `step` env steps."""
+        """Set alpha to its value after `step` env steps."""
         self.alpha = self._schedule.at(step)
 
     def reset(
@@ -110,7 +104,7 @@ class ResidualEnv(VectorEnv):
         seed: int | Sequence[int] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin new episodes everywhere; see `TaskEnv.reset`."""
+        """Begin a new episode in every environment; see `TaskEnv.reset`."""
         obs, info = self.env.reset(seed=seed, options=options)
         self.base_policy.reset(self._ids)
         self.base_action = self._propose(obs, self._ids)
@@ -119,27 +113,27 @@ class ResidualEnv(VectorEnv):
     def step(
         self, action: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Apply residuals (n, 6) in [-1, 1] on top of the base policy."""
+        """Advance one control step with residuals (n, 6) in [-1, 1]."""
         residual = checked_action(action, self.num_envs, "residual")
         correction = self.alpha * residual
-        wanted = self.base_action + correction
-        total = clip(wanted, -1.0, 1.0)
+        unclipped = self.base_action + correction
+        total = clip(unclipped, -1.0, 1.0)
         obs, reward, terminated, truncated, info = self.env.step(total)
         cost = -self._penalty * residual_size(residual)
         info["reward_terms"]["residual"] = cost
         info["residual_l2"] = norm(correction)
-        info["clipped"] = np.add.reduce(wanted != total, axis=1) / so101.N_JOINTS
+        info["clipped"] = np.add.reduce(unclipped != total, axis=1) / so101.N_JOINTS
         if "final_obs" in info:
             done = np.flatnonzero(info["_final_obs"])
             final = info["final_obs"]
-            # Advance every base policy on what it would have seen, then start afresh
-            # where an episode ended; the learner bootstraps from the former.
+            # The base policy acts on the final observations first, because the learner
+            # bootstraps from them, and again where a new episode begins.
             self.base_action = self._propose(final, self._ids)
-            _finish(info, self._vector(final, self.base_action))
+            _add_final(info, self._vector(final, self.base_action))
             self.base_policy.reset(done)
-            begun = {name: value[done] for name, value in obs.items()}
+            first = {name: value[done] for name, value in obs.items()}
             self.base_action = self.base_action.copy()
-            self.base_action[done] = self._propose(begun, done)
+            self.base_action[done] = self._propose(first, done)
         else:
             self.base_action = self._propose(obs, self._ids)
         vector = self._vector(obs, self.base_action)
@@ -150,7 +144,7 @@ class ResidualEnv(VectorEnv):
         return vector, reward, terminated, truncated, info
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next steps depend on, base policy included."""
+        """Return everything that the next steps depend on, base policy included."""
         return {
             "env": self.env.state_dict(),
             "base_policy": self.base_policy.state_dict(),
@@ -159,7 +153,7 @@ class ResidualEnv(VectorEnv):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` of an equal environment returned."""
+        """Restore what `state_dict` of an environment with the same config returned."""
         self.env.load_state_dict(state["env"])
         self.base_policy.load_state_dict(state["base_policy"])
         self.base_action = np.array(state["base_action"])
@@ -170,15 +164,15 @@ class ResidualEnv(VectorEnv):
         self.env.close(**kwargs)
 
     def _propose(self, obs: Obs, ids: np.ndarray) -> np.ndarray:
-        seen = {name: obs[name] for name in self.base_policy.needs}
+        needed = {name: obs[name] for name in self.base_policy.needs}
         try:
-            return self.base_policy.checked_act(seen, ids)
+            return self.base_policy.checked_act(needed, ids)
         except DivergedError:
-            _check_seen(seen, ids)  # then it is not the policy's fault
+            _check_finite(needed, ids)  # blames the observation rather than the policy
             raise
 
     def _make_layout(self) -> tuple[list[str], np.ndarray]:
-        """Names of the learner's arrays, and what their elements are multiplied by."""
+        """Return the names of the observed arrays and the factor of each element."""
         factors = []
         for name, scale in self.env.observation.items():
             if name not in self.env.obs:
@@ -207,7 +201,7 @@ class ResidualEnv(VectorEnv):
         if self._observe_base:
             parts.append(base_action)
         vector = (np.concatenate(parts, axis=1) * self._factor).astype(np.float32)
-        # One sum over everything costs a tenth of a test of every number.
+        # Checking one sum takes a tenth of the time of checking every number.
         if not np.isfinite(np.add.reduce(vector, axis=None)):
             for row, column in np.argwhere(~np.isfinite(vector)):
                 point = f"the observation {self._columns[column]}"
@@ -215,23 +209,22 @@ class ResidualEnv(VectorEnv):
         return vector
 
 
-def _check_seen(obs: Obs, ids: np.ndarray) -> None:
-    """Raise a DivergedError that names the first array with a number not finite."""
+def _check_finite(obs: Obs, ids: np.ndarray) -> None:
+    """Raise a DivergedError that names the first array with a non-finite number."""
     for name, value in obs.items():
         bad = np.argwhere(~np.isfinite(value))
         if len(bad):
             row = bad[0, 0]
-            raise DivergedError(
-                f"the observation {name}", str(value[row]), env=int(ids[row])
-            )
+            point = f"the observation {name}"
+            raise DivergedError(point, str(value[row]), env=int(ids[row]))
 
 
-def _finish(info: dict[str, Any], final: np.ndarray) -> None:
-    """Tell of ended episodes as Gymnasium's own vector environments do.
+def _add_final(info: dict[str, Any], final: np.ndarray) -> None:
+    """Add `final_obs` and `final_info` in the format of Gymnasium's vector envs.
 
     Args:
-        info: what is known of the step; gets `final_obs` and `final_info`.
-        final: last observations (n, d), of which only those of ended episodes count.
+        info: info of the step, changed in place.
+        final: final observations (n, d); only rows of ended episodes are used.
     """
     done = info.pop("_final_obs")
     del info["final_obs"]
@@ -242,7 +235,7 @@ def _finish(info: dict[str, Any], final: np.ndarray) -> None:
 
 
 def _masked(info: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
-    """Pair every name with a mask (n,) of the environments it is known of."""
+    """Return `info` with `mask` (n,) added under `_name` for every name."""
     found = {}
     for name, value in info.items():
         found[name] = _masked(value, mask) if isinstance(value, dict) else value
