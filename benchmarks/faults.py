@@ -283,8 +283,8 @@ def die(self):
         {how}
 LogCallback.fire = die
 sys.argv[0] = "main.py"
-import main
-sys.exit(main.guarded(main.main))
+from so101rl.cli import main
+sys.exit(main())
 """
 
 

@@ -14,13 +14,13 @@ if "gymnasium" in sys.modules:  # `import gymnasium, so101rl` makes the ids know
 
 
 def load(run: "str | os.PathLike[str]", *, checkpoint: str = "best") -> "LoadedRun":
-    """Load the policy of a run, and what the run wrote down, for scripts and notebooks.
+    """Load a run's policy and results, for scripts and notebooks.
 
     Args:
-        run: a run directory, or `latest` for the run started last below `outputs/` and
+        run: A run directory, or `latest` for the run started last below `outputs/` and
             `multirun/` of the working directory.
-        checkpoint: one of the run's `checkpoints/`: `best`, `final` or `step-N`.
+        checkpoint: One of the run's `checkpoints/`: `best`, `final` or `step-N`.
     """
-    from so101rl.api import LoadedRun  # takes torch and mujoco along
+    from so101rl.api import LoadedRun  # imports torch and mujoco
 
     return LoadedRun(run, checkpoint=checkpoint)

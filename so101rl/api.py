@@ -1,24 +1,23 @@
-"""A run as scripts and notebooks want it: its policy, its books, its environments."""
+"""Runs and environments for Python: `so101rl.load`, `gymnasium.make`."""
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from so101rl import gym_ids  # noqa: F401  makes Gymnasium's ids known
+from so101rl import gym_ids  # noqa: F401  registers Gymnasium's ids
 from so101rl.build import build_env
 from so101rl.config.compose import compose
+from so101rl.config.errors import did_you_mean, nearest
 from so101rl.config.from_run import find_run
-from so101rl.config.messages import user_error
+from so101rl.config.messages import user_errors
 from so101rl.envs.wrappers.residual import Alpha, ResidualEnv
 from so101rl.envs.wrappers.single_env import SingleEnv
-from so101rl.errors import DivergedError, So101Error, did_you_mean, nearest
+from so101rl.errors import DivergedError, So101Error
 from so101rl.evaluation.rollout import episode_rows, run_episodes
 from so101rl.policies.export import export_policy
 from so101rl.policies.load import load_policy
@@ -29,22 +28,22 @@ from so101rl.runs.trajectories import TRAJECTORIES, Trajectory, read_trajectorie
 if TYPE_CHECKING:
     import pandas as pd
 
-FOLDER = "checkpoints"
+CHECKPOINTS = "checkpoints"
 
 
 class LoadedRunError(So101Error):
-    """A run lacks what is asked of it, or its policy is asked about something else."""
+    """A run lacks what is asked for, or an observation has the wrong shape."""
 
 
 class LoadedRun:
-    """A run's policy, and what the run wrote down; see `so101rl.load`.
+    """A run's policy and results; see `so101rl.load`.
 
     Attributes:
-        path: the run directory.
-        info: the content of `run.json`.
-        config: the run's resolved config.
-        step: env step that the policy stems from.
-        alpha: authority of the residual (6,) then.
+        path: The run directory.
+        info: The content of `run.json`.
+        config: The run's resolved config.
+        step: Env step of the policy's checkpoint.
+        alpha: Authority of the residual (6,) at that step.
     """
 
     def __init__(self, run: str | os.PathLike[str], *, checkpoint: str = "best"):
@@ -52,34 +51,35 @@ class LoadedRun:
         opened = RunDir.open(self.path)
         self.info, self.config = opened.info, opened.config()
         self._checkpoint = checkpoint
-        _check_checkpoint(self.path / FOLDER, checkpoint)
+        _check_checkpoint(self.path / CHECKPOINTS, checkpoint)
         cfg = self._compose()
-        with in_our_words():
+        with user_errors():
             self._policy, self.step = load_policy(cfg)
         self._size = self._policy.model.observation_space.shape[0]
         alpha: Any = OmegaConf.to_container(cfg.residual, resolve=True)
         self.alpha = Alpha(alpha["alpha"]).at(self.step)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """Residuals in [-1, 1] without exploration.
+        """Return residuals in [-1, 1], without exploration.
 
-        A recurrent policy remembers its episodes from call to call until `reset`.
+        A recurrent policy has a state per environment, kept from call to call until
+        `reset`.
 
         Args:
-            obs: observations (n, d), one row per environment, or a single one (d,).
+            obs: Observations (n, d), one row per environment, or a single one (d,).
 
         Returns:
             Residuals (n, 6), or (6,) for a single observation.
 
         Raises:
-            LoadedRunError: `obs` has another shape.
-            DivergedError: `obs` has a number that is not finite.
+            LoadedRunError: If `obs` has another shape.
+            DivergedError: If a number of `obs` is not finite.
         """
         vector = np.asarray(obs, np.float32)
         if vector.ndim not in (1, 2) or vector.shape[-1] != self._size:
             raise LoadedRunError(
-                f"obs has the shape {vector.shape}; this policy takes ({self._size},) "
-                f"or (n, {self._size}): {', '.join(self._columns())}"
+                f"obs has the shape {vector.shape}: expected ({self._size},) "
+                f"or (n, {self._size}), of {', '.join(self._columns())}"
             )
         batch = np.atleast_2d(vector)
         if not np.isfinite(batch).all():
@@ -88,20 +88,20 @@ class LoadedRun:
         return self._policy.act(batch).reshape(*vector.shape[:-1], N_JOINTS)
 
     def reset(self, ids: np.ndarray | None = None) -> None:
-        """Forget the episodes of the environments `ids` (k,); None: of all."""
+        """Reset a recurrent policy's state for environments `ids` (k,), or for all."""
         self._policy.reset(ids)
 
     def make_env(self, n: int = 1, *, overrides: Sequence[str] = ()) -> ResidualEnv:
-        """The run's own environment, a Gymnasium vector environment.
+        """Build the run's own environment, a Gymnasium vector environment.
 
-        Its base policy and the authority of the residual are those that the policy was
-        chosen with. An environment that ends an episode begins the next by itself.
+        It has the run's base policy, and the residual's authority at `step`. An
+        environment whose episode ends starts the next one by itself.
 
         Args:
-            n: how many run together.
-            overrides: changes as on the command line, e.g. `randomization=hard`.
+            n: How many run together.
+            overrides: Changes as on the command line, e.g. `randomization=hard`.
         """
-        with in_our_words():
+        with user_errors():
             env = build_seeded(self._compose(*overrides), n)
         env.progress(self.step)
         return env
@@ -109,11 +109,11 @@ class LoadedRun:
     def play(
         self, seeds: Sequence[int], *, overrides: Sequence[str] = ()
     ) -> "pd.DataFrame":
-        """Run one episode per seed, all at once.
+        """Run one episode per seed, all in parallel.
 
         Args:
-            seeds: the episodes.
-            overrides: see `make_env`.
+            seeds: Seeds of the episodes.
+            overrides: See `make_env`.
 
         Returns:
             A row per episode, as in `episodes`.
@@ -126,12 +126,12 @@ class LoadedRun:
     @property
     def episodes(self) -> "pd.DataFrame":
         """The held-out episodes of base and residual: `episodes.csv`."""
-        self._file(EPISODES)  # or say that there are none
+        self._file(EPISODES)  # raises if there are none
         return _table(RunDir.open(self.path).episodes())
 
     @property
     def metrics(self) -> "pd.DataFrame":
-        """`metrics.jsonl`: a row per env step that was logged, a column per name."""
+        """`metrics.jsonl`: a row per logged env step, a column per name."""
         import pandas as pd
 
         lines = RunDir.open(self.path).metrics()
@@ -151,12 +151,12 @@ class LoadedRun:
         return read_trajectories(self._file(TRAJECTORIES))
 
     def export(self) -> Path:
-        """Write this policy, blended with its base, as `job=export` does.
+        """Write residual and base policy as one file, as `job=export` does.
 
         Returns:
-            The TorchScript file; `policy.json` beside it says what goes in.
+            The TorchScript file; `policy.json` beside it describes its input.
         """
-        with in_our_words():
+        with user_errors():
             return export_policy(self._compose(job="export"))
 
     def __repr__(self) -> str:
@@ -171,14 +171,14 @@ class LoadedRun:
         )
 
     def _compose(self, *overrides: str, job: str = "evaluate") -> DictConfig:
-        """The run's config, changed by what is typed."""
+        """Compose the run's config with changes."""
         path = str(self.path).replace("\\", "\\\\").replace("'", "\\'")
         cfg = compose([f"job={job}", f"run='{path}'", *overrides])
-        cfg.checkpoint = str(self.path / FOLDER / self._checkpoint)
+        cfg.checkpoint = str(self.path / CHECKPOINTS / self._checkpoint)
         return cfg
 
     def _columns(self) -> list[str]:
-        """Names of the arrays that an observation is made of, in their order."""
+        """Names of the arrays in an observation, in their order."""
         base = ["base_action"] * self.config.residual.observe_base_action
         return [*map(str, self.config.env.observation), *base]
 
@@ -190,12 +190,12 @@ class LoadedRun:
     def _not_evaluated(self) -> LoadedRunError:
         return LoadedRunError(
             f"{self.path} is {self.info['status']} and was not evaluated. "
-            "play(seeds) runs episodes now; job=resume ends a run that was killed."
+            "play(seeds) runs episodes now; job=resume completes a run that was killed."
         )
 
 
 def _table(episodes: Sequence[dict[str, Any]]) -> "pd.DataFrame":
-    """Rows of `episodes.csv` with their types, also if not one was solved."""
+    """Return rows of `episodes.csv` as a table; a column of missing times is float."""
     import pandas as pd
 
     return pd.DataFrame(episodes).astype({"time_to_success_s": float})
@@ -213,7 +213,7 @@ def _check_checkpoint(folder: Path, name: str) -> None:
 
 
 def _names(lines: Sequence[dict[str, Any]]) -> list[str]:
-    """Every name of the lines once, in the order of their first occurrence."""
+    """Return all names of the lines, in the order of their first occurrence."""
     return list(dict.fromkeys(["step", *(name for line in lines for name in line)]))
 
 
@@ -224,20 +224,20 @@ def make(
     overrides: Sequence[str] = (),
     render_mode: str | None = None,
 ) -> SingleEnv:
-    """What `gymnasium.make` calls.
+    """Build the environment that `gymnasium.make` returns.
 
     Args:
-        env: option of the config group `env`.
-        base_policy: option of the config group `base_policy`; `zero` leaves the plain
-            task, any other one turns actions into corrections of what it proposes.
-        overrides: anything else as on the command line, e.g. `residual.alpha=0.5`.
-        render_mode: see `SingleEnv`.
+        env: Option of the config group `env`.
+        base_policy: Option of the config group `base_policy`. With `zero` an action is
+            the task's own, with any other one it is a correction of the base action.
+        overrides: Anything else as on the command line, e.g. `residual.alpha=0.5`.
+        render_mode: See `SingleEnv`.
     """
     batch = _build(env, base_policy, ["n_threads=1", *overrides], n=1)
     return SingleEnv(batch, render_mode=render_mode)
 
 
-make.metadata = SingleEnv.metadata  # type: ignore[attr-defined]  # gym.make asks for it
+make.metadata = SingleEnv.metadata  # type: ignore[attr-defined]  # for gym.make
 
 
 def make_vec(
@@ -247,7 +247,7 @@ def make_vec(
     base_policy: str = "zero",
     overrides: Sequence[str] = (),
 ) -> ResidualEnv:
-    """What `gymnasium.make_vec` calls: the batch itself; see `make`."""
+    """Build the batch that `gymnasium.make_vec` returns; see `make`."""
     return _build(env, base_policy, overrides, n=num_envs)
 
 
@@ -255,22 +255,13 @@ def _build(
     env: str, base_policy: str, overrides: Sequence[str], *, n: int
 ) -> ResidualEnv:
     cfg = compose([f"env={env}", f"base_policy={base_policy}", *overrides])
-    with in_our_words():
+    with user_errors():
         return build_seeded(cfg, n)
 
 
 def build_seeded(cfg: DictConfig, n: int) -> ResidualEnv:
-    """A batch of `n` environments whose first episodes nobody chose."""
+    """Build a batch of `n` environments, reset with a random seed."""
     batch = build_env(cfg, n)
-    # Gymnasium's users who give no seed expect just that.
+    # Gymnasium's users expect random episodes if they give no seed.
     batch.reset(seed=secrets.randbits(32))
     return batch
-
-
-@contextmanager
-def in_our_words() -> Iterator[None]:
-    """Take what a constructor says out of what Hydra wraps around it."""
-    try:
-        yield
-    except InstantiationException as error:
-        raise (user_error(error) or error) from error

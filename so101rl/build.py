@@ -1,4 +1,4 @@
-"""From a composed config to objects: the only place where they are wired."""
+"""Builds all objects of a composed config; nothing else connects them."""
 
 from typing import Any
 
@@ -15,22 +15,26 @@ from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.errors import So101Error
 
-NOT_FOR_THE_CLASS = ("total_timesteps",)  # keys of conf/algo that are ours
-# What a learner answers to its settings; torch refuses a device with a RuntimeError.
-REFUSALS = (ValueError, AssertionError, RuntimeError, MemoryError)
+OUR_ALGO_KEYS = ("total_timesteps",)  # keys of conf/algo that the learner does not get
+# What a learner raises for a wrong setting; torch a RuntimeError for a wrong device.
+SETTING_ERRORS = (ValueError, AssertionError, RuntimeError, MemoryError)
 
 
 class BadAlgoError(So101Error):
-    """A learner refuses what `conf/algo` or the command line tells it."""
+    """A learner refuses a setting of `conf/algo` or of the command line.
+
+    Args:
+        target: Its class.
+        reason: What it raised; the message shows the first line.
+    """
 
     def __init__(self, target: str, reason: BaseException):
-        """Pass on the first line of the learner's own reason."""
-        said = (str(reason).splitlines() or [type(reason).__name__])[0]
-        super().__init__(f"algo: {target} refuses a setting: {said}")
+        line = (str(reason).splitlines() or [type(reason).__name__])[0]
+        super().__init__(f"algo: {target} refuses a setting: {line}")
 
 
 def build_env(cfg: DictConfig, n_envs: int) -> ResidualEnv:
-    """A batch of `n_envs` environments with base policy and residual."""
+    """Build a batch of `n_envs` environments with base policy and residual."""
     threads = n_threads(cfg.n_threads)
     size: dict[str, Any] = {"n_envs": n_envs, "n_threads": threads}
     task = instantiate(
@@ -52,15 +56,13 @@ def build_env(cfg: DictConfig, n_envs: int) -> ResidualEnv:
 
 
 def build_algo(cfg: DictConfig, env: SB3VecEnv) -> BaseAlgorithm:
-    """The learner of `cfg.algo`, at its start."""
+    """Build the learner of `cfg.algo`, untrained."""
     torch.set_num_threads(cfg.torch_threads)
-    keys = {
-        key: value for key, value in cfg.algo.items() if key not in NOT_FOR_THE_CLASS
-    }
+    keys = {key: value for key, value in cfg.algo.items() if key not in OUR_ALGO_KEYS}
     try:
         model = instantiate(keys, env=env, seed=cfg.seed, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, REFUSALS):
+        if isinstance(error.__cause__, SETTING_ERRORS):
             raise BadAlgoError(cfg.algo._target_, error.__cause__) from error
         raise
     model.set_logger(Logger(folder=None, output_formats=[]))

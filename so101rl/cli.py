@@ -1,4 +1,7 @@
-"""The command line: runs Hydra's entry point and says in short what went wrong."""
+"""The command line: composes the config, runs its job, and reports mistakes in short.
+
+`python main.py --help` lists the groups, the keys and examples.
+"""
 
 import contextlib
 import gc
@@ -12,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
+import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -20,54 +23,58 @@ from omegaconf import DictConfig
 
 from so101rl.config import messages
 from so101rl.config.compose import checked_loader
-from so101rl.errors import ConfigError, OverrideSyntaxError
+from so101rl.config.errors import OverrideSyntaxError
+from so101rl.config.hydra_internal import parse_flags
+from so101rl.errors import ConfigError
+from so101rl.files import shipped
 from so101rl.runs import signals
 
 EXIT_USER_ERROR = 2
-COMPLETION = {"-sc", "--shell-completion"}
 EXIT_INTERRUPTED = 130
-DRY_RUN = "--dry-run"  # our only flag, and what Hydra has for it
-MEANS = ("-m", "hydra.sweeper.dry_run=true")
+COMPLETION = {"-sc", "--shell-completion"}
+DRY_RUN = "--dry-run"  # our only flag, and what it stands for
+DRY_RUN_WORDS = ("-m", "hydra.sweeper.dry_run=true")
 GC_THRESHOLD = 50_000  # new objects between two garbage collections
 
 
-def guarded(main: Callable[[], Any]) -> int:
-    """Run Hydra's entry point and turn what it raises into an exit code.
+@hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name="config")
+def job(cfg: DictConfig) -> float | None:
+    """Run the chosen job; the float is what a sweep optimises."""
+    return run_job(cfg)
+
+
+def main(task: Callable[[], Any] = job) -> int:
+    """Run the command line in `sys.argv`.
 
     Args:
-        main: The function decorated with `hydra.main`.
+        task: A function decorated with `hydra.main`.
 
     Returns:
-        0, 2 for a user's mistake, 130 for Ctrl+C, or what the job itself asked for.
+        The exit code: 0, 2 for a user's mistake, 130 for Ctrl+C.
     """
+    if Path(sys.argv[0]).name in ("__main__.py", "so101rl"):
+        sys.argv[0] = "so101rl"  # part of the command line that a run records
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
-    # Imports make 300,000 objects that stay. At Python's 700 the collector looks at
-    # them so often that it takes a fifth of the time until training starts.
+    # Imports make 300,000 objects that stay. At Python's threshold of 700 the garbage
+    # collector takes a fifth of the time until training starts.
     gc.set_threshold(GC_THRESHOLD)
-    usual, warnings.formatwarning = warnings.formatwarning, _short_warning
+    formatwarning, warnings.formatwarning = warnings.formatwarning, _short_warning
     try:
         sys.argv[1:] = _checked_words(sys.argv[1:])
         with checked_loader():
-            main()
+            task()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
         return _report(error)
     finally:
-        warnings.formatwarning = usual
+        warnings.formatwarning = formatwarning
     return 0
 
 
 def run_job(cfg: DictConfig) -> float | None:
-    """Call the function that `cfg.job._target_` names.
-
-    Args:
-        cfg: Composed and checked config.
-
-    Returns:
-        What the job returns: a sweep's objective, or None.
-    """
+    """Call the function that `cfg.job._target_` names, and return its result."""
     signals.follow_parent()
     call = HydraConfig.get()
     in_sweep = call.mode == RunMode.MULTIRUN
@@ -78,20 +85,20 @@ def run_job(cfg: DictConfig) -> float | None:
     try:
         return _locate(str(cfg.job._target_))(cfg)
     except Exception as error:
-        if messages.user_error(error) is not None:
-            _remove_traces(call)
+        is_bug = messages.user_error(error) is None
+        if not is_bug:
+            _remove_output(call)
         if in_sweep:  # Hydra runs the other jobs, then raises the first failure
             reason = messages.unwrapped(error)
             print(f"--- job {call.job.num} failed: {reason}", file=sys.stderr)
+        if in_sweep or is_bug:
             raise
-        if messages.user_error(error) is None:
-            raise
-        # Leave before Hydra prints its own line about the failed job.
+        # Exit before Hydra prints its own line about the failed job.
         raise SystemExit(_report(error)) from error
 
 
 def _report(error: Exception) -> int:
-    """Print a user's mistake in one short message; raise anything else again."""
+    """Print a user's mistake and return the exit code; raise any other error again."""
     reason = messages.user_error(error)
     if reason is None or os.environ.get("SO101RL_DEBUG") == "1":
         raise error
@@ -101,7 +108,7 @@ def _report(error: Exception) -> int:
 
 
 def _locate(target: str) -> Callable[[DictConfig], float | None]:
-    """Import the job function; only our own package may be named."""
+    """Import the job's function, which must be in our package."""
     module, _, name = target.rpartition(".")
     expected = "a function of so101rl, as in conf/job/train.yaml"
     if not target.startswith("so101rl."):
@@ -117,42 +124,39 @@ def _locate(target: str) -> Callable[[DictConfig], float | None]:
     return getattr(found, name)
 
 
-def _remove_traces(call: HydraConf) -> None:
-    """Remove the directory that Hydra made for a job that was then refused.
-
-    Only Hydra's own files and folders that are empty without them.
-    """
+def _remove_output(call: HydraConf) -> None:
+    """Remove Hydra's files of a failed job, and the folders that are then empty."""
     folder = Path(call.runtime.output_dir)
     if call.output_subdir is None or (folder / "run.json").exists():
         return
-    notes = folder / call.output_subdir
+    subfolder = folder / call.output_subdir
     for name in ("config", "hydra", "overrides"):
-        (notes / f"{name}.yaml").unlink(missing_ok=True)
-    above = [path for path in folder.parents if Path.cwd() in path.parents]
-    with contextlib.suppress(OSError):  # the first that is not empty
-        for path in (notes, folder, *above):
+        (subfolder / f"{name}.yaml").unlink(missing_ok=True)
+    parents = [path for path in folder.parents if Path.cwd() in path.parents]
+    with contextlib.suppress(OSError):  # ends at the first that is not empty
+        for path in (subfolder, folder, *parents):
             path.rmdir()
 
 
-def _short_warning(message: object, *where: object, **more: object) -> str:
-    """Write a warning without the place in a library that it comes from."""
-    del where, more
+def _short_warning(message: object, *args: object, **kwargs: object) -> str:
+    """Format a warning without the line of code that it comes from."""
+    del args, kwargs
     return f"warning: {message}\n"
 
 
 def _checked_words(argv: Sequence[str]) -> list[str]:
-    """Return the command line with all its `key=value` together, as argparse wants it.
+    """Return the command line with all `key=value` words first, as argparse needs it.
 
     Raises:
         OverrideSyntaxError: For `--seed 3`, `key = value` and the like.
     """
     if DRY_RUN in argv:
-        argv = [*(word for word in argv if word != DRY_RUN), *MEANS]
-    known, unknown = get_args_parser().parse_known_args(list(argv))
+        argv = [*(word for word in argv if word != DRY_RUN), *DRY_RUN_WORDS]
+    flags, unknown = parse_flags(argv)
     for word in unknown:
         if word.startswith("-"):
             raise _no_such_flag(word, argv)
-    words = [*known.overrides, *unknown]
+    words = [*flags.overrides, *unknown]
     _check_spaces(words)
     if not unknown:
         return list(argv)
@@ -171,7 +175,7 @@ def _no_such_flag(word: str, argv: Sequence[str]) -> OverrideSyntaxError:
 
 
 def _check_spaces(words: Sequence[str]) -> None:
-    """Refuse `key = value` and `key value`, of which the shell makes several words."""
+    """Refuse `key = value` and `key value`, which the shell splits into words."""
     for index, (word, after) in enumerate(pairwise([*words, "", ""])):
         name_and_value = re.fullmatch(r"[a-z_][\w./]* [\w.]+", f"{word} {after}")
         if word.startswith("=") and index:

@@ -1,4 +1,4 @@
-"""Files that are never half written and never outside their directory."""
+"""Reads and writes files: whole or not at all, and only below their directory."""
 
 import contextlib
 import itertools
@@ -21,29 +21,32 @@ class FileError(So101Error):
 
 
 class UnsafePath(FileError):
-    """A name would leave its directory, or cannot be a portable file name."""
+    """A name leads out of its directory, or is no portable file name."""
 
 
 def shipped(name: str) -> Path:
-    """Path of what ships with the package: `conf`, `assets` or `constraints.txt`.
+    """Return the path of `conf`, `assets` or `constraints.txt`, which ship with us.
 
-    It lies inside the package of an installed wheel, and beside it in a checkout.
+    They are inside the package in a wheel, and beside the package in a checkout.
     """
     installed = PACKAGE / name
     return installed if installed.exists() else PACKAGE.parent / name
 
 
 def inside(root: Path, name: str) -> Path:
-    """Path of a relative name below a directory; refuses every way out of it.
+    """Return the path of a relative name below a directory.
 
     Args:
-        root: the directory that must not be left.
-        name: relative name with forward slashes, e.g. `figures/summary.png`.
+        root: The directory.
+        name: Relative name with forward slashes, for example `figures/summary.png`.
+
+    Raises:
+        UnsafePath: If the path is not below the directory, links followed.
     """
     parts = name.split("/")
     if not all(_PART.fullmatch(part) for part in parts):
         raise UnsafePath(
-            f"{name!r} is no name inside {root}; right are relative names of letters, "
+            f"{name!r} is no name inside {root}: expected a relative name of letters, "
             "digits and . _ = + - with forward slashes"
         )
     path = root.joinpath(*parts)
@@ -53,7 +56,7 @@ def inside(root: Path, name: str) -> Path:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Replace a file so that readers and crashes see the old or the new, whole."""
+    """Replace a file; readers see the old or the new one whole, also after a crash."""
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -71,7 +74,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Flush a folder's list of names to the disk: only then has a rename happened."""
+    """Flush a folder's list of names to the disk, which makes a rename permanent."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -91,7 +94,7 @@ def next_folder(parent: Path, prefix: str = "") -> Path:
 
 
 def append(path: Path, text: str) -> None:
-    """Append to a file with one system call."""
+    """Append text to a file with one system call."""
     try:
         with path.open("ab", buffering=0) as file:
             file.write(text.encode())
@@ -100,7 +103,11 @@ def append(path: Path, text: str) -> None:
 
 
 def cut(path: Path, size: int) -> None:
-    """Shorten a file to `size` bytes, flushed; refuses one that is shorter already."""
+    """Shorten a file to `size` bytes and flush it.
+
+    Raises:
+        FileError: If it is shorter already.
+    """
     try:
         with path.open("r+b") as file:
             length = os.fstat(file.fileno()).st_size
@@ -113,7 +120,7 @@ def cut(path: Path, size: int) -> None:
 
 
 def flushed_size(path: Path) -> int:
-    """Length of a file [bytes] that is on the disk, not only in memory; 0 if absent."""
+    """Flush a file to the disk and return its length [bytes]; 0 if it is absent."""
     if not path.exists():
         return 0
     with path.open("rb") as file:
@@ -122,13 +129,17 @@ def flushed_size(path: Path) -> int:
 
 
 def to_json(content: Mapping[str, Any]) -> str:
-    """Readable JSON; a NaN or infinity is refused by its place in the content."""
+    """Return readable JSON.
+
+    Raises:
+        FileError: If a number is NaN or infinite, with its path in the content.
+    """
     _refuse_non_finite(content, "")
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Content of a JSON file that holds one object."""
+    """Read a JSON file that holds one object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -139,13 +150,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_jsonl(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Whole lines of a jsonl file from a byte offset on.
+    """Read the complete lines of a jsonl file from a byte offset on.
 
-    An unfinished last line is still being written, or was torn by a crash: it is
-    left for the next call. A file that is not there yet has no lines.
+    An unfinished last line, still being written or cut by a crash, is left for the next
+    call. A file that does not exist yet has no lines.
 
     Returns:
-        The records and the offset to go on from.
+        The records, and the offset for the next call.
     """
     if not path.exists():
         return [], offset
@@ -167,4 +178,4 @@ def _refuse_non_finite(value: Any, place: str) -> None:
         for index, item in enumerate(value):
             _refuse_non_finite(item, f"{place}/{index}")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise FileError(f"{place} is {value}; right is a finite number or null")
+        raise FileError(f"{place}={value}: expected a finite number or null")

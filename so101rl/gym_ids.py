@@ -1,8 +1,7 @@
-"""Gymnasium ids, one for every file in `conf/env`.
+"""Registers a Gymnasium id for every file in `conf/env`, when imported.
 
-`conf/env/paper_push.yaml` is `so101rl/PaperPush-v0`. Importing this module registers
-them; `import gymnasium, so101rl` does so too, and neither costs more than Gymnasium
-itself. What is made is composed from the same yaml files as everything else.
+`conf/env/paper_push.yaml` is `so101rl/PaperPush-v0`; `import gymnasium, so101rl`
+imports this module. The environments are composed from the same yaml files as any run.
 """
 
 import gymnasium
@@ -11,7 +10,7 @@ from so101rl.files import shipped
 
 
 def env_id(option: str) -> str:
-    """Gymnasium's id of an option of the config group `env`."""
+    """Return the Gymnasium id of an option of the config group `env`."""
     name = "".join(word.capitalize() for word in option.split("_"))
     return f"so101rl/{name}-v0"
 

@@ -1,7 +1,8 @@
-"""Fixtures that every test file may use."""
+"""Fixtures and helpers of all tests."""
 
 import copy
 import functools
+import itertools
 import os
 import re
 import shutil
@@ -15,18 +16,17 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-import main
-from so101rl.cli import guarded
-from so101rl.config import from_run
+from so101rl import cli
+from so101rl.config import targets
 from so101rl.config.compose import compose
 from so101rl.config.schema import GROUPS
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.runs.run_dir import RunDir
 
-ROOT = Path(main.__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 
 CONF = str(ROOT / "conf")
-# A training as short as it can be.
+# The shortest training.
 SHORT = [
     "tracking=none",
     "n_envs=4",
@@ -45,7 +45,7 @@ PPO_KEYS = ["algo.n_steps=8", "algo.batch_size=16", "algo.policy_kwargs.net_arch
 OFF_POLICY = ["algo.learning_starts=16", "algo.gradient_steps=1",
               "algo.buffer_size=200", "algo.policy_kwargs.net_arch=[8]"]  # fmt: skip
 
-# Groups as small as a config can be, for tests of the command line alone.
+# The smallest groups, for tests of the command line alone.
 TINY = {
     "env/observation/markov": "parts: [qpos, goal]\n",
     "env/observation/paper25": "parts: [qpos]\n",
@@ -70,7 +70,7 @@ TINY = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command left behind."""
+    """Exit code, output, and the configs that the job got."""
 
     code: int
     out: str
@@ -84,10 +84,7 @@ def _chosen(*groups: str) -> DictConfig:
 
 
 def config_of(*typed: str) -> DictConfig:
-    """The config of a command line, in a hundredth of the time if groups recur.
-
-    Values are put in unchecked: what the command line refuses is not for this.
-    """
+    """Compose a config; values are set unchecked, so equal groups compose once."""
     if any(word.startswith(("+", "~")) for word in typed):
         return compose(typed)
     values = [word for word in typed if not _is_choice(word)]
@@ -111,7 +108,7 @@ def make_env(*typed: str, n: int = 2, threads: int = 1):
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
-    """The real config root, help and jobs over groups with next to nothing in them."""
+    """The real config root, help and jobs, with the groups of `TINY`."""
     folder = tmp_path / "conf"
     for name in ("job", "hydra", "sweep"):
         shutil.copytree(ROOT / "conf" / name, folder / name)
@@ -125,12 +122,12 @@ def conf(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """A stand-in for every job: it keeps the configs it gets in `cfgs`."""
+    """A job that keeps the configs it gets in `cfgs`."""
     classes = re.findall(r"so101rl\.fake\.([A-Z]\w*)", str(TINY))
     (tmp_path / "package").mkdir()
     text = "".join(f"class {name}:\n" for name in classes)
     (tmp_path / "package/fake.py").write_text(text)
-    monkeypatch.setattr(from_run, "PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(targets, "PACKAGE", tmp_path / "package")
     module = ModuleType("so101rl.fake")
     module.cfgs = []
     module.job = module.cfgs.append
@@ -146,8 +143,8 @@ def command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., Answer]:
-    """Run `main.py` in this process, in an empty directory."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `guarded` sets it: undone afterwards
+    """Run the program in this process, in an empty directory."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `main` sets it: undone afterwards
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
 
@@ -155,7 +152,7 @@ def command(
         job.cfgs.clear()
         monkeypatch.setattr(sys, "argv", ["main.py", "-cp", str(conf), *argv])
         try:
-            code = guarded(main.main)
+            code = cli.main()
         except SystemExit as stop:
             code = stop.code or 0
         out, err = capsys.readouterr()
@@ -166,7 +163,7 @@ def command(
 
 @pytest.fixture
 def run_main(tmp_path, monkeypatch, capsys):
-    """Run `main.py` with a short training: exit code, what was said, run directory."""
+    """Run a short training in this process: exit code, output, run directory."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.chdir(tmp_path)
 
@@ -178,7 +175,7 @@ def run_main(tmp_path, monkeypatch, capsys):
             sys, "argv", ["main.py", "-cp", CONF, *SHORT, *where, *typed]
         )
         try:
-            code = guarded(main.main)
+            code = cli.main()
         except SystemExit as stop:
             code = stop.code
         return code, capsys.readouterr(), tmp_path / name
@@ -187,7 +184,7 @@ def run_main(tmp_path, monkeypatch, capsys):
 
 
 def finished_run(command, *typed):
-    """Run a job and leave in its directory what training leaves."""
+    """Run the fake job and write what jobs look for in a finished run."""
     known = set(run_dirs())
     assert command(*typed).code == 0
     (new,) = set(run_dirs()) - known
@@ -202,28 +199,24 @@ def run_dirs():
 
 
 class Shot(BaseException):
-    """As if the process were gone: nobody catches it."""
+    """Ends the process as SIGKILL would: nothing catches it."""
 
 
 @pytest.fixture
 def shoot(monkeypatch, run_main):
-    """Start a run and end it, without a word, at a vector step of the training."""
+    """Start a run and end it, as by SIGKILL, at a vector step of the training."""
 
     def start(point, *typed, name):
-        step, begin = SB3VecEnv.step_wait, SB3VecEnv.step_async
-        count = 0
+        step, numbers = SB3VecEnv.step_async, itertools.count(1)
 
         def counting(self, actions):
-            nonlocal count
-            count += 1
-            if count == point:
+            if next(numbers) == point:
                 raise Shot
-            begin(self, actions)
+            step(self, actions)
 
         with monkeypatch.context() as patch:
             patch.setattr(SB3VecEnv, "step_async", counting)
-            patch.setattr(SB3VecEnv, "step_wait", step)
-            # Of a process that is gone the kernel frees the lock, and no more happens.
+            # When a process is killed, the kernel frees its lock and nothing else.
             patch.setattr(RunDir, "finish", lambda self, *end: self._lock.free())
             with pytest.raises(Shot):
                 run_main(*typed, name=name)

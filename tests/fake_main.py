@@ -132,4 +132,4 @@ FALLS = {
 
 if __name__ == "__main__":
     cli._locate = lambda target: train
-    sys.exit(cli.guarded(main))
+    sys.exit(cli.main(main))

@@ -9,7 +9,7 @@ from pathlib import Path
 import fake_main
 from conftest import CONF, Answer
 
-from so101rl.cli import guarded
+from so101rl import cli
 from so101rl.runs.run_dir import RunDir
 
 FAST = ["tracking=none", "total_timesteps=100", "evaluation.every=10"]
@@ -40,7 +40,7 @@ class Lab:
         argv = ["fake_main.py", *self.words(*typed, conf=conf)]
         self._monkeypatch.setattr(sys, "argv", argv)
         try:
-            code = guarded(fake_main.main)
+            code = cli.main(fake_main.main)
         except SystemExit as stop:
             code = stop.code
         out, err = self._capsys.readouterr()

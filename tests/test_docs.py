@@ -1,4 +1,4 @@
-"""What the documentation says is what the program does."""
+"""The documentation shows what the program does."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ import update
 
 PAGES = [*update.PAGES, ROOT / "CONTRIBUTING.md", *ROOT.glob("experiments/*/README.md")]
 HELP = ROOT / "conf/hydra/help/so101rl.yaml"
-# What stands for something of the reader's, and what it is here.
+# Keys whose value in the documentation is a file of the reader's.
 PLACEHOLDERS = re.compile(r"^(run|init_from|replay|prune|checkpoint)=")
 NO_COMMANDS = ("--help", "-sc", "group=option", "[group=option")
 EXAMPLES = {  # options that tests/test_extending.py adds
@@ -41,8 +41,8 @@ def documented() -> list[str]:
     return sorted({line for line in found if not left_out & set(line.split())})
 
 
-@pytest.mark.parametrize("command", documented())
-def test_documented_commands_compose(command):
+def words_of(command: str) -> tuple[str, ...]:
+    """What of a command composes, with the first of several values."""
     words = [word for word in shlex.split(command) if word not in ("-m", "--dry-run")]
     if "--cfg" in words:
         words = words[: words.index("--cfg")]
@@ -51,7 +51,14 @@ def test_documented_commands_compose(command):
     words = [word for word in words if not word.startswith("hydra.")]
     for word in words:
         assert "=" in word, f"{word}: text runs into the command"
-    assert compose([word for word in words if not PLACEHOLDERS.match(word)]).job
+    return tuple(word for word in words if not PLACEHOLDERS.match(word))
+
+
+def test_documented_commands_compose():
+    commands = {words_of(command) for command in documented()}
+    assert len(commands) > 30
+    for words in commands:
+        assert compose(words).job
 
 
 @pytest.mark.parametrize("page", update.PAGES, ids=name)
@@ -60,7 +67,7 @@ def test_pages_show_tables_and_files_as_they_are(page):
     assert update.filled(text) == text, "run: python docs/update.py"
 
 
-def test_every_group_option_and_example_is_shown():
+def test_every_group_option_example_and_page_is_shown():
     text = (ROOT / "docs/config.md").read_text()
     for path in ROOT.glob("conf/**/*.yaml"):
         group = path.parent.relative_to(CONF).as_posix()
@@ -70,6 +77,9 @@ def test_every_group_option_and_example_is_shown():
     for path in ROOT.glob("docs/examples/**/*.*"):
         if path.suffix in (".py", ".yaml"):
             assert f"<!-- file: {path.relative_to(ROOT).as_posix()} -->" in text
+    index = (ROOT / "docs/README.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"]({page.name})" in index or page.name == "README.md"
 
 
 def test_a_table_of_keys_has_values_and_comments_of_the_yaml(monkeypatch, tmp_path):
@@ -107,9 +117,3 @@ def test_links_lead_somewhere(page):
         path = page.parent / file if file else page
         assert path.exists(), target
         assert not anchor or anchor in anchors(path), target
-
-
-def test_every_page_is_in_the_index():
-    index = (ROOT / "docs/README.md").read_text()
-    for page in (ROOT / "docs").glob("*.md"):
-        assert f"]({page.name})" in index or page.name == "README.md"

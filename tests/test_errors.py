@@ -1,52 +1,38 @@
 import pytest
 
-from so101rl import errors
+from so101rl.config import errors
+from so101rl.errors import ConfigError
+
+KEYS = ["residual.alpha", "env", "env.act_scale", "base_policy", "n_envs", "seed"]
+KEYS += ["terms.mass.low", "terms.grip.low"]
+MEANT = [
+    ("residual.alfa", "residual.alpha"),
+    ("act_scal", "env.act_scale"),
+    ("base_polcy", "base_policy"),
+    ("algo.act_scale", "env.act_scale"),
+    ("alpha", "residual.alpha"),
+    ("terms.grp.low", "terms.grip.low"),
+    ("output_dir", "hydra.run.dir"),
+    ("xyzzy", None),
+]
 
 
-@pytest.mark.parametrize(
-    ("typed", "meant"),
-    [
-        ("residual.alfa", "residual.alpha"),
-        ("env.act_scal", "env.act_scale"),
-        ("act_scale", "env.act_scale"),
-        ("act_scal", "env.act_scale"),
-        ("base_polcy", "base_policy"),
-        ("n_env", "n_envs"),
-        ("algo.act_scale", "env.act_scale"),
-        ("alpha", "residual.alpha"),
-        ("terms.grp.low", "terms.grip.low"),
-        ("xyzzy", None),
-    ],
-)
+@pytest.mark.parametrize(("typed", "meant"), MEANT)
 def test_nearest_key_finds_what_was_meant(typed, meant):
-    keys = ["residual.alpha", "env", "env.act_scale", "base_policy", "n_envs", "seed"]
-    keys += ["terms.mass.low", "terms.grip.low"]
-    assert errors.nearest_key(typed, keys) == meant
+    assert errors.nearest_key(typed, KEYS) == meant
 
 
-def test_config_error_names_key_value_and_what_is_right():
-    error = errors.ConfigError("n_envs", got=0, expected="a number >= 1")
-    assert str(error) == "n_envs=0: expected a number >= 1."
-    assert error.key == "n_envs"
-
-
-def test_unknown_option_lists_the_options():
+def test_messages_name_key_value_and_what_exists():
+    error = ConfigError("n_envs", got="0", expected="a number >= 1")
+    assert (str(error), error.key) == ("n_envs='0': expected a number >= 1.", "n_envs")
     error = errors.UnknownOptionError("algo", got="pppo", options=["sac", "ppo"])
-    assert str(error).splitlines() == [
-        "algo=pppo: there is no such option. Did you mean algo=ppo?",
-        "options of algo: ppo, sac",
-    ]
-
-
-def test_unknown_key_lists_the_siblings():
+    guess = "algo=pppo: there is no such option. Did you mean algo=ppo?"
+    assert str(error).splitlines() == [guess, "options of algo: ppo, sac"]
     error = errors.UnknownKeyError(
-        "residual.alfa",
-        parent="residual",
-        keys=["residual.alpha", "residual.penalty"],
-        siblings=["penalty", "alpha"],
+        "env.act", parent="env", keys=KEYS, siblings=["b", "a"], source="file: "
     )
-    assert "Did you mean residual.alpha?" in str(error)
-    assert "keys of residual: alpha, penalty" in str(error)
+    assert str(error).startswith("file: env.act: there is no such key. Did you mean")
+    assert str(error).endswith("keys of env: a, b")
 
 
 def test_a_wild_guess_is_not_made():

@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md: each is put into a copy of the repository."""
+"""The examples of docs/extending.md, in a copy of the repository."""
 
 import json
 import os
@@ -9,32 +9,34 @@ from pathlib import Path
 
 import pytest
 from conftest import OFF_POLICY, PPO_KEYS, ROOT, SHORT
+from test_layers import ORDER, imported_modules
 
 EXAMPLES = sorted(path for path in (ROOT / "docs/examples").iterdir() if path.is_dir())
+MODULES = [path for example in EXAMPLES for path in example.glob("so101rl/**/*.py")]
 OPTIONS = {
     path.parent.name: path.stem
     for example in EXAMPLES
     for path in example.glob("conf/*/*.yaml")
 }
-# What is trained, with nothing but the option typed, and all of them together.
+CHOICES = {group: f"{group}={option}" for group, option in OPTIONS.items()}
+PARTS = [CHOICES[group] for group in ("base_policy", "randomization", "hardware")]
 TRAININGS = {
-    **{group: [f"{group}={option}", *PPO_KEYS] for group, option in OPTIONS.items()},
-    "algo": [f"algo={OPTIONS['algo']}"],
-    "off_policy": [f"env={OPTIONS['env']}", "algo=sac", *OFF_POLICY],
-    "together": [f"{group}={option}" for group, option in OPTIONS.items()],
+    "env": [CHOICES["env"], *PPO_KEYS],
+    "parts": [*PARTS, *PPO_KEYS],
+    "off_policy": [CHOICES["env"], "algo=sac", *OFF_POLICY],
+    "together": list(CHOICES.values()),
 }
 PROGRAM = """
 import json, sys
 import numpy as np
-import main
+from so101rl import cli
 from so101rl.build import build_env
-from so101rl.cli import guarded
 from so101rl.config.compose import compose
 
 commands, options = json.loads(sys.argv[1])
 for argv in commands:
     sys.argv = argv
-    assert guarded(main.main) == 0, argv
+    assert cli.main() == 0, argv
 
 env, other = (build_env(compose(options), 2) for _ in range(2))
 env.reset(seed=1)
@@ -42,8 +44,8 @@ residuals = np.random.default_rng(0).uniform(-1, 1, (2, 30, 2, 6))
 for residual in residuals[0]:
     env.step(residual)
 other.load_state_dict(env.state_dict())
-said = [[env.step(residual)[:4] for residual in residuals[1]] for env in (env, other)]
-for one, two in zip(*said):
+seen = [[env.step(residual)[:4] for residual in residuals[1]] for env in (env, other)]
+for one, two in zip(*seen):
     for value, again in zip(one, two):
         np.testing.assert_array_equal(value, again)
 """
@@ -51,75 +53,50 @@ for one, two in zip(*said):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """A copy of the repository with all examples in it."""
+    """A copy of the repository with all examples, and a run of each training.
+
+    All in one process, which also checks that task and base policy continue exactly
+    from their saved state.
+    """
     folder = tmp_path_factory.mktemp("repository")
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("so101rl", "conf", "tests"):
+    for name in ("so101rl", "conf"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     (folder / "assets").symlink_to(ROOT / "assets")
-    for name in ("main.py", "pyproject.toml"):
-        shutil.copy(ROOT / name, folder)
+    shutil.copy(ROOT / "pyproject.toml", folder)
     for example in EXAMPLES:
         for file in filter(Path.is_file, example.rglob("*")):
             place = folder / file.relative_to(example)
-            assert not place.exists(), "an example changes no file, it adds some"
+            assert not place.exists(), "an example adds files and changes none"
             assert place.parent.is_dir(), "and makes no folder"
             shutil.copy(file, place)
-    return folder
-
-
-def python(tree: Path, *words: str) -> str:
-    """Run Python where the copy is what `import so101rl` finds."""
+    commands = []
+    for name, words in TRAININGS.items():
+        keys = [word for word in SHORT if word.partition("=")[0] not in str(words)]
+        where = f"hydra.run.dir={folder}/runs/{name}"
+        commands.append(["main.py", "-cp", f"{folder}/conf", *keys, where, *words])
+    options = [*TRAININGS["together"], "env.max_episode_steps=20", "n_threads=1"]
     done = subprocess.run(
-        [sys.executable, *words],
-        cwd=tree,
-        env=os.environ | {"PYTHONPATH": str(tree)},
+        [sys.executable, "-c", PROGRAM, json.dumps([commands, options])],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    return folder
 
 
-@pytest.fixture(scope="module")
-def trained(tree) -> Path:
-    """Where every training of `TRAININGS` left a run, made by one process.
-
-    It also checks that task and base policy go on exactly from what they remember.
-    """
-    commands = []
-    for name, words in TRAININGS.items():
-        keys = [word for word in SHORT if word.partition("=")[0] not in str(words)]
-        place = f"hydra.run.dir={tree}/runs/{name}"
-        commands.append(["main.py", "-cp", f"{tree}/conf", *keys, place, *words])
-    options = [*TRAININGS["together"], "env.max_episode_steps=20", "n_threads=1"]
-    python(tree, "-c", PROGRAM, json.dumps([commands, options]))
-    return tree / "runs"
+def test_examples_train_are_evaluated_and_tracked(tree):
+    for name in TRAININGS:
+        assert (tree / "runs" / name / "evaluation.json").is_file()
+        assert (tree / "runs" / name / "best_model.zip").is_file()
+    lines = (tree / "outputs/results.csv").read_text().splitlines()
+    assert f"{tree / 'runs/together'}, finished, residual/n_episodes, 3.0" in lines
 
 
-@pytest.mark.parametrize("name", TRAININGS)
-def test_an_example_trains_and_is_evaluated(trained, name):
-    assert (trained / name / "evaluation.json").is_file()
-    assert (trained / name / "best_model.zip").is_file()
-
-
-def test_the_example_of_a_tracker_has_told_the_results(trained, tree):
-    told = (tree / "outputs/results.csv").read_text().splitlines()
-    place = str(trained / "together")
-    assert f"{place}, finished, residual/n_episodes, 3.0" in told
-
-
-def test_examples_pass_the_checks_of_new_parts(tree):
-    """Those that ask every yaml and every module the same."""
-    names = [f"[{name}" for name in OPTIONS.values()]
-    files = [path.stem for path in (tree / "so101rl").rglob("*.py")]
-    added = {path.stem for example in EXAMPLES for path in example.rglob("*.py")}
-    assert added <= set(files)
-    wanted = " or ".join([*names, *(f"/{name}.py" for name in added)])
-    said = python(
-        tree,
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"),
-        *("tests/test_conf.py", "tests/test_layers.py", "-k", wanted),
-    )
-    passed = int(said.splitlines()[-1].split()[0])
-    assert passed >= len(OPTIONS) + len(added), said
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_an_example_imports_what_may_be_imported(path):
+    room = path.parent.name
+    for module in imported_modules(path):
+        assert module.split(".")[0] not in ORDER[ORDER.index(room) + 1 :]

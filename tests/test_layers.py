@@ -10,7 +10,7 @@ from conftest import CONF, ROOT
 ORDER = """
     errors files seeds arrays statistics config gym_ids robots scene rendering hardware
     randomization base_policies envs algos build sysid runs figures policies tracking
-    evaluation training diagnosis viewer api sweeps report jobs cli
+    evaluation training diagnosis viewer api sweeps report jobs cli __main__
 """.split()  # noqa: SIM905
 # Their parts are chosen by yaml and imported by nobody else.
 CHOSEN = ("hardware", "randomization", "base_policies", "envs", "tracking")

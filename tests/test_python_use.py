@@ -1,4 +1,4 @@
-"""A run in a notebook: `so101rl.load`, and what the documentation shows."""
+"""`so101rl.load`, the Gymnasium ids, and what docs/python.md shows."""
 
 import json
 import os
@@ -15,9 +15,8 @@ from learners import tiny
 from stable_baselines3 import PPO
 from untrained import untrained
 
-import main
 import so101rl
-from so101rl.cli import guarded
+from so101rl import cli
 from so101rl.errors import So101Error
 from so101rl.runs.episodes_csv import COLUMNS
 
@@ -34,7 +33,7 @@ def trained(tmp_path_factory):
         patch.chdir(home)
         patch.setenv("HYDRA_FULL_ERROR", "1")
         patch.setattr(sys, "argv", ["main.py", "-cp", CONF, *words])
-        assert guarded(main.main) == 0
+        assert cli.main() == 0
     return home / "outputs" / "run"
 
 
@@ -44,10 +43,11 @@ def policy(trained):
 
 
 @pytest.fixture
-def at_home(trained, monkeypatch):
-    """Be where `latest` is that run; `main.py` is where it always is."""
+def in_home(trained, monkeypatch):
+    """Work in the directory where `latest` is that run."""
     monkeypatch.chdir(trained.parents[1])
     monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.delenv("SO101RL_RUN", raising=False)
 
 
 def observations(policy, n=9):
@@ -55,15 +55,12 @@ def observations(policy, n=9):
     return np.random.default_rng(0).normal(size=(n, size)).astype(np.float32)
 
 
-def test_importing_the_package_costs_nothing():
-    script = "import sys, so101rl; print(len(sys.modules), so101rl.load)\n"
+def test_importing_the_package_imports_nothing_heavy():
+    script = "import sys, so101rl; print(so101rl.load)\n"
     script += "print({'torch', 'mujoco', 'pandas', 'gymnasium'} & set(sys.modules))"
     command = [sys.executable, "-c", script]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert said.endswith("set()\n")
-
-
-# ---- the policy ----
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n")
 
 
 def test_act_is_the_exported_zip_without_exploration(policy, trained):
@@ -74,9 +71,13 @@ def test_act_is_the_exported_zip_without_exploration(policy, trained):
     np.testing.assert_array_equal(policy.act(obs[3]), policy.act(obs[3:4])[0])
     np.testing.assert_array_equal(policy.act(obs.astype(float)), wanted)
     assert policy.act(obs[:0]).shape == (0, 6)
+    final = so101rl.load(trained, checkpoint="final")
+    wanted = PPO.load(trained / "final_model.zip").predict(obs, deterministic=True)[0]
+    np.testing.assert_array_equal(final.act(obs), wanted)
+    assert "final policy, of env step 128" in repr(final)
 
 
-def test_an_episode_played_again_is_the_one_that_was_written_down(policy):
+def test_an_episode_played_again_is_the_recorded_one(policy):
     before = policy.episodes
     before = before[before.policy == "residual"].reset_index(drop=True)
     again = policy.play(before.seed)
@@ -87,94 +88,70 @@ def test_an_episode_played_again_is_the_one_that_was_written_down(policy):
     assert other.to_csv() != before.to_csv()
 
 
-def test_its_environments_have_the_authority_that_it_was_chosen_with(policy):
-    alpha = 0.5 + 0.5 * min(policy.step / 64, 1)
-    env = policy.make_env(2)
-    np.testing.assert_allclose(env.alpha, alpha)
-    np.testing.assert_allclose(policy.alpha, alpha)
-    assert (env.num_envs, env.env.max_episode_steps) == (2, 20)
-    weak = policy.make_env(2, overrides=["residual.alpha=0.1"])
+def test_environments_have_the_authority_of_the_policys_step(policy):
+    env, weak = policy.make_env(3), policy.make_env(3, overrides=["residual.alpha=0.1"])
+    np.testing.assert_allclose(env.alpha, 0.5 + 0.5 * min(policy.step / 64, 1))
+    np.testing.assert_allclose(policy.alpha, env.alpha)
     np.testing.assert_allclose(weak.alpha, 0.1)
-    # Which changes what comes of a residual, not the residual.
-    seen = [batch.reset(seed=3)[0] for batch in (env, weak)]
-    np.testing.assert_array_equal(*[policy.act(obs) for obs in seen])
-
-
-def test_environments_of_gymnasium_serve_as_well(policy):
+    assert (env.num_envs, env.env.max_episode_steps) == (3, 20)
+    # Authority changes the effect of a residual, not the residual; Gymnasium's own
+    # environments are the same ones.
     words = {"base_policy": "jacobian", "overrides": ["n_threads=1"]}
-    envs = gym.make_vec("so101rl/PaperPush-v0", num_envs=3, **words)
-    arm = gym.make("so101rl/PaperPush-v0", **words)
-    obs, _ = envs.reset(seed=[5, 6, 7])
-    np.testing.assert_array_equal(obs, policy.make_env(3).reset(seed=[5, 6, 7])[0])
-    assert envs.step(policy.act(obs))[0].shape == obs.shape
-    assert arm.step(policy.act(arm.reset(seed=5)[0]))[0].shape == obs[0].shape
+    vector = gym.make_vec("so101rl/PaperPush-v0", num_envs=3, **words)
+    seeds = [5, 6, 7]
+    obs, *others = [batch.reset(seed=seeds)[0] for batch in (env, weak, vector)]
+    for other in others:
+        np.testing.assert_array_equal(obs, other)
+    assert vector.step(policy.act(obs))[0].shape == obs.shape
+    single = gym.make("so101rl/PaperPush-v0", **words)
+    assert single.step(policy.act(single.reset(seed=5)[0]))[0].shape == obs[0].shape
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda obs: obs[:, :5],
-            r"shape \(9, 5\); this policy takes \(42,\) or \(n, 42",
-        ),
-        (lambda obs: obs[0, 0], r"shape \(\); .* qpos, .*, base_action"),
-        (lambda obs: obs[None], r"shape \(1, 9, 42\)"),
-        (
-            lambda obs: obs * [[1]] * 8 + [[np.nan]],
-            "obs is not finite in environment 0",
-        ),
-    ],
-)
-def test_what_is_no_observation_is_refused(change, message, policy):
+WRONG_SHAPES = [
+    (lambda obs: obs[:, :5], r"shape \(9, 5\): expected \(42,\) or \(n, 42"),
+    (lambda obs: obs[0, 0], r"shape \(\): .* qpos, .*, base_action"),
+    (lambda obs: obs[None], r"shape \(1, 9, 42\)"),
+    (lambda obs: obs * [[1]] * 8 + [[np.nan]], "obs is not finite in environment 0"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG_SHAPES)
+def test_wrong_observations_are_refused(change, message, policy):
     with pytest.raises(So101Error, match=message):
         policy.act(change(observations(policy)))
 
 
-def test_other_checkpoints_may_be_asked(trained):
-    final = so101rl.load(trained, checkpoint="final")
-    model = PPO.load(trained / "final_model.zip")
-    obs = observations(final)
-    wanted = model.predict(obs, deterministic=True)[0]
-    np.testing.assert_array_equal(final.act(obs), wanted)
-    assert final.step == 128
-    assert "final policy, of env step 128" in repr(final)
+NOT_FOUND = [
+    ("nowhere", "best", "run=nowhere: there is no such directory"),
+    (".", "best", "not a run directory"),
+    ("outputs/run", "finale", "mean final. There are: best, final, step-64"),
+    ("outputs/run", "../run", "there is no such folder"),
+]
 
 
-@pytest.mark.parametrize(
-    ("run", "checkpoint", "message"),
-    [
-        ("nowhere", "best", "run=nowhere: there is no such directory"),
-        (".", "best", "not a run directory"),
-        (
-            "outputs/run",
-            "finale",
-            "Did you mean final. There are: best, final, step-64",
-        ),
-        ("outputs/run", "../run", "there is no such folder"),
-    ],
-)
-def test_what_is_not_there_is_named(run, checkpoint, message, at_home):
+@pytest.mark.parametrize(("run", "checkpoint", "message"), NOT_FOUND)
+def test_what_does_not_exist_is_named(run, checkpoint, message, in_home):
     with pytest.raises(So101Error, match=message):
         so101rl.load(run, checkpoint=checkpoint)
 
 
-def test_any_path_will_do(tmp_path):
+def test_a_run_that_was_not_evaluated_says_so_at_any_path(tmp_path):
     path = tmp_path / "it's (a) run, {x}=1"
     untrained(path, config_of("n_threads=1", *tiny("ppo")))
-    assert so101rl.load(path).path == path
+    policy = so101rl.load(path)
+    assert policy.path == path
+    for name in ("episodes", "evaluation", "trajectories"):
+        with pytest.raises(So101Error, match="was not evaluated"):
+            getattr(policy, name)
 
 
 def test_it_says_what_it_is(policy, trained):
-    words = [
-        "(finished)",
-        "env=paper_push, base_policy=jacobian, algo=ppo",
-        str(trained),
-    ]
-    for word in [*words, policy.info["name"], f"env step {policy.step}", "alpha 0."]:
-        assert word in repr(policy)
+    words = ["(finished)", "env=paper_push, base_policy=jacobian, algo=ppo"]
+    words += [str(trained), policy.info["name"], f"env step {policy.step}", "alpha 0."]
+    assert [word for word in words if word not in repr(policy)] == []
 
 
-def test_a_policy_that_remembers_forgets_when_it_is_told(tmp_path):
+def test_a_recurrent_policy_keeps_its_state_until_reset(tmp_path):
     cfg = config_of("n_threads=1", *tiny("recurrent_ppo"))
     run, model = untrained(tmp_path / "run", cfg)
     policy = so101rl.load(run.path)
@@ -194,68 +171,46 @@ def test_a_policy_that_remembers_forgets_when_it_is_told(tmp_path):
     np.testing.assert_array_equal(policy.act(one), first)
 
 
-# ---- its books ----
-
-
-def test_episodes_are_a_table_with_types(policy):
+def test_results_are_typed_tables_that_agree(policy, trained):
     episodes = policy.episodes
     assert tuple(episodes.columns) == tuple(COLUMNS)
-    assert len(episodes) == 6
     kinds = episodes.dtypes.astype(str)
     assert kinds["is_success"] == "bool"
     assert (kinds[["seed", "length", "episode"]] == "int64").all()
     assert (kinds[["return", "time_to_success_s"]] == "float64").all()
     assert not episodes.failure.isna().any()  # "none" is a word here
-    solved = episodes.is_success
-    assert (episodes.time_to_success_s.isna() == ~solved).all()
+    assert (episodes.time_to_success_s.isna() == ~episodes.is_success).all()
     for name, score in policy.evaluation["policies"].items():
         own = episodes[episodes.policy == name]
         assert own.is_success.mean() == score["success_rate"]
         assert own["return"].mean() == pytest.approx(score["mean_return"])
         steps = [len(track.distance_m) for track in policy.trajectories[name]]
         assert steps == list(own.length)
-
-
-def test_metrics_are_a_table_by_env_step(policy, trained):
     metrics = policy.metrics
-    assert metrics.index.name == "step"
-    assert metrics.index.is_unique and metrics.index.is_monotonic_increasing
+    assert metrics.index.name == "step" and metrics.index.is_monotonic_increasing
     assert list(metrics["eval/success_rate"].dropna().index) == [0, 64, 128]
-    for text in (trained / "metrics.jsonl").read_text().splitlines():
-        line = json.loads(text)
+    for line in map(json.loads, (trained / "metrics.jsonl").open()):
         step = line.pop("step")
-        for name, value in line.items():
-            assert metrics.loc[step, name] == value
-
-
-def test_a_run_that_was_not_evaluated_says_so(tmp_path):
-    run, _ = untrained(tmp_path / "run", config_of("n_threads=1", *tiny("ppo")))
-    policy = so101rl.load(run.path)
-    for name in ("episodes", "evaluation", "trajectories"):
-        with pytest.raises(So101Error, match="was not evaluated"):
-            getattr(policy, name)
+        assert {name: metrics.loc[step, name] for name in line} == line
 
 
 # ---- what the documentation shows ----
 
 
-def test_the_notebook_runs(at_home, trained, capsys, monkeypatch):
-    monkeypatch.delenv("SO101RL_RUN", raising=False)
+def test_the_notebook_runs(in_home, trained, capsys):
     runpy.run_path(str(ROOT / "docs" / "notebook.py"), run_name="__main__")
-    said = capsys.readouterr().out
-    assert "episodes solved" in said
+    assert "episodes solved" in capsys.readouterr().out
     assert (trained / "figures" / "notebook.png").stat().st_size > 10_000
     assert (trained / "export" / "policy.ts").is_file()
 
 
 @pytest.mark.filterwarnings(r"ignore:`torch\.jit:DeprecationWarning")
-def test_every_line_of_the_page_runs(at_home):
+def test_every_line_of_the_page_runs(in_home):
     page = (ROOT / "docs" / "python.md").read_text()
     snippets = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert len(snippets) == page.count("```") / 2 > 5
     space: dict = {}
     for snippet in snippets:
         exec(snippet, space)
-    assert space["residual"].shape == (4, 6)
-    assert space["action"].shape == (4, 6)
+    assert space["residual"].shape == space["action"].shape == (4, 6)
     assert os.path.isfile(space["file"])

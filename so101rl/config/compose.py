@@ -1,7 +1,7 @@
-"""Composing a config: Hydra's loader with our checks, for `main.py` and for scripts.
+"""Composes configs with our checks, for the command line and for Python.
 
-`CheckedLoader` stands where Hydra loads any config, so one set of checks serves single
-runs, every job of a sweep, `--cfg` and `--help`, before a directory is made.
+`CheckedLoader` replaces Hydra's config loader, so single runs, every job of a sweep,
+`--cfg` and `--help` get the same checks, before any directory is made.
 """
 
 import sys
@@ -11,16 +11,10 @@ from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import hydra
-from hydra._internal import hydra as hydra_internal
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -28,17 +22,20 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from so101rl.config import from_run, groups, messages, schema
+from so101rl.config.errors import UnknownKeyError
+from so101rl.config.hydra_internal import Loader, loader_class, outer_hydra_suspended
 from so101rl.config.overrides import checked
-from so101rl.errors import ConfigError, UnknownKeyError
+from so101rl.config.targets import check_targets
+from so101rl.errors import ConfigError
 from so101rl.files import PACKAGE, shipped
 
 CONF = shipped("conf")
-SAMPLED = 20  # values of one key that are checked before a sweep begins
-PLUGINS = PACKAGE / "sweeps" / "hydra_plugins"  # our sweepers
+CHECKED_VALUES = 20  # values of one key that are checked before a sweep begins
+SWEEPERS = str(PACKAGE / "sweeps" / "hydra_plugins")
 
 
 def compose(overrides: Sequence[str] = (), *, conf: Path = CONF) -> DictConfig:
-    """Compose a config in Python as `main.py` does from the command line.
+    """Compose a config in Python as the command line does.
 
     Args:
         overrides: What would be typed, for example `["algo=sac", "n_envs=2"]`.
@@ -48,10 +45,10 @@ def compose(overrides: Sequence[str] = (), *, conf: Path = CONF) -> DictConfig:
         The config that a job would get.
 
     Raises:
-        So101Error: If an override cannot work.
+        So101Error: If an override is wrong.
     """
     with (
-        _beside_hydra(),
+        outer_hydra_suspended(),
         checked_loader(),
         hydra.initialize_config_dir(config_dir=str(conf), version_base="1.3"),
     ):
@@ -59,43 +56,27 @@ def compose(overrides: Sequence[str] = (), *, conf: Path = CONF) -> DictConfig:
 
 
 @contextmanager
-def _beside_hydra() -> Iterator[None]:
-    """Let us compose within somebody's Hydra program: Hydra has room for one only."""
-    theirs = Singleton._instances.pop(GlobalHydra, None)
-    try:
-        yield
-    finally:
-        Singleton._instances.pop(GlobalHydra, None)
-        if theirs is not None:
-            Singleton._instances[GlobalHydra] = theirs
-
-
-@contextmanager
 def checked_loader() -> Iterator[None]:
-    """Let Hydra load configs through `CheckedLoader` within a `with` block."""
+    """Let Hydra load configs through `CheckedLoader`, and find our sweepers."""
     schema.register()
-    _show_plugins()
-    usual = hydra_internal.ConfigLoaderImpl
-    hydra_internal.ConfigLoaderImpl = CheckedLoader  # type: ignore
-    try:
+    _add_sweepers()
+    with loader_class(CheckedLoader):
         yield
-    finally:
-        hydra_internal.ConfigLoaderImpl = usual  # type: ignore
 
 
-def _show_plugins() -> None:
-    """Let Hydra find our sweepers: it takes them from a package of one name only."""
+def _add_sweepers() -> None:
+    """Add our folder to `hydra_plugins`, where Hydra looks for sweepers."""
     try:
         package = import_module("hydra_plugins")
     except ModuleNotFoundError:  # no plugin is installed
         package = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
         package.__path__ = []
-    if str(PLUGINS) not in package.__path__:
-        package.__path__.append(str(PLUGINS))  # type: ignore
+    if SWEEPERS not in package.__path__:
+        package.__path__.append(SWEEPERS)  # type: ignore[attr-defined]
 
 
-class CheckedLoader(ConfigLoaderImpl):
-    """Hydra's loader, with our checks and `run=`."""
+class CheckedLoader(Loader):
+    """Hydra's config loader, with our checks and `run=`."""
 
     def load_configuration(
         self,
@@ -105,12 +86,12 @@ class CheckedLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """Compose a config; signature and result as in Hydra.
+        """Compose a config; signature and result are Hydra's.
 
         Raises:
-            So101Error: If what was typed cannot work.
+            So101Error: If what was typed is wrong.
         """
-        schema.register()  # a launcher's process begins here
+        schema.register()  # the process of a launcher begins here
         try:
             if config_name is None or not validate_sweep_overrides:  # Hydra only probes
                 return super().load_configuration(
@@ -120,71 +101,49 @@ class CheckedLoader(ConfigLoaderImpl):
                     from_shell,
                     validate_sweep_overrides,
                 )
-            typed = OverridesParser.create(config_loader=self).parse_overrides(
-                overrides
-            )
+            typed = self._parsed(overrides)
             if run_mode == RunMode.MULTIRUN:
-                for job in _sampled_jobs(typed):
+                for job in _sample_jobs(typed):
                     self.load_configuration(config_name, job, RunMode.RUN)
             return self._load(config_name, typed, run_mode)
         except (HydraException, OmegaConfBaseException, YAMLError) as error:
-            raise messages.explained(error, groups.options(self)) from error
-
-    def get_group_options(
-        self,
-        group_name: str,
-        results_filter: ObjectType | None = ObjectType.CONFIG,
-        config_name: str | None = None,
-        overrides: list[str] | None = None,
-    ) -> list[str]:
-        """Return a group's options, without copying every known config first.
-
-        Hydra copies them for each of the 80 questions that `--help` asks: 0.25 s.
-        """
-        if config_name is None and not overrides:
-            return self.repository.get_group_options(group_name, results_filter)
-        return super().get_group_options(
-            group_name, results_filter, config_name, overrides
-        )
+            raise messages.translated(error, groups.options(self)) from error
 
     def _load(
         self, config_name: str, typed: list[Override], run_mode: RunMode
     ) -> DictConfig:
-        """Compose, check, and put the values of `run=` in."""
+        """Compose, check, and take over the values of `run=`."""
         for item in typed:
             groups.check_choice(self, item)
             groups.check_directory(item)
         values = [item for item in typed if self._is_value(item)]
-        chosen = [_line(item) for item in typed if item not in values]
-        base = super().load_configuration(config_name, chosen, run_mode)
-        groups.check_reader(values, base)
-        _check_warm_start(values, base, run_mode)
-        loads = base.job.get("loads_run")
-        run_dir = (
-            _typed_run(values, base.job.get("unfinished", False)) if loads else None
-        )
-        anew = {item.key_or_group for item in typed if item not in values}
-        if run_dir is not None:
-            if chosen:
-                anew |= self._chosen_within(config_name, chosen, run_mode)
-            chosen += self._choices_of_run(run_dir, anew, base)
-            base = super().load_configuration(config_name, chosen, run_mode)
+        choices = [_line(item) for item in typed if item not in values]
+        base = super().load_configuration(config_name, choices, run_mode)
+        groups.check_job(values, base, run_mode)
+        run = _typed_run(values, base) if base.job.get("loads_run") else None
+        chosen: set[str] = set()  # groups, by what was typed
+        if run is not None:
+            chosen = {item.key_or_group for item in typed if item not in values}
+            chosen |= self._chosen_by_options(config_name, choices, run_mode)
+            choices += self._choices_of_run(run, chosen, base)
+            base = super().load_configuration(config_name, choices, run_mode)
         lines = [_line(item) for item in values]
-        if run_mode == RunMode.RUN:  # a sweep's jobs are checked one by one
+        if run_mode == RunMode.RUN:  # the jobs of a sweep are checked one by one
             lines = [self._checked(item, base) for item in values]
         cfg = base
         if lines:
-            cfg = super().load_configuration(config_name, chosen + lines, run_mode)
+            cfg = super().load_configuration(config_name, choices + lines, run_mode)
         cfg.hydra.overrides.task = [
             _line(item) for item in typed if not item.is_hydra_override()
         ]
         if run_mode == RunMode.RUN:
-            if run_dir is not None:
-                moved = [item.key_or_group for item in values]
-                from_run.restore(cfg, run_dir, keep=anew, typed=moved)
-                self._apply_once_more(lines, cfg)
+            if run is not None:
+                keys = [item.key_or_group for item in values]
+                from_run.restore(cfg, run, keep=chosen, typed=keys)
+                again = [line for line in lines if not line.startswith("run=")]
+                self.apply(self._parsed(again), cfg)
             _validate(cfg, values)
-            from_run.check_targets(cfg)
+            check_targets(cfg)
         return cfg
 
     def _checked(self, item: Override, base: DictConfig) -> str:
@@ -193,7 +152,7 @@ class CheckedLoader(ConfigLoaderImpl):
             return checked(item, base)
         except UnknownKeyError as error:
             group = item.key_or_group.partition(".")[0]
-            found = groups.at_home(
+            found = groups.misplaced(
                 self,
                 error.key,
                 typed=_line(item),
@@ -201,12 +160,12 @@ class CheckedLoader(ConfigLoaderImpl):
             )
             raise found or error from error
 
-    def _chosen_within(
-        self, config_name: str, chosen: list[str], run_mode: RunMode
+    def _chosen_by_options(
+        self, config_name: str, choices: list[str], run_mode: RunMode
     ) -> set[str]:
-        """Return the groups that the typed options choose in their turn."""
+        """Return the groups that the typed options choose in their own yaml."""
 
-        def within(lines: list[str]) -> set[tuple[str, str | None]]:
+        def chosen_in_yaml(lines: list[str]) -> set[tuple[str, str | None]]:
             found = self.compute_defaults_list(config_name, lines, run_mode).overrides
             return {
                 (group, origin.containing_config_path)
@@ -214,38 +173,34 @@ class CheckedLoader(ConfigLoaderImpl):
                 if not origin.external_override
             }
 
-        return {group for group, _ in within(chosen) - within([])}
+        return {group for group, _ in chosen_in_yaml(choices) - chosen_in_yaml([])}
 
     def _choices_of_run(
-        self, run_dir: Path, anew: set[str], base: DictConfig
+        self, run: Path, chosen: set[str], base: DictConfig
     ) -> list[str]:
-        """Return the run's group choices as overrides, but for those made anew."""
-        if "experiment" in anew:
+        """Return the run's options as overrides, without the groups in `chosen`."""
+        if "experiment" in chosen:
             expected = "to be left out next to run=, which brings all of its config"
             got = base.hydra.runtime.choices.experiment
             raise ConfigError("experiment", got=got, expected=expected)
         return [
             f"{group}={names[0]}" if len(names) == 1 else f"{group}=[{','.join(names)}]"
-            for group, names in from_run.choices(run_dir).items()
-            if not anew & {group, group.split("/")[0]}
+            for group, names in from_run.choices(run).items()
+            if not chosen & {group, group.split("/")[0]}
             and set(names) <= set(self.get_group_options(group))
         ]
 
-    def _apply_once_more(self, lines: list[str], cfg: DictConfig) -> None:
-        """Put what was typed on top of what came from a run."""
-        again = [line for line in lines if not line.startswith("run=")]
-        parsed = OverridesParser.create(config_loader=self).parse_overrides(again)
-        self._apply_overrides_to_config(parsed, cfg)
+    def _parsed(self, words: list[str]) -> list[Override]:
+        return OverridesParser.create(config_loader=self).parse_overrides(words)
 
     def _is_value(self, override: Override) -> bool:
         """Tell a `key=value` from the choice of a group's option."""
-        return not override.is_hydra_override() and not self.repository.group_exists(
-            override.key_or_group
-        )
+        is_group = self.is_group(override.key_or_group)
+        return not override.is_hydra_override() and not is_group
 
 
 def _validate(cfg: DictConfig, typed: list[Override]) -> None:
-    """Refuse a config that cannot work; the blame is with what was typed, if at all."""
+    """Refuse a config that is wrong, by the typed key that made it so, if any did."""
     try:
         schema.validate(cfg)
     except UnknownKeyError as error:  # something refers to it: hardware.actuator=typo
@@ -263,61 +218,41 @@ def _validate(cfg: DictConfig, typed: list[Override]) -> None:
             raise ConfigError(f"{group}._target_", got=None, expected=expected)
 
 
-def _check_warm_start(
-    typed: list[Override], base: DictConfig, run_mode: RunMode
-) -> None:
-    """Refuse a typed `init_from` where nothing is trained, or that moves on."""
-    for item in typed:
-        if item.key_or_group != "init_from":
-            continue
-        if not base.job.get("trains", False):
-            expected = "to be left out: only a training begins with a run's policy"
-            got = item.get_value_element_as_str()
-            raise ConfigError("init_from", got=got, expected=expected)
-        sweep = item.is_sweep_override()
-        values = list(item.sweep_iterator()) if sweep else [item.value()]
-        if run_mode == RunMode.MULTIRUN and "latest" in values:
-            expected = "a path: in a sweep, each run would begin with the one before"
-            raise ConfigError("init_from", got="latest", expected=expected)
-
-
-def _typed_run(values: list[Override], unfinished: bool) -> Any:
+def _typed_run(values: list[Override], base: DictConfig) -> Path | None:
     """Return the directory that `run=` names, or None if it was not typed."""
     for item in values:
         if item.key_or_group == "run":
-            value = (
-                next(item.sweep_iterator())
-                if item.is_sweep_override()
-                else item.value()
-            )
+            is_sweep = item.is_sweep_override()
+            value = next(item.sweep_iterator()) if is_sweep else item.value()
             if value is None:
                 return None
-            return from_run.find_run(str(value), needs_policy=not unfinished)
+            needs_policy = not base.job.get("unfinished", False)
+            return from_run.find_run(str(value), needs_policy=needs_policy)
     return None
 
 
-def _sampled_jobs(typed: list[Override]) -> Iterator[list[str]]:
+def _sample_jobs(typed: list[Override]) -> Iterator[list[str]]:
     """Yield jobs of a sweep in which every typed value occurs at least once.
 
-    Not their product: a sweep of 5 x 5 values is checked in 9 jobs. Of a long range,
-    only the beginning. Intervals belong to an optimiser and are left to it.
+    A sweep of 5 x 5 values is checked in 9 jobs, not 25; of a long range only the
+    beginning is. Intervals are left to the optimiser that draws from them.
     """
     if any(item.is_sweep_override() and not item.is_discrete_sweep() for item in typed):
         return
     values = [
         [
             f"{item.get_key_element()}={text}"
-            for text in islice(item.sweep_string_iterator(), SAMPLED)
+            for text in islice(item.sweep_string_iterator(), CHECKED_VALUES)
         ]
         if item.is_sweep_override()
         else [_line(item)]
         for item in typed
     ]
-    yield [texts[0] for texts in values]
+    first = [texts[0] for texts in values]
+    yield first
     for index, texts in enumerate(values):
         for text in texts[1:]:
-            others = [first[0] for first in values]
-            yield [*others[:index], text, *others[index + 1 :]]
+            yield [*first[:index], text, *first[index + 1 :]]
 
 
 def _line(override: Override) -> str:

@@ -1,4 +1,4 @@
-"""`run=`: a finished run's own config, changed only by the keys that were typed."""
+"""`run=`: the config of a run, changed only by the keys that were typed."""
 
 import os
 import re
@@ -10,39 +10,31 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from so101rl.config.schema import GROUPS, OF_THE_CALL
-from so101rl.errors import ConfigError, RunNotFoundError
-from so101rl.files import PACKAGE
+from so101rl.config.errors import RunNotFoundError
+from so101rl.config.schema import CALL_KEYS, GROUPS
+from so101rl.config.targets import check_saved
 
 OUTPUT_ROOTS = ("outputs", "multirun")
 CONFIG_FILE = Path(".hydra") / "config.yaml"
 HYDRA_FILE = Path(".hydra") / "hydra.yaml"
-BEST = Path("checkpoints") / "best"  # the policy that a run is asked for
 REFERENCES_FILE = Path(".hydra") / "references.yaml"
+BEST = Path("checkpoints") / "best"  # the policy that jobs load
 _REFERENCE = re.compile(r"\$\{[\w.${}]+\}")
 _TARGET = re.compile(r"^( *(?:- )?_target_: )(\S+)$", re.MULTILINE)
-# Classes by the names that runs made before version 0.2 call them.
+# Classes by their names in runs of versions before 0.2.
 MOVED = {
     "so101rl.scene.Scene": "so101rl.scene.scene.Scene",
     "so101rl.scene.ContactPair": "so101rl.scene.scene.ContactPair",
 }
-# A run directory may come from somebody else, so its config may name only classes: ours
-# and these. Not by any path: `so101rl.jobs.doctor.subprocess.Popen` is one, too.
-_LIBRARIES = re.compile(
-    r"(stable_baselines3(\.common\.noise)?|sb3_contrib|torch\.nn|torch\.optim)\.[A-Z]\w*"
-)
-_OURS = re.compile(
-    r"(?P<package>so101rl|benchmarks)\.(?P<module>\w+(\.\w+)*)\.(?P<name>[A-Z]\w*)"
-)
 
 
 def find_run(run: str, *, needs_policy: bool = True, key: str = "run") -> Path:
-    """Return the run directory that `run=` means.
+    """Return the run directory that `run=` names.
 
     Args:
         run: A directory, or `latest` for the run started last below `outputs/` and
             `multirun/` of the working directory.
-        needs_policy: Whether `latest` is one of those with a best policy.
+        needs_policy: Whether `latest` must have a best policy.
         key: The config key that names it, for messages.
 
     Raises:
@@ -72,16 +64,15 @@ def find_run(run: str, *, needs_policy: bool = True, key: str = "run") -> Path:
 def choices(run_dir: Path) -> dict[str, list[str]]:
     """Return the options (usually one) that the run chose in each of our groups.
 
-    Groups within groups are among them, such as `env/observation`.
+    Groups within groups are included, such as `env/observation`.
     """
     if not (run_dir / HYDRA_FILE).is_file():
         return {}
     chosen = _load(run_dir, HYDRA_FILE).hydra.runtime.choices
-    ours = [str(group) for group in chosen if str(group).split("/")[0] in GROUPS]
-    found = {group: chosen[group] for group in ours if chosen[group]}
     return {
-        group: [names] if isinstance(names, str) else list(names)
-        for group, names in found.items()
+        str(group): [names] if isinstance(names, str) else list(names)
+        for group, names in chosen.items()
+        if str(group).split("/")[0] in GROUPS and names
     }
 
 
@@ -93,30 +84,28 @@ def restore(
     Args:
         cfg: Composed config, with the `hydra` node.
         run_dir: The run.
-        keep: Groups (`env`, `env/observation`) chosen on the command line: they stay as
-            composed.
-        typed: Keys typed on the command line; what follows them has to follow.
+        keep: Groups (`env`, `env/observation`) chosen on the command line, which stay
+            as composed.
+        typed: Keys typed on the command line; keys that refer to them follow them.
 
     Raises:
         RunNotFoundError: If the run's config cannot be read by this version.
     """
-    saved = _load(run_dir, CONFIG_FILE)
-    values = OmegaConf.to_container(saved)  # as written: references stay references
-    assert isinstance(values, dict)
-    _check_foreign(
-        {key: values[key] for key in values if key not in OF_THE_CALL}, str(run_dir)
-    )
+    saved = OmegaConf.to_container(_load(run_dir, CONFIG_FILE))
+    assert isinstance(saved, dict)
+    values = {str(key): saved[key] for key in saved if key not in CALL_KEYS}
+    check_saved(values, str(run_dir))
     inner = [group.replace("/", ".") for group in keep if "/" in group]
-    fresh = {path: OmegaConf.select(cfg, path) for path in inner}
-    now = references(_plain(cfg))
+    composed = {path: OmegaConf.select(cfg, path) for path in inner}
+    references_now = references(_plain(cfg))
     OmegaConf.set_struct(cfg.evaluation.tests, False)  # its keys are names
-    for key, value in ((str(name), value) for name, value in values.items()):
-        if key not in OF_THE_CALL and key not in keep:
-            _put(cfg, key, value, run_dir)
-    for key, reference in _references_of(run_dir, now, cfg, typed).items():
-        if key.partition(".")[0] not in {*OF_THE_CALL, *keep}:
-            _put(cfg, key, reference, run_dir)
-    for path, node in fresh.items():
+    for key, value in values.items():
+        if key not in keep:
+            _set(cfg, key, value, run_dir)
+    for key, reference in _references_of(run_dir, references_now, cfg, typed).items():
+        if key.partition(".")[0] not in {*CALL_KEYS, *keep}:
+            _set(cfg, key, reference, run_dir)
+    for path, node in composed.items():
         OmegaConf.update(cfg, path, node, merge=False)
     cfg.run = str(run_dir)
     with open_dict(cfg.hydra):
@@ -126,11 +115,11 @@ def restore(
 
 
 def references(node: Mapping[Any, Any], parent: str = "") -> dict[str, str]:
-    """Find the keys that follow another key.
+    """Find the keys whose value refers to another key.
 
     Args:
         node: Config as plain Python, unresolved.
-        parent: Dotted key of `node`, with a dot behind; empty for the root.
+        parent: Dotted key of `node`, with a dot at its end; empty for the root.
 
     Returns:
         `{"base_policy.act_scale": "${env.act_scale}", ...}`.
@@ -138,7 +127,7 @@ def references(node: Mapping[Any, Any], parent: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in node.items():
         if not re.fullmatch(r"[a-z]\w*", str(name)):
-            continue  # `_target_` above all: what a run calls is not up for reference
+            continue  # above all `_target_`: a reference must not change what is called
         if isinstance(value, Mapping):
             found |= references(value, f"{parent}{name}.")
         elif isinstance(value, str) and _REFERENCE.fullmatch(value):
@@ -151,7 +140,7 @@ def _references_of(
 ) -> dict[str, str]:
     """Return the run's references by key, which its resolved config no longer has.
 
-    A run of before they were kept is refused if a typed key has followers `now`.
+    Of a run without a file of them, refuse typed keys that others refer to `now`.
     """
     if (run_dir / REFERENCES_FILE).is_file():
         saved = _plain(_load(run_dir, REFERENCES_FILE))
@@ -162,15 +151,15 @@ def _references_of(
         return saved
     kept = references(_plain(cfg))
     for key, reference in now.items():
-        for moved in typed:
-            if key not in kept and _names(reference, moved):
-                reason = f"too old to say whether {key} follows {moved}; type both"
+        for other in typed:
+            if key not in kept and refers_to(reference, other):
+                reason = f"too old to say whether {key} follows {other}; type both"
                 raise RunNotFoundError(str(run_dir), reason=reason)
     return {}
 
 
-def _names(reference: str, key: str) -> bool:
-    """Tell whether a reference leads to a key, into it, or to what it is part of."""
+def refers_to(reference: str, key: str) -> bool:
+    """Tell whether a reference is to a key, to one below it, or to one above it."""
     targets = [text.strip(".") for text in re.findall(r"[\w.]+", reference)]
     return any(
         f"{target}.".startswith(f"{key}.") or f"{key}.".startswith(f"{target}.")
@@ -178,7 +167,7 @@ def _names(reference: str, key: str) -> bool:
     )
 
 
-def _put(cfg: DictConfig, key: str, value: Any, run_dir: Path) -> None:
+def _set(cfg: DictConfig, key: str, value: Any, run_dir: Path) -> None:
     """Set one key to the run's value; a group's node is replaced as a whole."""
     if key.partition(".")[0] not in cfg:
         reason = f"written by another version: this one has no key '{key}'"
@@ -191,14 +180,14 @@ def _put(cfg: DictConfig, key: str, value: Any, run_dir: Path) -> None:
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
-    """Return a config as plain Python, `hydra` left out, references as written."""
+    """Return a config as plain Python without `hydra`, references as written."""
     values = OmegaConf.to_container(cfg)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items() if key != "hydra"}
 
 
 def _runs_below(root: Path, needs_policy: bool) -> Iterator[Path]:
-    """Yield the runs, with a policy or all, below `root`; evaluations are none."""
+    """Yield the trainings below `root`; evaluations of runs are left out."""
     for folder, subfolders, files in os.walk(root):
         if "run.json" in files:
             subfolders.clear()
@@ -207,12 +196,12 @@ def _runs_below(root: Path, needs_policy: bool) -> Iterator[Path]:
                 continue
             if not (path / CONFIG_FILE).is_file():
                 continue
-            if not _load(path, CONFIG_FILE).job.get("loads_run"):
+            if not load_config(path).job.get("loads_run"):
                 yield path
 
 
 def read_config(path: Path) -> DictConfig | ListConfig:
-    """Read a yaml file, with today's names of classes that have moved since."""
+    """Read a yaml file; classes that have moved since get their present names."""
     text = path.read_text(encoding="utf-8")
     now = _TARGET.sub(lambda found: found[1] + MOVED.get(found[2], found[2]), text)
     return OmegaConf.create(now)
@@ -224,61 +213,12 @@ def load_config(run_dir: Path) -> DictConfig:
 
 
 def _load(run_dir: Path, name: Path) -> DictConfig:
-    """Read one of the yaml files that Hydra left in a run directory."""
+    """Read one of the yaml files that Hydra wrote into a run directory."""
+    reason = f"cannot read {name}"
     try:
         cfg = read_config(run_dir / name)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise RunNotFoundError(str(run_dir), reason=f"cannot read {name}") from error
+        raise RunNotFoundError(str(run_dir), reason=reason) from error
     if not isinstance(cfg, DictConfig):
-        raise RunNotFoundError(str(run_dir), reason=f"cannot read {name}")
+        raise RunNotFoundError(str(run_dir), reason=reason)
     return cfg
-
-
-def check_targets(cfg: DictConfig) -> None:
-    """Refuse a config that would call anything but our classes and known libraries'.
-
-    Raises:
-        ConfigError: Naming the key.
-    """
-    for key, value in _targets(_plain(cfg), ""):
-        known = _is_known_class(value, ("so101rl", "benchmarks"))
-        if key != "job._target_" and not known:  # a job is looked at when it is called
-            expected = "an existing class of so101rl, sb3, sb3_contrib or torch"
-            raise ConfigError(key, got=value, expected=expected)
-
-
-def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Yield every `_target_` below a node, with its dotted key."""
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for name, value in items:
-        path = f"{key}.{name}" if key else str(name)
-        if name == "_target_":
-            yield path, value
-        elif isinstance(value, dict | list):
-            yield from _targets(value, path)
-
-
-def _check_foreign(node: dict[Any, Any] | list[Any], run: str) -> None:
-    """Refuse a run whose config would call or ask for something foreign."""
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in items:
-        if key == "_target_" and not _is_known_class(value):
-            raise RunNotFoundError(run, reason=f"its config would call {value}")
-        if isinstance(value, str) and "${" in value and ":" in value:
-            raise RunNotFoundError(run, reason=f"its config would look up {value}")
-        if isinstance(value, dict | list):
-            _check_foreign(value, run)
-
-
-def _is_known_class(target: object, packages: Collection[str] = ("so101rl",)) -> bool:
-    """Tell whether `target` is a class that is ours or a library's, by text alone."""
-    if not isinstance(target, str):
-        return False
-    ours = _OURS.fullmatch(target)
-    if ours is None or ours["package"] not in packages:
-        return _LIBRARIES.fullmatch(target) is not None
-    folder = PACKAGE if ours["package"] == "so101rl" else PACKAGE.parent / "benchmarks"
-    file = folder.joinpath(*ours["module"].split(".")).with_suffix(".py")
-    return file.is_file() and bool(
-        re.search(rf"^class {ours['name']}\b", file.read_text("utf-8"), re.MULTILINE)
-    )

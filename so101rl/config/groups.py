@@ -1,27 +1,26 @@
-"""Checks what was typed against groups, jobs and runs: does it stand where it should?
+"""Checks what was typed against groups, jobs and runs.
 
-Whether a key is there and its value fits is checked in `overrides`.
+`overrides` checks whether a key exists and whether its value fits.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from so101rl.config.schema import GROUPS
-from so101rl.errors import (
-    ConfigError,
+from so101rl.config.errors import (
     MisplacedKeyError,
     OverrideSyntaxError,
-    So101Error,
     UnknownOptionError,
 )
+from so101rl.config.hydra_internal import Loader
+from so101rl.config.schema import GROUPS
+from so101rl.errors import ConfigError, So101Error
 
 # Keys that only some jobs read.
-READERS = {
+JOBS_OF_KEY = {
     "replay": ("view",),
     "runs": ("compare", "report"),
     "out": ("report",),
@@ -29,18 +28,13 @@ READERS = {
 }
 
 
-def options(loader: ConfigLoaderImpl) -> dict[str, list[str]]:
+def options(loader: Loader) -> dict[str, list[str]]:
     """Return the options of each of our config groups."""
     groups = [name for name in loader.list_groups("") if name != "hydra"]
-    return {group: options_of(loader, group) for group in groups}
+    return {group: loader.get_group_options(group) for group in groups}
 
 
-def options_of(loader: ConfigLoaderImpl, group: str) -> list[str]:
-    """Return the options of a group, none if there is no such group."""
-    return loader.repository.get_group_options(group, ObjectType.CONFIG)
-
-
-def check_choice(loader: ConfigLoaderImpl, typed: Override) -> None:
+def check_choice(loader: Loader, typed: Override) -> None:
     """Refuse `group=null`, `+group=option` and `env.observation=` for a group.
 
     Raises:
@@ -49,7 +43,7 @@ def check_choice(loader: ConfigLoaderImpl, typed: Override) -> None:
     line, key, value = typed.input_line or "", typed.key_or_group, typed.value()
     if typed.is_hydra_override():
         return
-    known = options_of(loader, key)
+    known = loader.get_group_options(key)
     if known and typed.is_delete():
         expected = f"one of its options: {', '.join(known)}"
         raise ConfigError(key, got="(removed)", expected=expected)
@@ -57,16 +51,16 @@ def check_choice(loader: ConfigLoaderImpl, typed: Override) -> None:
         got = line.partition("=")[2]
         raise UnknownOptionError(key, got=got, options=known)
     if known and typed.package is None and (typed.is_add() or typed.is_force_add()):
-        reason = "the group has its place already"
+        reason = "every config has this group"
         raise OverrideSyntaxError(line, reason=reason, guess=line.lstrip("+"))
     path = key.replace(".", "/")
-    if path != key and isinstance(value, str) and options_of(loader, path):
+    if path != key and isinstance(value, str) and loader.get_group_options(path):
         guess = f"{path}={value}"
         raise OverrideSyntaxError(line, reason="that is a group", guess=guess)
 
 
 def check_directory(typed: Override) -> None:
-    """Refuse to let Hydra write into a directory that holds a run already."""
+    """Refuse `hydra.run.dir=` for a directory that holds a run."""
     key, value = typed.key_or_group, typed.value()
     if key != "hydra.run.dir" or not isinstance(value, str):
         return
@@ -75,38 +69,51 @@ def check_directory(typed: Override) -> None:
         raise OverrideSyntaxError(f"{key}={value}", reason=reason)
 
 
-def check_reader(typed: Iterable[Override], base: DictConfig) -> None:
-    """Refuse what the chosen job would not read, such as `replay=` for a training.
+def check_job(typed: Iterable[Override], base: DictConfig, run_mode: RunMode) -> None:
+    """Refuse what the chosen job does not read, such as `replay=` for a training.
 
     Args:
         typed: Every `key=value`.
         base: The config composed without them.
+        run_mode: Whether it is a sweep.
     """
     job = base.hydra.runtime.choices.job
+    trains = base.job.get("trains", False)
     for item in typed:
-        readers = READERS.get(item.key_or_group, (job,))
-        if item.key_or_group == "checkpoint" and base.job.get("trains", False):
-            readers = ("evaluate",)
-        if job not in readers and item.value() not in (None, False):
-            got = item.get_value_element_as_str()
-            names = " and ".join(f"job={name}" for name in readers)
+        key = item.key_or_group
+        jobs = JOBS_OF_KEY.get(key, (job,))
+        if key == "checkpoint" and trains:
+            jobs = ("evaluate",)
+        expected = ""
+        if job not in jobs and item.value() not in (None, False):
+            names = " and ".join(f"job={name}" for name in jobs)
             expected = f"to be left out: it is for {names}, and this is job={job}"
-            raise ConfigError(item.key_or_group, got=got, expected=expected)
+        elif key == "init_from" and not trains:
+            expected = "to be left out: only a training begins with a run's policy"
+        if expected:
+            got = item.get_value_element_as_str()
+            raise ConfigError(key, got=got, expected=expected)
+        if key == "init_from" and run_mode == RunMode.MULTIRUN:
+            is_sweep = item.is_sweep_override()
+            values = list(item.sweep_iterator()) if is_sweep else [item.value()]
+            if "latest" in values:
+                expected = "a path: in a sweep, each run would begin with the last one"
+                raise ConfigError(key, got="latest", expected=expected)
 
 
-def at_home(
-    loader: ConfigLoaderImpl, key: str, *, typed: str, chosen: str | None
+def misplaced(
+    loader: Loader, key: str, *, typed: str, chosen: str | None
 ) -> So101Error | None:
-    """Say where a key that the config lacks would be right.
+    """Find the group or option that has a key which the config lacks.
 
     Args:
-        loader: Knows the yaml files.
+        loader: Reads the yaml files.
         key: Dotted key that the composed config lacks.
         typed: The word that names it.
         chosen: The option chosen in the group that the key begins with.
 
     Returns:
-        What to answer, or None if no other option of that group has the key either.
+        The error to raise, or None if no other option of that group has the key.
     """
     for group in GROUPS:
         if key in loader.list_groups(group):
@@ -115,26 +122,21 @@ def at_home(
     group, _, inner = key.partition(".")
     if group not in GROUPS or not inner:
         return None
-    homes = [
+    owners = [
         name
-        for name in options_of(loader, group)
-        if _has(loader, f"{group}/{name}", inner, key)
+        for name in loader.get_group_options(group)
+        if any(_writes(loader, f"{group}/{name}", path) for path in (inner, key))
     ]
-    if not homes or chosen in homes:
+    if not owners or chosen in owners:
         return None
     return MisplacedKeyError(
-        key, chosen=f"{group}={chosen}", homes=[f"{group}={name}" for name in homes]
+        key, chosen=f"{group}={chosen}", owners=[f"{group}={name}" for name in owners]
     )
 
 
-def _has(loader: ConfigLoaderImpl, path: str, *keys: str) -> bool:
-    """Tell whether the yaml of an option itself writes one of the dotted keys."""
-    found = loader.repository.load_config(path)
-    if found is None:
-        return False
-    for key in keys:
-        parent, _, name = key.rpartition(".")
-        holder = OmegaConf.select(found.config, parent) if parent else found.config
-        if OmegaConf.is_dict(holder) and name in holder:
-            return True
-    return False
+def _writes(loader: Loader, option: str, key: str) -> bool:
+    """Tell whether an option's own yaml writes a dotted key."""
+    config = loader.yaml_of(option)
+    parent, _, name = key.rpartition(".")
+    holder = OmegaConf.select(config, parent) if config and parent else config
+    return isinstance(holder, DictConfig) and name in holder

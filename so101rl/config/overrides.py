@@ -1,8 +1,7 @@
-"""Checks what was typed on the command line against the config it would change.
+"""Checks each typed `key=value` against the value that the yaml files give the key.
 
-Struct mode refuses unknown keys, but with Hydra's words; and a value inside a group is
-untyped, so `env.act_scale=big` would travel until something deep breaks. Here each
-typed `key=value` is compared with the value that the yaml files give that key.
+OmegaConf's struct mode refuses unknown keys without a hint, and values inside a group
+are untyped there: `env.act_scale=big` would only fail where it is used.
 """
 
 import math
@@ -14,9 +13,10 @@ from hydra.core.override_parser.types import Override
 from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf, ValueNode
 from omegaconf.errors import InterpolationResolutionError
 
-from so101rl.errors import ConfigError, OverrideSyntaxError, UnknownKeyError
+from so101rl.config.errors import OverrideSyntaxError, UnknownKeyError
+from so101rl.errors import ConfigError
 
-_NAMES = {
+_TYPES = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -34,12 +34,11 @@ def checked(override: Override, base: DictConfig) -> str:
         base: The config composed from the same groups without any `key=value`.
 
     Returns:
-        The text that was typed, or `key=100000` where `key=1e5` was typed for a whole
-        number.
+        What was typed; `key=100000` if it was `key=1e5` for a whole number.
 
     Raises:
-        UnknownKeyError: If the config has no such key.
-        ConfigError: If the value's type does not fit the value in the yaml.
+        UnknownKeyError: The config has no such key.
+        ConfigError: The value has another type than the value in the yaml.
     """
     line = override.input_line
     assert line is not None
@@ -64,67 +63,61 @@ def checked(override: Override, base: DictConfig) -> str:
 
 
 def _check_value(key: str, value: Any, base: DictConfig) -> None:
-    """Refuse a value, or one within a mapping, whose type is not that of the yaml's."""
+    """Refuse a value, or one in a mapping, of another type than that in the yaml."""
     default = _default(key, base)
     if value is None and _may_be_null(key, base):
         return
-    check_type(key, value, default)
+    _check_type(key, value, default)
     if isinstance(value, dict) and isinstance(default, dict):
         for name, inner in value.items():
             _check_value(f"{key}.{name}", inner, base)
 
 
 def _may_be_null(key: str, base: DictConfig) -> bool:
-    """Tell whether the schema, not just the lack of one, allows null."""
+    """Tell whether the schema declares the key as one that may be null."""
     parent, _, name = key.rpartition(".")
     holder = OmegaConf.select(base, parent) if parent else base
-    node = (
-        holder._get_node(name, validate_access=False)
-        if isinstance(holder, DictConfig)
-        else None
-    )
-    if not isinstance(node, ValueNode) or isinstance(node, AnyNode):
+    if not isinstance(holder, DictConfig):
         return False
-    return node._is_optional()
+    node = holder._get_node(name, validate_access=False)
+    is_typed = isinstance(node, ValueNode) and not isinstance(node, AnyNode)
+    return is_typed and node._is_optional()  # type: ignore[union-attr]
 
 
-def check_type(key: str, value: Any, default: Any) -> None:
-    """Refuse a value whose type does not fit the default's; a null default fits all.
+def _check_type(key: str, value: Any, default: Any) -> None:
+    """Refuse NaN, and a value of another type than the default's, unless that is null.
 
     Args:
         key: Dotted key, for the message.
         value: What was typed.
-        default: What the yaml files say, as plain Python.
-
-    Raises:
-        ConfigError: If the types do not fit or a number is NaN.
+        default: The value of the yaml files, as plain Python.
     """
     if default is None or (isinstance(value, str) and "${" in value):
         return
     if isinstance(value, float) and math.isnan(value):
         raise ConfigError(key, got=value, expected="a number")
-    expected = next(kind for kind in _NAMES if isinstance(default, kind))
+    expected = next(kind for kind in _TYPES if isinstance(default, kind))
     if not _fits(value, expected):
         hint = f" like {default}" if expected in (int, float) else ""
-        raise ConfigError(key, got=value, expected=f"{_NAMES[expected]}{hint}")
+        raise ConfigError(key, got=value, expected=f"{_TYPES[expected]}{hint}")
     if isinstance(default, list) and default:
         for index, inner in enumerate(value):
-            check_type(f"{key}[{index}]", inner, default[0])
+            _check_type(f"{key}[{index}]", inner, default[0])
 
 
 def key_paths(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Yield every dotted key of a config, `hydra` left out."""
+    """Yield every dotted key of a config, without `hydra`."""
     for name in map(str, node):
         if not prefix and name == "hydra":
             continue
         yield f"{prefix}{name}"
         child = node._get_node(name)
-        if isinstance(child, DictConfig) and not _is_open(child):
+        if isinstance(child, DictConfig) and not _has_no_content(child):
             yield from key_paths(child, f"{prefix}{name}.")
 
 
-def _is_open(node: Node) -> bool:
-    """Tell whether a node has nothing to look into: null, missing or a reference."""
+def _has_no_content(node: Node) -> bool:
+    """Tell whether a node is null, missing or a reference."""
     return node._is_none() or node._is_missing() or node._is_interpolation()
 
 
@@ -144,32 +137,32 @@ def _check_key(key: str, value: Any, base: DictConfig) -> None:
                 siblings=[str(name) for name in siblings if name != "hydra"],
             )
         child = node._get_node(name)
-        node = child if child is None or _is_open(child) else node[name]
+        node = child if child is None or _has_no_content(child) else node[name]
     if isinstance(value, dict) and _is_mapping(node):
         for name, inner in value.items():
             _check_key(f"{key}.{name}", inner, base)
 
 
 def _is_mapping(node: Any) -> bool:
-    """Tell whether a node has keys; null, such as `study` without one, has none."""
+    """Tell whether a node has keys; a mapping that is null, like `study`, has none."""
     return isinstance(node, DictConfig) and not node._is_none()
 
 
 def _check_addition(override: Override, base: DictConfig) -> None:
-    """Refuse `+key` for a key that is there, and for a node whose keys are fixed."""
+    """Refuse `+key` for a key that exists, and below a node that the schema fixes."""
     line, key = override.input_line or "", override.key_or_group
     parent, _, name = key.rpartition(".")
     holder = OmegaConf.select(base, parent) if parent else base
-    there = isinstance(holder, DictConfig) and name in holder
-    if there and override.is_add():
+    exists = isinstance(holder, DictConfig) and name in holder
+    if exists and override.is_add():
         reason = f"there is {key} already"
         raise OverrideSyntaxError(line, reason=reason, guess=line.lstrip("+"))
-    if not there and is_dataclass(OmegaConf.get_type(holder)):
+    if not exists and is_dataclass(OmegaConf.get_type(holder)):
         _check_key(key, None, base)
 
 
 def _check_deletion(key: str, base: DictConfig) -> None:
-    """Refuse to remove (`~key`) a key that every run must have."""
+    """Refuse to remove (`~key`) a key that the schema has."""
     _check_key(key, None, base)
     parent_key = key.rpartition(".")[0]
     parent = OmegaConf.select(base, parent_key) if parent_key else base
@@ -178,12 +171,12 @@ def _check_deletion(key: str, base: DictConfig) -> None:
 
 
 def _default(key: str, base: DictConfig) -> Any:
-    """Return the yaml's value as plain Python; None where any type is right."""
+    """Return the yaml's value as plain Python; None where any type is allowed."""
     parent_key, _, name = key.rpartition(".")
     parent = OmegaConf.select(base, parent_key) if parent_key else base
     if isinstance(parent, DictConfig):
-        open_type = isinstance(parent._get_node(name, validate_access=False), AnyNode)
-        if open_type and is_dataclass(OmegaConf.get_type(parent)):
+        untyped = isinstance(parent._get_node(name, validate_access=False), AnyNode)
+        if untyped and is_dataclass(OmegaConf.get_type(parent)):
             return None
     try:
         value = OmegaConf.select(base, key)
@@ -195,7 +188,7 @@ def _default(key: str, base: DictConfig) -> Any:
 
 
 def _fits(value: Any, expected: type) -> bool:
-    """Tell whether a typed value can stand where `expected` is the default's type."""
+    """Tell whether a value has the expected type; a whole number is also a float."""
     if expected is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if expected is int:

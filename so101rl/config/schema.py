@@ -1,13 +1,13 @@
-"""The config root: typed keys, without values (those live in `conf/`, with units).
+"""The types of the root config keys; their values are in `conf/`, with units.
 
-A group node (`env`, `algo`, ...) is an open mapping here: its keys and values belong to
-the class that its `_target_` names, and that class's constructor checks them.
+A group node (`env`, `algo`, ...) is an untyped mapping: its keys are those of the class
+that its `_target_` names, whose constructor checks the values.
 """
 
 import math
 import re
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
-from so101rl.errors import ConfigError, UnknownKeyError, check_positive
+from so101rl.config.errors import UnknownKeyError
+from so101rl.errors import ConfigError, check_positive
 
 GROUPS = (
     "job",
@@ -26,27 +27,26 @@ GROUPS = (
     "hardware",
     "tracking",
 )
-N_JOINTS = 6
-# Keys that say what to do now, not what a run was.
-OF_THE_CALL = (
+# Keys of one call: what to do now. A run's config does not bring them back.
+CALL_KEYS = (
     *("job", "run", "checkpoint", "replay", "prune", "trust"),
     *("runs", "out", "verify", "study", "part_of"),
 )
-# These, and those that change nothing of what is learned.
-FREE = (
-    *OF_THE_CALL,
+# Keys that do not change what is learned: a resumed run may have other values.
+NEUTRAL_KEYS = (
+    *CALL_KEYS,
     *("tracking", "n_threads", "evaluation.video", "evaluation.figure"),
 )
 EVALUATION_ROLES = ("report", "tune")  # see so101rl/seeds.py
-TEST = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")  # it becomes part of policies' names
-PRUNE = re.compile(r"checkpoints|failed|(?P<days>\d{1,6})d")  # what `prune` may be
+TEST = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")  # names in evaluation.tests
+PRUNE = re.compile(r"checkpoints|failed|(?P<days>\d{1,6})d")
 
 
 @dataclass
 class ResidualConfig:
-    """How base action and residual meet."""
+    """How the residual is added to the base action."""
 
-    alpha: Any = MISSING  # float, list of 6 floats, or {start, end, steps}
+    alpha: Any = MISSING  # float, list of one per joint, or {start, end, steps}
     penalty: float = MISSING
     observe_base_action: bool = MISSING
     zero_init: bool = MISSING
@@ -55,7 +55,7 @@ class ResidualConfig:
 
 @dataclass
 class EvaluationConfig:
-    """Held-out episodes: how many, how often, and what is kept of them."""
+    """Held-out episodes: how many, how often, and which files show them."""
 
     n_episodes: int = MISSING
     role: str = MISSING
@@ -69,7 +69,7 @@ class EvaluationConfig:
 
 @dataclass
 class StudyConfig:
-    """What a study registers before its first run; see `so101rl.sweeps`."""
+    """What a study registers before its first run, see `so101rl.sweeps`."""
 
     question: str = MISSING
     arms: dict[str, list[str]] = MISSING
@@ -83,7 +83,7 @@ class StudyConfig:
 
 @dataclass
 class Config:
-    """Everything that a job gets."""
+    """The config that a job gets."""
 
     job: dict[str, Any] = field(default_factory=dict)
     env: dict[str, Any] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class Config:
     log_every: int = MISSING
 
 
-# key -> lowest and highest value, both allowed
+# key -> lowest and highest allowed value
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
     "total_timesteps": (1, math.inf),
@@ -133,7 +133,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "evaluation.stop_at": (1e-6, 1),
     "study.seeds": (1, 10_000),
     "study.significance": (1e-6, 0.5),
-    # of those keys, the ones that the learner has
+    # those of these keys that the learner has
     "algo.n_steps": (1, math.inf),
     "algo.batch_size": (1, math.inf),
     "algo.n_epochs": (1, math.inf),
@@ -147,26 +147,26 @@ RANGES: dict[str, tuple[float, float]] = {
 
 
 def register() -> None:
-    """Make the schema and the `run_id` resolver known to Hydra; safe to call again."""
+    """Register the schema and the `run_id` resolver with Hydra; may be repeated."""
     ConfigStore.instance().store(name="schema", node=Config)
-    # What the environment holds, passwords among it, has no way into a config.
+    # Environment variables, which may hold passwords, must not get into a config.
     OmegaConf.clear_resolver("oc.env")
-    # Six hex digits, the same wherever one composed config asks for them, so that two
-    # runs started within the same second get two directories.
+    # Six random hex digits, the same in all of one config: two runs started within the
+    # same second get two directories.
     OmegaConf.register_new_resolver(
         "run_id", lambda: secrets.token_hex(3), use_cache=True, replace=True
     )
 
 
 def validate(cfg: DictConfig) -> None:
-    """Refuse a composed config that cannot work.
+    """Refuse a composed config with a wrong value.
 
     Args:
-        cfg: Composed config; of the group nodes, only those of the learner are looked
-            into, whose constructors check little.
+        cfg: Composed config. Of the group nodes only the learner's is checked, because
+            its constructors check little.
 
     Raises:
-        ConfigError: Naming the first wrong key, its value and what would be right.
+        ConfigError: Naming the first wrong key and what is expected.
     """
     _check_interpolations(cfg)
     for group in GROUPS:
@@ -194,11 +194,11 @@ def validate(cfg: DictConfig) -> None:
 
 
 def settings(cfg: DictConfig, *, without: Collection[str] = ()) -> dict[str, Any]:
-    """Return the values of a resolved config by dotted key; lists stay whole.
+    """Return the resolved values of a config by dotted key; lists are one value.
 
     Args:
         cfg: Composed or saved config.
-        without: Dotted keys that are left out, with all below them.
+        without: Dotted keys to leave out, with all below them.
     """
 
     def walk(node: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -217,7 +217,7 @@ def settings(cfg: DictConfig, *, without: Collection[str] = ()) -> dict[str, Any
 
 
 def _between(low: float, high: float) -> str:
-    """Put a range into words."""
+    """Describe a range."""
     if math.isinf(high):
         return f"a number >= {low:g}"
     return f"a number between {low} and {high}"
@@ -237,8 +237,8 @@ def _check_interpolations(cfg: DictConfig) -> None:
             raise _missing_key(missing, cfg, f"{error.full_key} refers to ") from error
 
 
-def _missing_key(key: str, cfg: DictConfig, place: str) -> UnknownKeyError:
-    """Name a key that another one refers to, and what there is in its place."""
+def _missing_key(key: str, cfg: DictConfig, source: str) -> UnknownKeyError:
+    """Return the error for a key that another one refers to."""
     node, found = cfg, []
     for name in key.split("."):
         if name not in node:
@@ -251,12 +251,12 @@ def _missing_key(key: str, cfg: DictConfig, place: str) -> UnknownKeyError:
     siblings = [str(name) for name in node if name != "hydra"]
     known = [f"{parent}.{name}" if parent else name for name in siblings]
     return UnknownKeyError(
-        key, parent=parent, keys=known, siblings=siblings, place=place
+        key, parent=parent, keys=known, siblings=siblings, source=source
     )
 
 
 def _check_prune(cfg: DictConfig) -> None:
-    """Refuse to delete for a job that does not, or by a rule that there is not."""
+    """Refuse `prune` for a job that does not delete, and a rule that is unknown."""
     if cfg.prune is None:
         return
     if not cfg.job.get("takes_prune", False):
@@ -268,32 +268,27 @@ def _check_prune(cfg: DictConfig) -> None:
 
 
 def _check_alpha(alpha: object) -> None:
-    """Refuse a residual authority that is not a share, one per joint, or a schedule."""
-    expected = (
-        "a number in [0, 1], a list of 6 such numbers (one per joint), "
-        "or {start: a, end: b, steps: n}"
-    )
+    """Refuse an authority that is no share, list of shares (of any length) or ramp."""
     if isinstance(alpha, dict):
         steps = alpha.get("steps")
-        right = (
+        valid = (
             set(alpha) == {"start", "end", "steps"}
             and _is_share(alpha["start"])
             and _is_share(alpha["end"])
             and isinstance(steps, int)
             and steps >= 1
         )
-    elif isinstance(alpha, Sequence) and not isinstance(alpha, str):
-        right = len(alpha) == N_JOINTS and all(_is_share(value) for value in alpha)
     else:
-        right = _is_share(alpha)
-    if not right:
+        valid = all(map(_is_share, alpha if isinstance(alpha, list) else [alpha]))
+    if not valid:
+        expected = (
+            "a number in [0, 1], a list of such numbers (one per joint), "
+            "or {start: a, end: b, steps: n}"
+        )
         raise ConfigError("residual.alpha", got=alpha, expected=expected)
 
 
 def _is_share(value: object) -> bool:
-    """Tell whether `value` is a number in [0, 1]; True and False are not numbers."""
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and 0.0 <= value <= 1.0
-    )
+    """Tell whether a value is a number in [0, 1]; True and False are none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0.0 <= value <= 1.0  # type: ignore[operator]

@@ -4,9 +4,9 @@ import os
 
 
 def n_threads(wanted: int | None) -> int:
-    """`wanted`, or with None as many as this process may run on.
+    """Return `wanted`; if it is None, the number of cores that this process may use.
 
-    Respects CPU affinity, so a job confined to some cores does not start more.
+    CPU affinity counts, so a job confined to some cores starts no more threads.
     """
     if wanted is not None:
         return wanted

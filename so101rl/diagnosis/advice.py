@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from so101rl.config.schema import OF_THE_CALL, RANGES
+from so101rl.config.schema import CALL_KEYS, RANGES
 from so101rl.diagnosis.facts import Facts
 
 
@@ -61,7 +61,7 @@ def command(facts: Facts, change: Change | None = None) -> str:
     """
     if facts.typed is None:
         return change.word if change else ""
-    left_out = {*OF_THE_CALL, change.key if change else ""}
+    left_out = {*CALL_KEYS, change.key if change else ""}
     kept = [word for word in facts.typed if word.partition("=")[0] not in left_out]
     return shlex.join(["python", "main.py", *kept, *([change.word] if change else [])])
 

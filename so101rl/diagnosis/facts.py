@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from so101rl.config.schema import N_JOINTS, settings
+from so101rl.config.schema import settings
 from so101rl.figures.style import curve
 from so101rl.files import read_jsonl
+from so101rl.robots.so101 import N_JOINTS
 from so101rl.runs.metrics_log import TIMINGS
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.trajectories import TRAJECTORIES, read_trajectories

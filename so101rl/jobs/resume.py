@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from so101rl.config.schema import FREE, settings
+from so101rl.config.schema import NEUTRAL_KEYS, settings
 from so101rl.errors import So101Error
 from so101rl.policies import checkpoint
 from so101rl.runs.differences import differences
@@ -75,7 +75,7 @@ def load_newest_checkpoint(folder: Path) -> tuple[int, Mapping[str, Any] | None]
 
 def _refuse_changes(cfg: DictConfig, run: RunDir) -> None:
     """Raise if config, code or versions differ from those of the run."""
-    free = ["hydra", *FREE]
+    free = ["hydra", *NEUTRAL_KEYS]
     if run.info.get("init_from") and cfg.init_from:
         free.append("init_from")  # a path that may change; `check_same_source` follows
     before, now = settings(run.config(), without=free), settings(cfg, without=free)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from so101rl.config.schema import OF_THE_CALL, settings
+from so101rl.config.schema import CALL_KEYS, settings
 from so101rl.errors import So101Error
 from so101rl.runs.run_dir import RunDir
 
@@ -12,7 +12,7 @@ ABSENT = "absent"
 # ran, what was written down, and which episodes judge it, which a report checks by
 # itself. Everything else makes another arm.
 SAME_ARM = (
-    *OF_THE_CALL,
+    *CALL_KEYS,
     "seed",
     "tracking",
     "n_threads",

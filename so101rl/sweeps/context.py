@@ -13,6 +13,7 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from so101rl.config.threads import n_threads
+from so101rl.files import PACKAGE
 from so101rl.sweeps.job import for_jobs
 from so101rl.sweeps.processes import Program
 
@@ -26,13 +27,13 @@ class SweepContext:
     Attributes:
         config: composed from what was typed, `hydra` included.
         loader: composes the jobs' configs.
-        script: `main.py`.
+        program_words: how Python calls this program again.
         arguments: what was typed, those for Hydra left out.
     """
 
     config: DictConfig
     loader: ConfigLoader
-    script: Path
+    program_words: tuple[str, ...]
     arguments: Sequence[str]
 
     @classmethod
@@ -44,9 +45,7 @@ class SweepContext:
         arguments: Sequence[str],
     ) -> "SweepContext":
         """Put together what Hydra gives a sweeper."""
-        file = sys.modules[task.__module__].__file__
-        assert file is not None
-        return cls(config, loader, Path(file).resolve(), list(arguments))
+        return cls(config, loader, _program_words(task), list(arguments))
 
     @property
     def folder(self) -> Path:
@@ -94,9 +93,22 @@ class SweepContext:
         keys = {item.key_or_group for item in self.typed()}
         threads = max(1, n_threads(None) // n_jobs)
         common = () if "n_threads" in keys else (f"n_threads={threads}",)
-        return Program(self.script, Path(conf), common)
+        return Program(self.program_words, Path(conf), common)
 
     def plain(self, key: str) -> Any:
         """A node of the config as plain Python."""
         node = OmegaConf.select(self.config, key)
         return OmegaConf.to_container(node, resolve=True)
+
+
+def _program_words(task: TaskFunction) -> tuple[str, ...]:
+    """What follows `python` to call this program: a script such as main.py, or `-m`."""
+    for file in (sys.modules[task.__module__].__file__, sys.argv[0]):
+        script = Path(file or "").resolve()
+        if (
+            script.suffix == ".py"
+            and script.is_file()
+            and PACKAGE not in script.parents
+        ):
+            return (str(script),)
+    return ("-m", "so101rl")

@@ -154,15 +154,15 @@ class Processes:
 
 @dataclass(frozen=True)
 class Program:
-    """How to call `main.py` again.
+    """How to call this program again.
 
     Attributes:
-        script: its path.
+        words: what follows `python`.
         conf: the folder of the yaml files.
         common: words that every call gets.
     """
 
-    script: Path
+    words: tuple[str, ...]
     conf: Path
     common: tuple[str, ...] = ()
 
@@ -177,4 +177,4 @@ class Program:
         return [*self._call(), *self.common, "job=resume", run]
 
     def _call(self) -> list[str]:
-        return [sys.executable, str(self.script), "-cp", str(self.conf)]
+        return [sys.executable, *self.words, "-cp", str(self.conf)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from so101rl.config.schema import FREE, settings
+from so101rl.config.schema import NEUTRAL_KEYS, settings
 from so101rl.runs.run_dir import EPISODES, EVALUATION, RUN, RunDir
 from so101rl.runs.summary import note
 from so101rl.runs.sweep_dir import SweepDir, sweep_of
@@ -151,10 +151,10 @@ def _params(run: RunDir) -> Iterator[tuple[str, str]]:
     change nothing of what is learned would hide the ones by which runs differ.
     """
     for group, option in run.info["groups"].items():
-        if group not in FREE:
+        if group not in NEUTRAL_KEYS:
             yield group, str(option)
     source = run.info.get("init_from")  # whose name says more than its directory
-    values = settings(run.config(), without=FREE)
+    values = settings(run.config(), without=NEUTRAL_KEYS)
     if source:
         values["init_from"] = source["name"]
     for key, value in values.items():

@@ -13,13 +13,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common import env_checker as sb3
 
 from so101rl import gym_ids
+from so101rl.config.errors import UnknownKeyError, UnknownOptionError
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
-from so101rl.errors import (
-    ConfigError,
-    DivergedError,
-    UnknownKeyError,
-    UnknownOptionError,
-)
+from so101rl.errors import ConfigError, DivergedError
 from so101rl.rendering import gl
 from so101rl.robots.actions import BadActionError
 

@@ -17,7 +17,7 @@ from conftest import ROOT, config_of
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from so101rl.config.schema import FREE, settings
+from so101rl.config.schema import NEUTRAL_KEYS, settings
 from so101rl.figures.style import GROUP_COLOURS
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.summary import note
@@ -196,7 +196,7 @@ def test_a_warm_start_is_a_parameter_by_name(store, tmp_path):
 
 def test_what_is_no_parameter_is_a_key_of_the_config():
     keys = settings(config_of())
-    for key in FREE:
+    for key in NEUTRAL_KEYS:
         assert any(f"{known}.".startswith(f"{key}.") for known in keys), key
 
 

@@ -14,9 +14,8 @@ from conftest import CONF, PPO_KEYS, SHORT, make_env
 from learners import TINY, tiny
 from stable_baselines3 import PPO
 
-import main
+from so101rl import cli
 from so101rl.build import build_algo, build_env
-from so101rl.cli import guarded
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.evaluation import evaluate
 from so101rl.evaluation.rollout import run_episodes
@@ -52,7 +51,7 @@ def trained(tmp_path_factory):
             "argv",
             ["main.py", "-cp", CONF, *SHORT, *PPO_KEYS, "hydra.run.dir=run"],
         )
-        assert guarded(main.main) == 0
+        assert cli.main() == 0
     return RunDir.open(path / "run")
 
 

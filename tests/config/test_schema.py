@@ -1,0 +1,38 @@
+import pytest
+from conftest import config_of
+
+from so101rl.config import schema
+from so101rl.errors import ConfigError
+
+RAMP = {"start": 0, "end": 1, "steps": 9}
+ALLOWED = [
+    ("residual.alpha", [0, 0.5, [0, 0, 0.5, 1, 1, 1], RAMP]),
+    ("evaluation.stop_at", [None, 1, 0.95]),
+    ("seed", [0, 2**32 - 1]),
+]
+REFUSED = [
+    ("residual.alpha", [-0.1, 1.5, True, None, "x", [0, 2], RAMP | {"steps": 0}]),
+    ("residual.alpha", [RAMP | {"end": 2}, RAMP | {"x": 1}, [True], [[1]]]),
+    ("evaluation.stop_at", [0, 1.5, -0.5]),
+    ("seed", [-1, 2**32]),
+]
+
+
+def config_with(key, value):
+    cfg = config_of()
+    node, _, name = key.rpartition(".")
+    (cfg[node] if node else cfg)[name] = value
+    return cfg
+
+
+@pytest.mark.parametrize(("key", "values"), ALLOWED)
+def test_allowed_values_pass(key, values):
+    for value in values:
+        schema.validate(config_with(key, value))
+
+
+@pytest.mark.parametrize(("key", "values"), REFUSED)
+def test_other_values_are_refused_by_name(key, values):
+    for value in values:
+        with pytest.raises(ConfigError, match=f"^{key}="):
+            schema.validate(config_with(key, value))
