@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 from so101rl.config.schema import settings
 from so101rl.figures.style import curve
 from so101rl.files import read_jsonl
-from so101rl.robots.so101 import N_JOINTS
 from so101rl.runs.metrics_log import TIMINGS
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.trajectories import TRAJECTORIES, read_trajectories
@@ -211,6 +210,8 @@ def _judgeable(
 
 def _largest_per_mean(values: Mapping[str, Any]) -> float:
     """Largest norm of alpha * residual over the mean alpha, which the log has."""
+    from so101rl.robots.so101 import N_JOINTS  # imports mujoco
+
     alpha = values.get("residual.alpha")
     if not isinstance(alpha, list) or not any(alpha):
         return math.sqrt(N_JOINTS)  # all joints alike, a ramp included
