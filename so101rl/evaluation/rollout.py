@@ -9,8 +9,8 @@ import numpy as np
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.policies.policy import Policy
 from so101rl.rendering.renderer import drawable
+from so101rl.runs.metrics import policy_scores
 from so101rl.runs.trajectories import NAMES, STATES, Trajectory
-from so101rl.statistics import wilson
 
 STEP_INFOS = tuple(name for name in NAMES if name not in STATES)  # in every `info`
 
@@ -127,26 +127,4 @@ def summarize(
     episodes: Sequence[Episode], hz: int, root: int, role: str
 ) -> dict[str, Any]:
     """Return one policy's entry in `evaluation.json`."""
-    solved = [episode for episode in episodes if episode.is_success]
-    failures = [episode.failure for episode in episodes if not episode.is_success]
-    times = [episode.length / hz for episode in solved]
-
-    def mean(name: str) -> float:
-        return float(np.mean([getattr(episode, name) for episode in episodes]))
-
-    return {
-        "success_rate": len(solved) / len(episodes),
-        "wilson_95": list(wilson(len(solved), len(episodes))),
-        "n_episodes": len(episodes),
-        "mean_return": mean("total_reward"),
-        "mean_final_distance_m": mean("final_distance_m"),
-        "mean_time_to_success_s": float(np.mean(times)) if times else None,
-        "mean_residual_l2": mean("mean_residual_l2"),
-        "failures": {name: failures.count(name) for name in sorted(set(failures))},
-        "seeds": {
-            "role": role,
-            "root": root,
-            "first": episodes[0].seed,
-            "n": len(episodes),
-        },
-    }
+    return policy_scores(episode_rows("", episodes, hz), root=root, role=role)

@@ -1,4 +1,4 @@
-"""`job=runs`: what there is, how it went and what it weighs; and what of it may go."""
+"""`job=runs`: lists all runs with status, results and size; deletes by `prune`."""
 
 import os
 import shutil
@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from so101rl.config.from_run import OUTPUT_ROOTS
-from so101rl.runs.prune import Doomed, delete, doomed, leftovers
+from so101rl.runs.prune import Deletion, delete, leftovers, select
 from so101rl.runs.run_dir import RunDir, find_runs
 from so101rl.runs.summary import env_steps, success
-from so101rl.runs.usage import age_s, size_bytes, spoken_age, spoken_size
+from so101rl.runs.usage import age_s, format_age, format_size, size_bytes
 from so101rl.statistics import BASE, RESIDUAL
 
 COLOURS = {
@@ -23,7 +23,7 @@ COLOURS = {
     "pruned": "magenta",
 }
 RIGHT = ("seed", "env steps", "size", "age")  # columns of numbers
-ENDLESS = 10_000  # characters of a line: the terminal breaks it, a file keeps it whole
+LINE_WIDTH = 10_000  # characters: a terminal wraps longer lines, a file keeps them
 
 
 def runs(cfg: DictConfig) -> None:
@@ -36,39 +36,39 @@ def runs(cfg: DictConfig) -> None:
     elif found:
         sizes = [size_bytes([run.path]) for run in found]
         _print(map(_row, found, sizes))
-        print(f"\n{len(found)} runs, {spoken_size(sum(sizes))}")
+        print(f"\n{len(found)} runs, {format_size(sum(sizes))}")
     else:
         print(f"no runs below {' or '.join(OUTPUT_ROOTS)} yet")
 
 
 def prune(found: Sequence[RunDir], rule: str) -> None:
-    """Say what would be deleted, ask, and delete it.
+    """Show what would be deleted, ask, and delete it.
 
     Args:
-        found: settled runs.
+        found: all runs, their status updated.
         rule: the value of the key `prune`.
     """
-    items, old = doomed(found, rule), leftovers(OUTPUT_ROOTS)
+    items, old = select(found, rule), leftovers(OUTPUT_ROOTS)
     if not items and not old:
         print(f"prune={rule}: nothing to delete")
         return
-    _print([*map(_fate, items), *map(_leftover, old)])
-    total = spoken_size(sum(item.size for item in items) + size_bytes(old))
+    _print([*map(_deletion_row, items), *map(_leftover_row, old)])
+    total = format_size(sum(item.size for item in items) + size_bytes(old))
     whole = sum(item.is_whole for item in items)
     print(f"\nprune={rule} would delete {total}", end="")
     print(f", whole runs: {whole}; what MLflow has of them stays" if whole else "")
-    if not _agreed():
+    if not _confirmed():
         print("nothing was deleted")
         return
     left = [item for item in items if not delete(item, rule)]
     for path in old:
         shutil.rmtree(path)
     for item in left:
-        print(f"{_short(item.run.path)}: left, it has changed or is running")
+        print(f"{_relative(item.run.path)}: left, it has changed or is running")
     print(f"deleted: {len(items) + len(old) - len(left)} of {len(items) + len(old)}")
 
 
-def _agreed() -> bool:
+def _confirmed() -> bool:
     """Ask on the terminal; without one the answer is no."""
     if not sys.stdin.isatty():
         print("there is no terminal to ask on: ", end="")
@@ -92,32 +92,32 @@ def _row(run: RunDir, size: int) -> dict[str, str]:
         "env steps": "" if steps is None else f"{steps:,}",
         "base [%]": solved.get(BASE, ""),
         "residual [%]": solved.get(RESIDUAL, ""),
-        "size": spoken_size(size),
-        "age": spoken_age(age_s(run)),
-        "directory": _short(run.path),
+        "size": format_size(size),
+        "age": format_age(age_s(run)),
+        "directory": _relative(run.path),
     }
 
 
-def _fate(item: Doomed) -> dict[str, str]:
-    """A run's line in the list of what would go."""
+def _deletion_row(item: Deletion) -> dict[str, str]:
+    """A run's line in the list of what would be deleted."""
     what = "the run" if item.is_whole else f"{len(item.paths)} checkpoints"
     return {
         "run": item.run.info["name"],
         "status": item.run.info["status"],
-        "age": spoken_age(age_s(item.run)),
+        "age": format_age(age_s(item.run)),
         "deleted": what,
-        "size": spoken_size(item.size),
-        "directory": _short(item.run.path),
+        "size": format_size(item.size),
+        "directory": _relative(item.run.path),
     }
 
 
-def _leftover(path: Path) -> dict[str, str]:
+def _leftover_row(path: Path) -> dict[str, str]:
     """The line of a folder whose deletion was interrupted."""
-    size = spoken_size(size_bytes([path]))
-    return {"deleted": "the rest of a run", "size": size, "directory": _short(path)}
+    size = format_size(size_bytes([path]))
+    return {"deleted": "the rest of a run", "size": size, "directory": _relative(path)}
 
 
-def _short(path: Path) -> str:
+def _relative(path: Path) -> str:
     """A path as one would type it here."""
     return os.path.relpath(path)
 
@@ -132,4 +132,4 @@ def _print(rows: Iterable[dict[str, str]]) -> None:
     for row in listed:
         cells = (row.get(name, "") for name in columns)
         table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in cells))
-    Console(width=ENDLESS).print(table)
+    Console(width=LINE_WIDTH).print(table)

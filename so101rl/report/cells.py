@@ -11,7 +11,7 @@ from so101rl.report.footnotes import Note, notes
 from so101rl.report.record import StudyRecord
 from so101rl.report.table import BASE, WILSON, Row
 from so101rl.report.verdict import ArmComparison
-from so101rl.runs.metrics import ON, Measure, measure_of
+from so101rl.runs.metrics import ON, Metric, find_metric
 
 NO_NUMBER = "-"
 CONDITIONS_TITLE = "The same held-out episodes under each condition, without verdicts:"
@@ -55,7 +55,7 @@ def content_of(
     conditions: Sequence[ConditionResult],
 ) -> Content:
     """Format the numbers of a report."""
-    policy, measure = measure_of(study.metric)
+    policy, measure = find_metric(study.metric)
     last_row = {row.arm: row.name for row in rows}  # of an arm's rows: the tested one
     by_row = {last_row[one.arm]: one for one in comparisons}
     found = [by_row.get(row.name) for row in rows]
@@ -78,7 +78,7 @@ def _conditions(
     study: StudyRecord,
     conditions: Sequence[ConditionResult],
     policy: str,
-    measure: Measure,
+    measure: Metric,
 ) -> Table:
     """Return the table of arms by conditions."""
     names = list(dict.fromkeys(one.test for one in conditions))
@@ -98,13 +98,13 @@ def _conditions(
     return Table(head, rows, [False] * len(rows))
 
 
-def _mean(one: "Row | ConditionResult", measure: Measure) -> str:
+def _mean(one: "Row | ConditionResult", measure: Metric) -> str:
     """Return a mean with its interval, and a mark if that is Wilson's."""
     mark = " W" if one.by == WILSON else ""
     return f"{interval(measure, one.mean, one.low, one.high)}{mark}"
 
 
-def _head(study: StudyRecord, policy: str, measure: Measure) -> list[str]:
+def _head(study: StudyRecord, policy: str, measure: Metric) -> list[str]:
     head = [
         "arm",
         "env steps",
@@ -120,7 +120,7 @@ def _head(study: StudyRecord, policy: str, measure: Measure) -> list[str]:
 
 
 def _cells(
-    row: Row, one: ArmComparison | None, study: StudyRecord, measure: Measure
+    row: Row, one: ArmComparison | None, study: StudyRecord, measure: Metric
 ) -> list[str]:
     """Return a row of the main table, with the arm's comparison if it has one here."""
     ends = dict.fromkeys([*row.env_steps[:1], *row.env_steps[-1:]])
@@ -150,7 +150,7 @@ def _cells(
 
 
 def interval(
-    measure: Measure,
+    measure: Metric,
     mean: float | None,
     low: float | None,
     high: float | None,

@@ -11,7 +11,7 @@ from so101rl.report.raw import csv_text
 from so101rl.report.record import EpisodesByRun, RunRecord, StudyRecord
 from so101rl.report.table import Row, read_values, rows
 from so101rl.report.verdict import ArmComparison, compare_with_reference
-from so101rl.runs.metrics import base_of, measure_of
+from so101rl.runs.metrics import base_of, find_metric
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def make_report(study: StudyRecord, episodes: EpisodesByRun) -> Report:
 
 def results_csv(report: Report, episodes: EpisodesByRun) -> str:
     """Return the text of `results.csv`: a row of facts and results per run."""
-    policy, measure = measure_of(report.study.metric)
+    policy, measure = find_metric(report.study.metric)
     key = report.study.metric.partition("/")[2]
     policies = list(dict.fromkeys((base_of(policy), policy)))
     names = [field.name for field in fields(RunRecord)]

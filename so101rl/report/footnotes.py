@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from so101rl.report.record import MISSING, StudyRecord
 from so101rl.report.table import DEVIATES, INCOMPLETE, PRELIMINARY, WILSON, Row, T
 from so101rl.report.verdict import UNDECIDED, ArmComparison
-from so101rl.runs.metrics import Measure
+from so101rl.runs.metrics import Metric
 from so101rl.statistics import MIN_SEEDS
 
 HASH_LENGTH = 10  # characters of a hash
@@ -32,7 +32,7 @@ def notes(
     study: StudyRecord,
     rows: Sequence[Row],
     found: Sequence[ArmComparison],
-    measure: Measure,
+    measure: Metric,
 ) -> list[Note]:
     """Return all notes; how to read the table comes first."""
     return [
@@ -145,7 +145,7 @@ def _improvements(found: Sequence[ArmComparison]) -> Iterator[Note]:
         yield Note(text, items)
 
 
-def _plans(found: Sequence[ArmComparison], measure: Measure) -> Iterator[Note]:
+def _plans(found: Sequence[ArmComparison], measure: Metric) -> Iterator[Note]:
     """List what undecided comparisons could have shown."""
     unit = "points" if measure.unit == "%" else measure.unit
     items = []

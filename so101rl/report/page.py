@@ -7,7 +7,7 @@ from html import escape
 from so101rl.report.cells import CLAIMS, CONDITIONS_TITLE, Table, interval
 from so101rl.report.document import Report
 from so101rl.report.footnotes import Note
-from so101rl.runs.metrics import measure_of
+from so101rl.runs.metrics import find_metric
 
 STYLE = """
 :root { color-scheme: light }
@@ -81,7 +81,7 @@ def _verdicts(report: Report) -> Iterator[str]:
     """List the verdicts."""
     if not report.comparisons:
         return
-    _, measure = measure_of(report.study.metric)
+    _, measure = find_metric(report.study.metric)
     marks = {row.arm: row.marks for row in report.rows}  # of the row with its test
     yield f"<p>Against {escape(report.study.reference)}:</p><ul>"
     for one in report.comparisons:
@@ -119,7 +119,7 @@ def _note(note: Note) -> str:
 
 def _runs(report: Report) -> str:
     """Return a folded table of all runs."""
-    _, measure = measure_of(report.study.metric)
+    _, measure = find_metric(report.study.metric)
     values = {
         uid: row.values[seed]
         for row in report.rows

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from so101rl.runs.arms import bare_base
+from so101rl.runs.arms import evaluates_base_only
 from so101rl.runs.metrics import (
     Episodes,
     all_scores,
     base_of,
     checked_score,
-    measure_of,
+    find_metric,
 )
 from so101rl.runs.run_dir import RunDir
 from so101rl.sweeps.outcome import RESUMABLE
@@ -141,7 +141,7 @@ def read_record(run: RunDir, arm: str, metric: str) -> RunRecord:
         code=info.get("code_sha256") or "",
         registration=part.get("registration") or "",
         base=f"{groups.get('base_policy', '')} on {groups.get('env', '')}",
-        n_episodes=None if reason else len(episodes[measure_of(metric)[0]]),
+        n_episodes=None if reason else len(episodes[find_metric(metric)[0]]),
         env_steps=lines[-1]["step"] if lines else 0,
         wall_clock_s=info["wall_clock_s"],
         folder="/".join(run.path.parts[-2:]),
@@ -175,9 +175,9 @@ def _missing_result(run: RunDir, metric: str, episodes: EpisodesByPolicy) -> str
         error = info["error"]
         text = f"{error['class']}: {error['message']}" if error else info["status"]
         return " ".join(text.split())[:LONGEST_REASON]
-    if bare_base(run):
+    if evaluates_base_only(run):
         return "evaluates a base policy alone"
-    policy, _ = measure_of(metric)
+    policy, _ = find_metric(metric)
     evaluation = run.evaluation() or {}
     for name in dict.fromkeys((base_of(policy), policy)):
         if name not in episodes or name not in all_scores(evaluation):

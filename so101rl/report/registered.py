@@ -7,9 +7,9 @@ from typing import Any
 
 from so101rl.files import read_json
 from so101rl.report.record import LoadedStudy, RunRecord, StudyRecord, read_record
-from so101rl.runs.arms import StudyError, arm_settings, spoken
+from so101rl.runs.arms import StudyError, arm_settings, arm_values
 from so101rl.runs.differences import differences
-from so101rl.runs.metrics import measure_of
+from so101rl.runs.metrics import find_metric
 from so101rl.runs.preregistration import FILE, sha256
 from so101rl.runs.run_dir import RunDir, find_runs
 
@@ -30,7 +30,7 @@ def load_registered(sweep: Path, study_now: Mapping[str, Any] | None) -> LoadedS
     """
     registration = read_registration(sweep)
     plan = _plan(registration)
-    measure_of(plan["metric"])  # raises if there is no such metric
+    find_metric(plan["metric"])  # raises if there is no such metric
     runs = find_runs([sweep])
     for run in runs:
         run.update_status()
@@ -172,7 +172,7 @@ def _run_deviations(
         yield "started under another registration"
     if run.info["started"] < registration["registered"]:
         yield "started before the study was registered"
-    found = differences(spoken(registration["settings"][arm]), arm_settings(run))
+    found = differences(arm_values(registration["settings"][arm]), arm_settings(run))
     if len(found) > MOST_CHANGES:
         found[MOST_CHANGES:] = [f"{len(found) - MOST_CHANGES} more"]
     if found:

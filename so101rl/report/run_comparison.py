@@ -7,8 +7,8 @@ from pathlib import Path
 from so101rl.report.cells import interval
 from so101rl.report.record import episodes_of
 from so101rl.report.table import across_seeds
-from so101rl.runs.arms import StudyError, told_apart
-from so101rl.runs.metrics import MEASURES, Episodes, all_scores, checked_score
+from so101rl.runs.arms import StudyError, distinguishing_settings
+from so101rl.runs.metrics import POLICY_METRICS, Episodes, all_scores, checked_score
 from so101rl.runs.run_dir import RunDir, find_runs
 from so101rl.statistics import (
     BASE,
@@ -20,7 +20,7 @@ from so101rl.statistics import (
 )
 
 KEY = "success_rate"
-SUCCESS = MEASURES[KEY]
+SUCCESS = POLICY_METRICS[KEY]
 NAMES, REPORT = ("A", "B"), "report"
 ONE_TRAINING = (
     "This tells two policies apart, not two settings: another seed of either may end "
@@ -72,7 +72,7 @@ def read_side(path: str) -> Side:
         raise StudyError(f"{path}: no finished run with held-out episodes in it")
     settings = [
         " ".join(f"{key}={value}" for key, value in own.items())
-        for own in told_apart(good)
+        for own in distinguishing_settings(good)
     ]
     if len(set(settings)) > 1:
         other = next(own for own in settings if own != settings[0])
@@ -199,7 +199,9 @@ def _describe(side: Side) -> str:
 
 def _compare_settings(a: Side, b: Side) -> Iterator[str]:
     """Yield the keys, or choices of a group, in which the two differ."""
-    first, second = told_apart([next(iter(side.runs.values())) for side in (a, b)])
+    first, second = distinguishing_settings(
+        [next(iter(side.runs.values())) for side in (a, b)]
+    )
     if not first:
         yield "their settings are the same"
         return

@@ -8,7 +8,7 @@ from typing import Any
 from so101rl.files import FileError
 from so101rl.report.held_out import check_episodes, check_root, check_same_number
 from so101rl.report.record import EpisodesByRun, RunRecord, StudyRecord
-from so101rl.runs.metrics import Measure, ScoreError, base_of, measure_of
+from so101rl.runs.metrics import Metric, ScoreError, base_of, find_metric
 from so101rl.statistics import (
     BASE,
     MIN_SEEDS,
@@ -71,7 +71,7 @@ def read_values(study: StudyRecord, episodes: EpisodesByRun) -> ValuesByArm:
     Raises:
         So101Error: the episodes are not those that a report may use.
     """
-    policy, measure = measure_of(study.metric)
+    policy, measure = find_metric(study.metric)
     for record in study.records:
         check_root(record)
     values: dict[str, dict[int, float]] = {arm: {} for arm in study.arms}
@@ -94,7 +94,7 @@ def with_worst(
     study: StudyRecord, arm: str, values: Mapping[int, float]
 ) -> dict[int, float]:
     """Return an arm's values, with the worst possible one for every failed seed."""
-    worst = measure_of(study.metric)[1].worst
+    worst = find_metric(study.metric)[1].worst
     if worst is None:
         return dict(values)
     failed = dict.fromkeys(study.failed_seeds(arm), worst)
@@ -103,7 +103,7 @@ def with_worst(
 
 def rows(study: StudyRecord, episodes: EpisodesByRun, values: ValuesByArm) -> list[Row]:
     """Return the rows of the table: bases, then the arms in their order."""
-    policy, measure = measure_of(study.metric)
+    policy, measure = find_metric(study.metric)
     found = list(_base_rows(study, episodes, measure, base_of(policy)))
     for arm, own in values.items():
         records = study.results_of(arm)
@@ -128,7 +128,7 @@ def rows(study: StudyRecord, episodes: EpisodesByRun, values: ValuesByArm) -> li
 def _row(
     values: Mapping[int, float],
     records: Sequence[RunRecord],
-    measure: Measure,
+    measure: Metric,
     planned: int,
     *,
     name: str,
@@ -170,7 +170,7 @@ def _marks(
 
 
 def across_seeds(
-    values: Mapping[int, float], episodes: Sequence[int], measure: Measure
+    values: Mapping[int, float], episodes: Sequence[int], measure: Metric
 ) -> dict[str, Any]:
     """Return mean, interval and its kind over seeds, as fields of `Row`.
 
@@ -212,7 +212,7 @@ def _interquartile(values: Mapping[int, float]) -> dict[str, Any]:
 
 
 def _base_rows(
-    study: StudyRecord, episodes: EpisodesByRun, measure: Measure, base: str
+    study: StudyRecord, episodes: EpisodesByRun, measure: Metric, base: str
 ) -> Iterator[Row]:
     """Yield a row per base; arms whose base played the very same episodes share it."""
     groups: list[tuple[list[str], dict[int, RunRecord]]] = []

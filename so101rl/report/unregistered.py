@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from so101rl.report.record import LoadedStudy, StudyRecord, read_record
 from so101rl.report.registered import with_missing
-from so101rl.runs.arms import StudyError, bare_base, told_apart
+from so101rl.runs.arms import StudyError, distinguishing_settings, evaluates_base_only
 from so101rl.runs.run_dir import RunDir
 
 LONGEST_NAME = 60  # characters of an arm; longer ones are written below the table
@@ -25,7 +25,7 @@ def load_unregistered(runs: Sequence[RunDir], name: str) -> LoadedStudy:
     """
     for run in runs:
         run.update_status()
-    bare = [run for run in runs if bare_base(run)]
+    bare = [run for run in runs if evaluates_base_only(run)]
     runs = [run for run in runs if run not in bare]
     remarks = []
     if bare:
@@ -36,7 +36,7 @@ def load_unregistered(runs: Sequence[RunDir], name: str) -> LoadedStudy:
         raise StudyError("; ".join([expected, *remarks]))
     texts = [
         " ".join(f"{key}={value}" for key, value in own.items())
-        for own in told_apart(runs)
+        for own in distinguishing_settings(runs)
     ]
     common = _common_choices(runs)
     arm_names, long_names = _names(sorted(set(texts)), common)

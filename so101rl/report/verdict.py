@@ -6,7 +6,7 @@ from typing import Any
 
 from so101rl.report.record import StudyRecord
 from so101rl.report.table import ValuesByArm, odd_shape, with_worst
-from so101rl.runs.metrics import measure_of
+from so101rl.runs.metrics import find_metric
 from so101rl.statistics import (
     Comparison,
     Verdict,
@@ -137,7 +137,7 @@ def _comparison(
 
 def _describe(verdict: Verdict, study: StudyRecord) -> str:
     """Return the verdict in a few words, which stand beside the arm's name."""
-    _, measure = measure_of(study.metric)
+    _, measure = find_metric(study.metric)
     words = {"better": measure.above, "worse": measure.below}
     if verdict.decision in words:
         return f"{words[verdict.decision]} than {study.reference}"

@@ -1,16 +1,15 @@
-"""What makes an arm of a study, and what tells runs of different arms apart."""
+"""Which settings make an arm of a study, and in which ones runs differ."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from so101rl.config.schema import CALL_KEYS, settings
 from so101rl.errors import So101Error
+from so101rl.runs.differences import ABSENT
 from so101rl.runs.run_dir import RunDir
 
-ABSENT = "absent"
-# Keys and groups of the config that leave the arm what it is: which seed, where it
-# ran, what was written down, and which episodes judge it, which a report checks by
-# itself. Everything else makes another arm.
+# Keys and groups of the config that may differ within an arm: the seed, where it ran,
+# what was written, and the episodes that judge it, which a report checks by itself.
 SAME_ARM = (
     *CALL_KEYS,
     "seed",
@@ -32,30 +31,19 @@ class StudyError(So101Error):
 
 def arm_settings(run: RunDir) -> dict[str, str]:
     """The keys of a run's resolved config that make its arm, with dotted names."""
-    return spoken(settings(run.config()))
+    return arm_values(settings(run.config()))
 
 
-def spoken(values: Mapping[str, Any]) -> dict[str, str]:
-    """Settings by dotted key as one types them, without those that make no arm."""
+def arm_values(values: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that make an arm, by dotted key, each as one types it."""
     return {
-        key: said(value)
+        key: as_typed(value)
         for key, value in values.items()
-        if not any(key == free or key.startswith(f"{free}.") for free in SAME_ARM)
+        if not any(key == free or _is_below(key, free) for free in SAME_ARM)
     }
 
 
-def changes(
-    first: Mapping[str, str], second: Mapping[str, str]
-) -> list[tuple[str, str, str]]:
-    """Key, first and second value wherever two runs' settings are not the same."""
-    pairs = [
-        (key, first.get(key, ABSENT), second.get(key, ABSENT))
-        for key in sorted(first.keys() | second.keys())
-    ]
-    return [pair for pair in pairs if pair[1] != pair[2]]
-
-
-def bare_base(run: RunDir) -> bool:
+def evaluates_base_only(run: RunDir) -> bool:
     """Whether a run is `job=evaluate` of a base policy alone: no arm of a study."""
     if run.info["groups"].get("job") != "evaluate":
         return False
@@ -63,44 +51,43 @@ def bare_base(run: RunDir) -> bool:
     return not any(cfg.get(key) for key in ("run", "checkpoint"))
 
 
-def told_apart(runs: Sequence[RunDir]) -> list[dict[str, str]]:
+def distinguishing_settings(runs: Sequence[RunDir]) -> list[dict[str, str]]:
     """Per run the choices and keys in which it differs from the others.
 
     A group's choice stands for the keys below it, unless runs with the same choice
-    differ there too. Runs of which the same is told are seeds of one arm.
+    differ there too. Runs with the same result are seeds of one arm.
     """
     configs = [arm_settings(run) for run in runs]
-    names = sorted({name for config in configs for name in config})
-    keys = [name for name in names if _values(name, configs) > 1]
+    keys = sorted(name for name in set().union(*configs) if _differs(name, configs))
     choices = [run.info["groups"] for run in runs]
     groups = [
         group
-        for group in sorted({group for own in choices for group in own})
-        if _values(group, choices) > 1 and any(_below(key, group) for key in keys)
+        for group in sorted(set().union(*choices))
+        if _differs(group, choices) and any(_is_below(key, group) for key in keys)
     ]
-    told = []
+    found = []
     for config, own in zip(configs, choices, strict=True):
-        parts = {group: said(own.get(group, ABSENT)) for group in groups}
+        parts = {group: as_typed(own.get(group, ABSENT)) for group in groups}
         for key in keys:
-            above = [group for group in groups if _below(key, group)]
+            above = [group for group in groups if _is_below(key, group)]
             peers = [
                 peer
                 for peer, other in zip(configs, choices, strict=True)
                 if all(other.get(group) == own.get(group) for group in above)
             ]
-            if _values(key, peers) > 1:
+            if _differs(key, peers):
                 parts[key] = config.get(key, ABSENT)
-        told.append(parts)
-    return told
+        found.append(parts)
+    return found
 
 
-def said(value: object) -> str:
+def as_typed(value: object) -> str:
     """A value as one types it; 1 and 1.0 are the same."""
     if isinstance(value, Mapping):
-        inner = ",".join(f"{name}:{said(own)}" for name, own in value.items())
+        inner = ",".join(f"{name}:{as_typed(own)}" for name, own in value.items())
         return f"{{{inner}}}"
     if isinstance(value, list | tuple):
-        return f"[{','.join(said(own) for own in value)}]"
+        return f"[{','.join(map(as_typed, value))}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float) and value.is_integer():
@@ -108,9 +95,9 @@ def said(value: object) -> str:
     return str(value)
 
 
-def _values(name: str, mappings: Sequence[Mapping[str, Any]]) -> int:
-    return len({said(mapping.get(name, ABSENT)) for mapping in mappings})
+def _differs(name: str, mappings: Sequence[Mapping[str, Any]]) -> bool:
+    return len({as_typed(mapping.get(name, ABSENT)) for mapping in mappings}) > 1
 
 
-def _below(key: str, group: str) -> bool:
+def _is_below(key: str, group: str) -> bool:
     return key.startswith(group.replace("/", ".") + ".")

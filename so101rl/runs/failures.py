@@ -1,11 +1,12 @@
-"""Why a run ended early, in words and by kind: what helps depends on whose fault it is.
+"""Why a run ended early: its message, and its kind, on which the remedy depends.
 
-`config`: other settings; `diverged`: a training that got lost; `infrastructure`: disk,
-memory, power; `bug`: a report to us; `stopped`: nothing, somebody wanted it; `timeout`:
-more time, or less work.
+Kinds: `config` (a setting is wrong), `diverged` (the training is no longer finite),
+`infrastructure` (disk, memory, power), `bug` (an error of this package), `stopped` (by
+somebody), `timeout` (by its sweep).
 """
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from so101rl.errors import DivergedError, So101Error
@@ -37,8 +38,13 @@ def _entry(kind: str, name: str, message: str) -> dict[str, str]:
     return {"kind": kind, "class": name, "message": message}
 
 
+def format_error(entry: Mapping[str, str]) -> str:
+    """An entry as one line, `CLASS: MESSAGE`."""
+    return " ".join(f"{entry['class']}: {entry['message']}".split())
+
+
 def timeout_entry(seconds: float) -> dict[str, str]:
-    """The entry of a run that a sweep stopped because it took too long."""
+    """The entry `error` of a run that its sweep stopped because it took too long."""
     return _entry("timeout", "Timeout", f"stopped after {seconds:g} s")
 
 
@@ -48,14 +54,18 @@ PROCESS_GONE = _entry(
     "its process is gone: kill -9, out of memory, or a power cut",
 )
 
-# By kind (see above): what to do, and the job that does it on the run, if any.
+# By kind: what to do, and the job that does it on the run, if there is one.
 REMEDIES: dict[str, tuple[str, str | None]] = {
-    "config": ("mend the key that the message names, then train again", None),
-    "infrastructure": ("it goes on where it stood", "resume"),
-    "stopped": ("it goes on where it stood", "resume"),
-    "bug": ("this is ours to mend: please report it, with the message", None),
+    "config": ("correct the key that the message names, then train again", None),
+    "infrastructure": ("continue where it stopped", "resume"),
+    "stopped": ("continue where it stopped", "resume"),
+    "timeout": (
+        "continue where it stopped; hydra.sweeper.timeout_s allows more time",
+        "resume",
+    ),
+    "bug": ("an error of this program: please report it, with the message", None),
     "diverged": (
-        "resumed, it would diverge again: other settings are a new run. What led to it",
+        "resumed, it would diverge again; train with other settings. What led to it",
         "explain",
     ),
 }

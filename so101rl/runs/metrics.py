@@ -1,33 +1,34 @@
-"""What a metric of a study is, and its value in one run, from that run's episodes."""
+"""The metrics of a policy: how each is computed from its episodes, named and shown."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from so101rl.errors import So101Error
-from so101rl.statistics import BASE, RESIDUAL
+from so101rl.statistics import BASE, RESIDUAL, wilson
 
 ON = " on "  # between a policy and one of `evaluation.tests`
 Episodes = Sequence[Mapping[str, Any]]  # rows of `episodes.csv` of one policy
 
 
 class ScoreError(So101Error):
-    """There is no such metric, or the runs do not tell it."""
+    """A metric does not exist, or the files of a run disagree about it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
-    """One number of a policy in a run, and how to speak of it.
+class Metric:
+    """One number of a policy in a run, and how it is shown.
 
     Attributes:
-        title: what it is.
+        title: its name in tables.
         unit: as shown; empty if it has none.
-        factor: from the unit in the files to that.
+        factor: from the unit in the files to the one shown.
         digits: behind the point, as shown.
-        above: what an arm with more of it is, and
-        below: with less of it.
-        worst: what a run that gave no result counts as; None: nothing is bad enough.
-        read: its value from one policy's episodes of a run.
+        above: what an arm with a larger value is called, and
+        below: one with a smaller value.
+        worst: the value of a run that gave no result; None: it has none.
+        read: computes it from one policy's episodes of a run.
     """
 
     title: str
@@ -50,12 +51,12 @@ class Measure:
         return f" [{self.unit}]" if self.unit else ""
 
 
-def _rate(episodes: Episodes) -> float:
+def _success_rate(episodes: Episodes) -> float:
     return sum(row["is_success"] for row in episodes) / len(episodes)
 
 
 def _mean(column: str) -> Callable[[Episodes], float | None]:
-    """The mean of a column where it has values, as `episodes.summary` computes it."""
+    """The mean of a column over the rows that have a value in it."""
 
     def read(episodes: Episodes) -> float | None:
         import numpy as np
@@ -67,8 +68,8 @@ def _mean(column: str) -> Callable[[Episodes], float | None]:
 
 
 # By the keys of `evaluation.json`.
-MEASURES = {
-    "success_rate": Measure(
+POLICY_METRICS = {
+    "success_rate": Metric(
         title="success",
         unit="%",
         factor=100.0,
@@ -76,12 +77,12 @@ MEASURES = {
         above="better",
         below="worse",
         worst=0.0,
-        read=_rate,
+        read=_success_rate,
     ),
-    "mean_return": Measure(
+    "mean_return": Metric(
         title="return", above="better", below="worse", read=_mean("return")
     ),
-    "mean_final_distance_m": Measure(
+    "mean_final_distance_m": Metric(
         title="final distance",
         unit="mm",
         factor=1000.0,
@@ -90,14 +91,14 @@ MEASURES = {
         below="better",
         read=_mean("final_distance_m"),
     ),
-    "mean_time_to_success_s": Measure(
+    "mean_time_to_success_s": Metric(
         title="time to success",
         unit="s",
         above="slower",
         below="faster",
         read=_mean("time_to_success_s"),
     ),
-    "mean_residual_l2": Measure(
+    "mean_residual_l2": Metric(
         title="residual size",
         digits=3,
         above="larger",
@@ -107,23 +108,43 @@ MEASURES = {
 }
 
 
-def measure_of(metric: str) -> tuple[str, Measure]:
-    """Policy and measure of a metric such as `residual/success_rate`.
+def policy_scores(episodes: Episodes, *, root: int, role: str) -> dict[str, Any]:
+    """One policy's entry in `evaluation.json`.
+
+    Args:
+        episodes: rows of `episodes.csv`.
+        root: the run's seed.
+        role: of the episodes' seeds, `report` or `tune`.
+    """
+    n = len(episodes)
+    solved = sum(row["is_success"] for row in episodes)
+    failures = Counter(row["failure"] for row in episodes if not row["is_success"])
+    return {
+        **{key: metric.read(episodes) for key, metric in POLICY_METRICS.items()},
+        "wilson_95": list(wilson(solved, n)),
+        "n_episodes": n,
+        "failures": dict(sorted(failures.items())),
+        "seeds": {"role": role, "root": root, "first": episodes[0]["seed"], "n": n},
+    }
+
+
+def find_metric(name: str) -> tuple[str, Metric]:
+    """Policy and metric of a name such as `residual/success_rate`.
 
     Raises:
         ScoreError: there is no such metric.
     """
-    policy, _, key = metric.partition("/")
-    if policy.partition(ON)[0] not in (BASE, RESIDUAL) or key not in MEASURES:
+    policy, _, key = name.partition("/")
+    if policy.partition(ON)[0] not in (BASE, RESIDUAL) or key not in POLICY_METRICS:
         raise ScoreError(
-            f"metric={metric}: right is base/ or residual/ and one of "
-            f"{', '.join(MEASURES)}"
+            f"metric={name}: expected base/ or residual/ and one of "
+            f"{', '.join(POLICY_METRICS)}"
         )
-    return policy, MEASURES[key]
+    return policy, POLICY_METRICS[key]
 
 
 def tested_as(policy: str, test: str) -> str:
-    """What a policy is called under one of `evaluation.tests`."""
+    """The name of a policy under one of `evaluation.tests`."""
     return f"{policy}{ON}{test}"
 
 
@@ -133,18 +154,18 @@ def base_of(policy: str) -> str:
 
 
 def all_scores(evaluation: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """Everything in an `evaluation.json`, by policy; nothing if there is none."""
+    """The entries of an `evaluation.json` by policy; empty if there is no file."""
     known = evaluation or {}
     return {**known.get("policies", {}), **known.get("tests", {})}
 
 
 def checked_score(
-    metric: str, episodes: Episodes, evaluation: Mapping[str, Any], where: str
+    name: str, episodes: Episodes, evaluation: Mapping[str, Any], where: str
 ) -> float | None:
-    """A metric from a run's episodes, which its `evaluation.json` has to confirm.
+    """A metric from a run's episodes, which its `evaluation.json` must confirm.
 
     Args:
-        metric: such as `residual/success_rate`.
+        name: such as `residual/success_rate`.
         episodes: of that policy.
         evaluation: content of `evaluation.json`.
         where: the run, for the message.
@@ -152,12 +173,12 @@ def checked_score(
     Raises:
         ScoreError: the two files do not agree.
     """
-    policy, measure = measure_of(metric)
-    value = measure.read(episodes)
-    written = all_scores(evaluation)[policy][metric.partition("/")[2]]
+    policy, metric = find_metric(name)
+    value = metric.read(episodes)
+    written = all_scores(evaluation)[policy][name.partition("/")[2]]
     if value != written:
         raise ScoreError(
-            f"{where}: evaluation.json has {metric} {written}, its episodes give "
+            f"{where}: evaluation.json has {name} {written}, its episodes give "
             f"{value}; one of the files is not what the run wrote"
         )
     return value

@@ -1,4 +1,4 @@
-"""Where a run comes from: code state, versions, and a name that people can say."""
+"""Where a run comes from: code, versions, hardware, and a readable name."""
 
 import contextlib
 import hashlib
@@ -209,10 +209,10 @@ def full_name(groups: Mapping[str, Any], seed: int, uid: str) -> str:
     """
     job = [] if groups.get("job", "train") == "train" else [str(groups["job"])]
     family = [str(groups[key]) for key in ("base_policy", "algo") if key in groups]
-    return "-".join([*job, *family, f"s{seed}", spoken_name(uid)])
+    return "-".join([*job, *family, f"s{seed}", readable_name(uid)])
 
 
-def spoken_name(uid: str) -> str:
+def readable_name(uid: str) -> str:
     """A short name for people, such as `calm-otter`, picked by the run's unique id."""
     pick = int(hashlib.sha256(uid.encode()).hexdigest(), 16)
     pick, animal = divmod(pick, len(ANIMALS))

@@ -1,8 +1,8 @@
-"""Deleting what runs leave behind, with everything that could go wrong shut out.
+"""Deletes runs and checkpoints that nobody needs.
 
 Of a run that has finished, `checkpoints/best` and `checkpoints/final` are needed, and
-no other checkpoint. Nothing is touched that a process is running, that a link leads to,
-or that is no longer as it was when somebody was asked.
+no other checkpoint. Never deleted: what a process is running, what is behind a link,
+and what has changed since the user was asked.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ from so101rl.runs.usage import age_s, size_bytes
 DAY_S = 86_400
 ENDED_EARLY = ("failed", "killed", "pruned")
 _LEFTOVER = re.compile(r"\..+\.(?P<pid>\d{1,9})\.tmp")  # see `_remove`
-# What a run may go on from, or be asked for: each is more than nothing learned.
+# Folders in `checkpoints`: with any of them, a run has learned something.
 POLICIES = ("best", ".best.old", "step-*", "interrupted")
 
 
-class Doomed(NamedTuple):
+class Deletion(NamedTuple):
     """What would be deleted of one run.
 
     Attributes:
@@ -44,14 +44,14 @@ class Doomed(NamedTuple):
         return self.paths == [self.run.path]
 
 
-def doomed(runs: Sequence[RunDir], prune: str) -> list[Doomed]:
-    """What a value of `prune` would delete of settled runs."""
-    chosen = [(run, _chosen(run, prune)) for run in runs if not _is_busy(run)]
-    return [Doomed(run, paths, size_bytes(paths)) for run, paths in chosen if paths]
+def select(runs: Sequence[RunDir], prune: str) -> list[Deletion]:
+    """What a value of `prune` would delete of runs."""
+    chosen = [(run, _paths(run, prune)) for run in runs if not _is_busy(run)]
+    return [Deletion(run, paths, size_bytes(paths)) for run, paths in chosen if paths]
 
 
-def delete(item: Doomed, prune: str) -> bool:
-    """Delete what was chosen; returns whether it was still as it was then."""
+def delete(item: Deletion, prune: str) -> bool:
+    """Delete what was selected; returns False if it has changed, or is running."""
     within = item.run.evaluations() if item.is_whole else []
     with contextlib.ExitStack() as stack:
         try:
@@ -59,7 +59,7 @@ def delete(item: Doomed, prune: str) -> bool:
                 stack.enter_context(run.locked())
         except BusyError:
             return False
-        if _chosen(item.run, prune) != item.paths:
+        if _paths(item.run, prune) != item.paths:
             return False
         for path in item.paths:
             _remove(path)
@@ -79,13 +79,13 @@ def leftovers(roots: Sequence[str]) -> list[Path]:
 
 
 def _is_leftover(name: str) -> bool:
-    """Whether a folder's name is that of one which no process is still deleting."""
+    """Whether a folder is left from a deletion that no process continues."""
     match = _LEFTOVER.fullmatch(name)
-    return match is not None and not _is_another(int(match["pid"]))
+    return match is not None and not _is_other_process(int(match["pid"]))
 
 
-def _is_another(pid: int) -> bool:
-    """Whether a process is alive and not this one, which looks before it deletes."""
+def _is_other_process(pid: int) -> bool:
+    """Whether a process is alive and is not this one."""
     if pid == os.getpid():
         return False
     try:
@@ -105,11 +105,13 @@ def _is_busy(run: RunDir) -> bool:
     )
 
 
-def _chosen(run: RunDir, prune: str) -> list[Path]:
-    """The folders that go."""
+def _paths(run: RunDir, prune: str) -> list[Path]:
+    """The folders of a run that a value of `prune` selects."""
     status, best = run.info["status"], run.checkpoints / "best"
     if prune == "checkpoints":
-        return _spare(run) if status == "finished" and best.is_dir() else []
+        return (
+            _unneeded_checkpoints(run) if status == "finished" and best.is_dir() else []
+        )
     if prune == "failed":
         trained = any(any(run.checkpoints.glob(name)) for name in POLICIES)
         return [] if trained or status not in ENDED_EARLY else [run.path]
@@ -119,13 +121,13 @@ def _chosen(run: RunDir, prune: str) -> list[Path]:
     return [run.path] if youngest >= DAY_S * int(days["days"]) else []
 
 
-def _spare(run: RunDir) -> list[Path]:
-    """Checkpoints that only a run that goes on needs, and what a kill left behind."""
+def _unneeded_checkpoints(run: RunDir) -> list[Path]:
+    """Checkpoints that only a resumed run needs, and what a killed process left."""
     folder = run.checkpoints
     if folder.is_symlink():
         return []
     found = [*folder.glob("step-*"), *folder.glob(".*.tmp")]
-    # What was put aside for a successor counts only as long as there is none.
+    # `.NAME.old` is the former NAME; it is needed as long as there is no new one.
     found += [
         old for old in folder.glob(".*.old") if (folder / old.name[1:-4]).exists()
     ]
@@ -133,8 +135,8 @@ def _spare(run: RunDir) -> list[Path]:
 
 
 def _remove(path: Path) -> None:
-    """Delete a folder; a kill leaves a whole run, or none under another name."""
-    doomed = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    os.replace(path, doomed)
-    (doomed / RUN).unlink(missing_ok=True)
-    shutil.rmtree(doomed)
+    """Delete a folder; if it is interrupted, a whole run is left or a leftover."""
+    renamed = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    os.replace(path, renamed)
+    (renamed / RUN).unlink(missing_ok=True)
+    shutil.rmtree(renamed)

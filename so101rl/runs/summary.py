@@ -1,4 +1,4 @@
-"""What came of a run, in words: Markdown for a tracker's page or a terminal."""
+"""A run's result in Markdown, for a tracker's page or a terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from so101rl.statistics import mcnemar_test
 SIGNIFICANCE = 0.05  # as in conf/job/explain.yaml: both say the same of a run
 
 
-def note(run: RunDir) -> str:
+def run_summary(run: RunDir) -> str:
     """How a run ended, what its policies solve, what it was, and what to type next."""
     policies = (run.evaluation() or {}).get("policies", {})
     parts = [_ending(run, policies), _scores(policies), _origin(run), _next(run)]

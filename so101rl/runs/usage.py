@@ -1,4 +1,4 @@
-"""How old and how large runs are, in numbers and in words."""
+"""Age and size of runs, and how ages, durations and sizes are shown."""
 
 import os
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from so101rl.runs.run_dir import RunDir
 
-UNITS = {"s": 60, "min": 60, "h": 24, "d": None}  # and how many of each make a next one
+UNITS = {"s": 60, "min": 60, "h": 24}  # and how many of each make the next unit
 
 
 def age_s(run: RunDir) -> float:
@@ -17,7 +17,7 @@ def age_s(run: RunDir) -> float:
 
 
 def size_bytes(paths: Iterable[Path]) -> int:
-    """What files and folders hold [bytes]; links count as links."""
+    """Size of files and folders [bytes]; links are not followed."""
     total = 0
     for path in paths:
         total += _file_bytes(path) if path.is_file() else 0
@@ -27,25 +27,25 @@ def size_bytes(paths: Iterable[Path]) -> int:
 
 
 def _file_bytes(path: str | Path) -> int:
-    """A file's size; 0 if a training that is running has taken it away meanwhile."""
+    """A file's size; 0 if a running training has just removed it."""
     try:
         return os.lstat(path).st_size
     except FileNotFoundError:
         return 0
 
 
-def spoken_age(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """An age in its largest unit, such as `3 h`."""
     number = int(seconds)
     for unit, many in UNITS.items():
-        if many is None or number < many:
+        if number < many:
             return f"{number} {unit}"
         number //= many
-    raise AssertionError("days have no end")
+    return f"{number} d"
 
 
-def spoken_duration(seconds: float) -> str:
-    """How long something takes, to a percent or two, such as `1 h 45 min`."""
+def format_duration(seconds: float) -> str:
+    """A duration, exact to a percent or two, such as `1 h 45 min`."""
     if round(seconds) < 100:
         return f"{round(seconds)} s"
     if round(seconds) < 600:
@@ -58,7 +58,7 @@ def spoken_duration(seconds: float) -> str:
     return f"{hours} h {rest} min" if hours < 48 else f"{hours} h"
 
 
-def spoken_size(n: float) -> str:
+def format_size(n: float) -> str:
     """A size such as `12.3 MB`."""
     if n < 1e6:
         return f"{n / 1e3:,.0f} kB"

@@ -14,7 +14,7 @@ from so101rl.config.from_run import OUTPUT_ROOTS
 from so101rl.files import read_jsonl
 from so101rl.runs.metrics_log import TIMINGS
 from so101rl.runs.run_dir import RunDir, find_runs
-from so101rl.runs.usage import size_bytes, spoken_duration, spoken_size
+from so101rl.runs.usage import format_duration, format_size, size_bytes
 from so101rl.sweeps.job import Job, SweepError
 from so101rl.sweeps.processes import Processes, Program
 
@@ -63,7 +63,7 @@ def preview(
     ]
     for job, one in zip(jobs[:LISTED], each, strict=False):
         own = " ".join(word for word in job.overrides if word not in common)
-        age = "?" if one is None else spoken_duration(one.seconds)
+        age = "?" if one is None else format_duration(one.seconds)
         lines.append(f"{job.name:>24}  {age:>10}  {own}")
     if len(jobs) > LISTED:
         lines.append(f"{'...':>24}  and {len(jobs) - LISTED} more")
@@ -78,9 +78,9 @@ def total(each: Sequence[Cost | None], n_jobs: int) -> str:
         return f"{words}; how long is known of trainings alone. Nothing was run."
     seconds = sum(one.seconds for one in costs) / min(n_jobs, len(costs))
     seconds = max(seconds, *(one.seconds for one in costs), 0.0)
-    size = spoken_size(sum(one.size for one in costs))
+    size = format_size(sum(one.size for one in costs))
     known = " and ".join(sorted({one.source for one in costs}))
-    known = f"about {spoken_duration(seconds)}, {size}; known from {known}"
+    known = f"about {format_duration(seconds)}, {size}; known from {known}"
     return f"{words}: {known}. Nothing was run."
 
 

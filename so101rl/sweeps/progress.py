@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from so101rl.runs.metrics_log import METRICS
 from so101rl.runs.run_dir import EVALUATION
-from so101rl.runs.usage import spoken_duration
+from so101rl.runs.usage import format_duration
 from so101rl.statistics import BASE, RESIDUAL
 from so101rl.sweeps.outcome import Outcome
 
@@ -121,7 +121,7 @@ class SweepProgress:
         now = time.monotonic()
         rest = [max(0.0, each - (now - began)) for _, began in running]
         seconds = (each * waiting + sum(rest)) / self._n_jobs
-        return f"about {spoken_duration(seconds)}"
+        return f"about {format_duration(seconds)}"
 
     def _table(self) -> "RenderableType":
         from rich.console import Group
@@ -136,7 +136,7 @@ class SweepProgress:
             steps = f"{int(last['step']):,}" if "step" in last else ""
             rates = [last[key] for key in RATES if key in last]
             shown = f"{rates[0]:.0%}" if rates else ""
-            table.add_row(name, steps, shown, spoken_duration(time.monotonic() - began))
+            table.add_row(name, steps, shown, format_duration(time.monotonic() - began))
         news = [Text(line, overflow="ellipsis", no_wrap=True) for line in [*self._news]]
         return Group(Text(self.summary(), style="bold"), table, *news)
 

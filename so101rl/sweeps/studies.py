@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from so101rl.config.schema import settings
 from so101rl.errors import ConfigError
 from so101rl.runs.arms import SAME_ARM
-from so101rl.runs.metrics import ON, measure_of
+from so101rl.runs.metrics import ON, find_metric
 from so101rl.statistics import seeds_needed
 from so101rl.sweeps.job import Job
 
@@ -107,7 +107,7 @@ def _check(study: Mapping[str, Any]) -> None:
 
 def _check_metric(metric: str, tests: Collection[str]) -> None:
     """Refuse a metric that no run will have."""
-    policy, _ = measure_of(metric)
+    policy, _ = find_metric(metric)
     test = policy.partition(ON)[2]
     if test and test not in tests:
         expected = f"one of evaluation.tests after '{ON.strip()}': {', '.join(tests)}"

@@ -1,4 +1,4 @@
-"""What a tracker is, and the mirror that keeps trackers from hurting a run."""
+"""What a tracker does, and the processes that keep its failures away from the run."""
 
 import contextlib
 import logging
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 60.0  # how long the end of a run waits for its trackers [s]
-IMPATIENCE_S = 1.0  # and the end of one that somebody has stopped [s]
-SWEEP_S = 10.0  # between two looks at a sweep [s]
+PATIENCE_S = 60.0  # how long a run that has ended waits for its trackers [s]
+PATIENCE_IF_KILLED_S = 1.0  # and one that somebody has stopped [s]
+SWEEP_S = 10.0  # between two pushes of a sweep [s]
 Mirrored = TypeVar("Mirrored", RunDir, SweepDir)
 
 
@@ -62,14 +62,14 @@ class Tracker(ABC, Generic[Mirrored]):
 
 
 class Mirror:
-    """All trackers of a run, each in a process of its own that cannot hurt the run.
+    """All trackers of a run, each in its own process.
 
-    A thread would take the interpreter from the training: the import of MLflow alone
-    is seconds of Python. The first failure of a tracker is logged as a warning and ends
-    that tracker; the run directory still holds everything.
+    A thread would slow down the training: the import of MLflow alone is seconds of
+    Python. The first failure of a tracker is logged as a warning and ends that tracker;
+    the run goes on, and the run directory holds everything.
 
     Args:
-        trackers: by name; each must survive pickling as long as it has not started.
+        trackers: by name; each can be pickled before it has started.
         every_s: pause between two pushes [s].
     """
 
@@ -84,7 +84,7 @@ class Mirror:
     def follow(self, run: RunDir | SweepDir) -> Iterator[None]:
         """Start the trackers, and finish them when the block ends, however it ends.
 
-        Put it outside of `run.lifecycle()`, which settles the status that they read.
+        Put it outside of `run.lifecycle()`, which writes the status that they read.
         """
         try:
             for worker in self._workers:
@@ -94,7 +94,7 @@ class Mirror:
             for worker in self._workers:
                 worker.run_ended()
             stopped = run.info["status"] == "killed"
-            patience = IMPATIENCE_S if stopped else PATIENCE_S
+            patience = PATIENCE_IF_KILLED_S if stopped else PATIENCE_S
             end = time.monotonic() + patience
             for worker in self._workers:
                 worker.join(end, kill=not stopped)
@@ -116,10 +116,10 @@ def followed(
     groups: Mapping[str, Any],
     group: str | None,
 ) -> Iterator[None]:
-    """Mirror a sweep while the block works on it, and write down how that ended.
+    """Mirror a sweep while the block runs it, and write how that ended.
 
     Args:
-        sweep: it has been defined.
+        sweep: its folder, locked and defined.
         cfg: the config group `tracking`.
         name: of the sweep.
         groups: chosen option per config group.
@@ -128,8 +128,8 @@ def followed(
     from hydra.utils import instantiate
 
     trackers = {str(key): instantiate(node) for key, node in cfg.trackers.items()}
-    above = {key: tracker.of_sweeps() for key, tracker in trackers.items()}
-    mirror = Mirror({key: own for key, own in above.items() if own}, SWEEP_S)
+    of_sweeps = {key: tracker.of_sweeps() for key, tracker in trackers.items()}
+    mirror = Mirror({key: own for key, own in of_sweeps.items() if own}, SWEEP_S)
     sweep.begin(name=name, groups=groups, group=group)
     with mirror.follow(sweep), sweep.lifecycle():
         yield
@@ -147,15 +147,15 @@ class _Worker:
             task = pickle.dumps((self._name, self._tracker, run, self._every_s))
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "so101rl.tracking.follow"],
-                stdin=subprocess.PIPE,  # what to do; its end is the end of the run
+                stdin=subprocess.PIPE,  # the task; it is closed when the run ends
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                start_new_session=True,  # Ctrl+C ends the run; this one has to deliver
+                start_new_session=True,  # Ctrl+C is for the run alone
             )
             assert self._process.stdin is not None
             self._process.stdin.write(task)
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has died already, which `join` reports
+            pass  # the process has ended already, which `join` reports
         except Exception as error:  # design: tracking never costs a run
             log.warning("%s could not be started: %r", self._name, error)
 
@@ -165,7 +165,12 @@ class _Worker:
                 self._process.stdin.close()
 
     def join(self, end: float, *, kill: bool) -> None:
-        """Wait until a monotonic time; who has not caught up by then is late."""
+        """Wait for the process until a monotonic time.
+
+        Args:
+            end: the time [s].
+            kill: whether to kill it then; or else it goes on in its own session.
+        """
         if self._process is None:
             return
         try:
@@ -178,13 +183,13 @@ class _Worker:
                 )
                 self._process.kill()
                 self._process.wait()
-            return  # or else it goes on alone, in a session of its own
+            return
         if code:
             log.warning("%s ended with exit code %d", self._name, code)
 
 
-class NewLines:
-    """Reads both logs of a run from where the last reading ended."""
+class LogReader:
+    """Reads both logs of a run, each time from where the last reading ended."""
 
     def __init__(self) -> None:
         """Begin at the beginning of both logs."""

@@ -1,22 +1,18 @@
 """Print where MLflow compares runs, for `make ui`: `python -m so101rl.tracking.links`.
 
-MLflow opens on the pages of its other trade; these addresses lead past them.
+The addresses open experiments on their runs, and those of a sweep by a search filter.
 """
 
-import json
-import sqlite3
 import sys
-from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlencode
 
-from so101rl.tracking.mlflow_view import TAG, VIEW, link
+from so101rl.tracking.mlflow_mirror import SWEEP_UID
+from so101rl.tracking.mlflow_store import KIND, MlflowStore
+from so101rl.tracking.mlflow_sweep import JOB
 
-ALL = "/#/experiments?workflowType=machine_learning"
-VIEWS = """
-SELECT experiment_id, name, key, value
-FROM experiments JOIN experiment_tags USING (experiment_id)
-WHERE lifecycle_stage = 'active' AND key LIKE ?
-"""
+# Parameters of MLflow's page: its pages for models, and charts beside the runs.
+CHARTS = {"workflowType": "machine_learning", "compareRunsMode": "CHART"}
 SWEEPS = 5  # the newest of them
 
 
@@ -27,25 +23,37 @@ def links(store: Path, server: str) -> list[str]:
     """
     if not store.exists():
         return []
-    with closing(
-        sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True)
-    ) as db:
-        found = db.execute(VIEWS, (f"{TAG}%",)).fetchall()
-    pages, sweeps = [], []
-    for number, name, key, value in found:
-        if key == TAG:
-            pages.append(f"{name}: {server}{link(number)}")
-        else:
-            view = json.loads(value)
-            address = server + link(number, key.removeprefix(VIEW))
-            sweeps.append((view["createdAt"], f"sweep {view['name']}: {address}"))
-    return pages + [line for _, line in sorted(sweeps, reverse=True)[:SWEEPS]]
+    with MlflowStore(f"sqlite:///{store}", "").client() as client:
+        experiments = [
+            one
+            for one in client.search_experiments(order_by=["name ASC"])
+            if KIND.items() <= one.tags.items()
+        ]
+        sweeps = client.search_runs(
+            [one.experiment_id for one in experiments],
+            f"tags.job = '{JOB}'",
+            max_results=SWEEPS,
+            order_by=["attributes.start_time DESC"],
+        )
+    pages = [f"{one.name}: {_page(server, one.experiment_id)}" for one in experiments]
+    for sweep in sweeps:
+        words = f'tags.{SWEEP_UID} = "{sweep.data.tags["uid"]}"'
+        address = _page(server, sweep.info.experiment_id, searchFilter=words)
+        pages.append(f"sweep {sweep.info.run_name}: {address}")
+    return pages
+
+
+def _page(server: str, experiment_id: str, **parameters: str) -> str:
+    """The address of an experiment's runs."""
+    query = urlencode(CHARTS | parameters)
+    return f"{server}/#/experiments/{experiment_id}/runs?{query}"
 
 
 def main() -> None:
     """Take the store's file and the server's address from the command line."""
     store, server = sys.argv[1:]
-    print("\n".join(links(Path(store), server) or [f"{server}{ALL}"]))
+    everything = f"{server}/#/experiments?workflowType=machine_learning"
+    print("\n".join(links(Path(store), server) or [everything]))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from so101rl.runs.run_dir import RunDir
-from so101rl.tracking.base import NewLines, Tracker, TrackerError, results
+from so101rl.tracking.base import LogReader, Tracker, TrackerError, results
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -15,7 +15,7 @@ class TensorboardTracker(Tracker[RunDir]):
     def __init__(self) -> None:
         """Prepare without importing anything heavy."""
         self.place = "RUN_DIR/tensorboard"
-        self._lines = NewLines()
+        self._logs = LogReader()
         self._writer: SummaryWriter  # set by start
 
     def start(self, run: RunDir) -> None:
@@ -24,17 +24,17 @@ class TensorboardTracker(Tracker[RunDir]):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise TrackerError(
-                f"tracking=tensorboard needs a package: {error}; "
-                "right is `pip install tensorboard`"
+                "tracking=tensorboard: expected an installed package "
+                f"(pip install tensorboard): {error}"
             ) from error
         folder = run.file("tensorboard/events").parent
         for old in folder.glob("events.*"):
-            old.unlink()  # everything is written anew, or it would be there twice
+            old.unlink()  # or everything would be there twice
         self._writer = SummaryWriter(str(folder))
 
     def push(self, run: RunDir) -> None:
         """Write the new scalars and flush."""
-        for name, value, step, seconds in self._lines.read(run):
+        for name, value, step, seconds in self._logs.read(run):
             self._writer.add_scalar(name, value, step, walltime=seconds)
         self._writer.flush()
 
@@ -42,5 +42,5 @@ class TensorboardTracker(Tracker[RunDir]):
         """Write the rest and the final evaluation, then close."""
         self.push(run)
         for name, value in results(run).items():
-            self._writer.add_scalar(name, value, self._lines.last_step)
+            self._writer.add_scalar(name, value, self._logs.last_step)
         self._writer.close()

@@ -315,7 +315,7 @@ def test_base_and_residual_are_compared_episode_by_episode():
     [
         ("killed", "stopped", "job=resume run=run"),
         ("killed", "infrastructure", "job=resume run=run"),
-        ("failed", "config", "mend the key"),
+        ("failed", "config", "correct the key"),
         ("failed", "bug", "report"),
         ("failed", "diverged", "(diverged): it is over"),
         ("running", None, "a process is running it"),

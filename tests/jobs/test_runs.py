@@ -19,9 +19,9 @@ from so101rl.jobs.runs import prune
 from so101rl.runs import prune as pruning
 from so101rl.runs import usage
 from so101rl.runs.provenance import full_name
-from so101rl.runs.prune import delete, doomed, leftovers
+from so101rl.runs.prune import delete, leftovers, select
 from so101rl.runs.run_dir import RunDir, find_runs
-from so101rl.runs.usage import size_bytes, spoken_age, spoken_duration, spoken_size
+from so101rl.runs.usage import format_age, format_duration, format_size, size_bytes
 
 UID = "0" * 32
 NOBODY = 999_999_999  # more than a process's number may be
@@ -146,7 +146,7 @@ def test_listing_needs_no_heavy_import():
     [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (1e7, "115 d")],
 )
 def test_ages_in_words(seconds, said):
-    assert spoken_age(seconds) == said
+    assert format_age(seconds) == said
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_ages_in_words(seconds, said):
     ],
 )
 def test_a_duration_is_told_to_a_percent_or_two(seconds, said):
-    assert spoken_duration(seconds) == said
+    assert format_duration(seconds) == said
 
 
 def test_sizes(tmp_path):
@@ -176,7 +176,7 @@ def test_sizes(tmp_path):
     (tmp_path / "d").write_bytes(bytes(30))
     (tmp_path / "a/out").symlink_to("/")
     assert 730 <= size_bytes([tmp_path / "a", tmp_path / "d"]) < 800  # and two links
-    found = [spoken_size(n) for n in (999, 999_999, 12_340_000, 5.6e9)]
+    found = [format_size(n) for n in (999, 999_999, 12_340_000, 5.6e9)]
     assert found == ["1 kB", "1,000 kB", "12.3 MB", "5.6 GB"]
 
 
@@ -230,7 +230,7 @@ def test_checkpoints_of_finished_runs_are_spared_no_more(tmp_path):
     make(tmp_path / "b", "killed", steps=[32])  # may be resumed
     make(tmp_path / "c", best=False, steps=[32])  # all that there is
     make(tmp_path / "d")
-    (item,) = doomed(find_runs([tmp_path]), "checkpoints")
+    (item,) = select(find_runs([tmp_path]), "checkpoints")
     going = [path.name for path in item.paths]
     assert going == [".best.old", ".step-96.1.tmp", "step-32", "step-64"]
     assert item.size == 4000
@@ -248,7 +248,7 @@ def test_failed_runs_go_if_nothing_was_learned(tmp_path):
     for policy in (".best.old", "interrupted"):
         run = make(tmp_path / policy, "killed", best=False)
         run.file(f"checkpoints/{policy}/policy.pt").write_bytes(bytes(1000))
-    assert names(doomed(find_runs([tmp_path]), "failed")) == ["a", "b"]
+    assert names(select(find_runs([tmp_path]), "failed")) == ["a", "b"]
 
 
 def test_old_runs_go_whatever_their_status(tmp_path):
@@ -256,7 +256,7 @@ def test_old_runs_go_whatever_their_status(tmp_path):
         make(tmp_path / status, status, days=30.1)
     make(tmp_path / "new", days=29.9)
     make(tmp_path / "alive", "running")
-    found = doomed(find_runs([tmp_path]), "30d")
+    found = select(find_runs([tmp_path]), "30d")
     assert sorted(names(found)) == ["failed", "finished", "killed"]
     assert all(item.is_whole for item in found)
 
@@ -266,12 +266,12 @@ def test_an_old_run_that_was_evaluated_lately_is_not_old(tmp_path):
     make(tmp_path / "new/evaluations/1", days=30.5)
     make(tmp_path / "new/evaluations/2", days=1)
     make(tmp_path / "old", days=31, evaluations=[1])
-    assert names(doomed(find_runs([tmp_path]), "30d")) == ["old"]
+    assert names(select(find_runs([tmp_path]), "30d")) == ["old"]
 
 
 def test_a_run_that_was_evaluated_since_somebody_was_asked_is_left(tmp_path):
     run = make(tmp_path / "a", days=31)
-    (item,) = doomed(find_runs([tmp_path]), "30d")
+    (item,) = select(find_runs([tmp_path]), "30d")
     make(run.path / "evaluations/1")
     assert not delete(item, "30d")
     assert run.path.exists()
@@ -280,17 +280,17 @@ def test_a_run_that_was_evaluated_since_somebody_was_asked_is_left(tmp_path):
 @pytest.mark.parametrize("rule", ["checkpoints", "failed", "0d"])
 def test_a_running_run_is_never_chosen(tmp_path, rule):
     run = make(tmp_path / "a", "running", steps=[32])
-    assert doomed(find_runs([tmp_path]), rule) == []
+    assert select(find_runs([tmp_path]), rule) == []
     run.finish("finished")
     alive = make(run.path / "evaluations/1", "running")
-    assert doomed(find_runs([tmp_path]), rule) == []
+    assert select(find_runs([tmp_path]), rule) == []
     alive.finish("finished")
 
 
 @pytest.mark.parametrize("where", ["", "evaluations/1"])
 def test_a_run_that_runs_since_somebody_was_asked_is_left(tmp_path, where):
     run = make(tmp_path / "a", "killed", best=False, evaluations=[1])
-    (item,) = doomed(find_runs([tmp_path]), "0d")
+    (item,) = select(find_runs([tmp_path]), "0d")
     before = tree(tmp_path)
     with RunDir.open(run.path / where).locked():
         assert not delete(item, "0d")
@@ -301,7 +301,7 @@ def test_a_run_that_runs_since_somebody_was_asked_is_left(tmp_path, where):
 
 def test_a_run_that_is_another_since_somebody_was_asked_is_left(tmp_path):
     run = make(tmp_path / "a", "failed", best=False)
-    (item,) = doomed(find_runs([tmp_path]), "failed")
+    (item,) = select(find_runs([tmp_path]), "failed")
     write(run, status="finished")
     assert not delete(item, "failed")
     assert run.path.exists()
@@ -319,7 +319,7 @@ def test_no_link_is_followed(tmp_path):
     (tmp_path / "in/three").symlink_to(make(outside / "run", "failed", best=False).path)
     before = tree(outside)
     for rule in ("checkpoints", "failed", "0d"):
-        for item in doomed(find_runs([tmp_path / "in"]), rule):
+        for item in select(find_runs([tmp_path / "in"]), rule):
             assert item.run.path.name != "three"
             assert delete(item, rule)
     assert tree(outside) - {"run/.lock"} == before - {"run/.lock"}
@@ -330,7 +330,7 @@ def test_no_link_is_followed(tmp_path):
 def test_a_half_deleted_run_is_no_run_or_a_whole_one(tmp_path, monkeypatch, at):
     run = make(tmp_path / "outputs/a", "failed", best=False)
     whole = tree(run.path)
-    (item,) = doomed(find_runs([tmp_path]), "failed")
+    (item,) = select(find_runs([tmp_path]), "failed")
 
     def killed(*args, **kwargs):
         raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from so101rl.errors import ConfigError, DivergedError, So101Error
 from so101rl.files import FileError, UnsafePath, inside, read_jsonl, write_atomic
 from so101rl.runs.episodes_csv import COLUMNS, EpisodeRowError
 from so101rl.runs.metrics_log import BadMetric
-from so101rl.runs.provenance import git_state, spoken_name
+from so101rl.runs.provenance import git_state, readable_name
 from so101rl.runs.run_dir import RunDir, RunDirError, find_runs
 from so101rl.runs.signals import Terminated
 from so101rl.runs.status_dir import BusyError
@@ -324,8 +324,8 @@ def test_git_state_ignores_a_repository_further_up(tmp_path):
 
 
 def test_spoken_names_are_stable_and_many():
-    assert spoken_name("abc") == spoken_name("abc")
-    assert len({spoken_name(str(i)) for i in range(1000)}) > 500
+    assert readable_name("abc") == readable_name("abc")
+    assert len({readable_name(str(i)) for i in range(1000)}) > 500
 
 
 def test_import_is_cheap():

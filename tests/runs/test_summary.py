@@ -5,7 +5,7 @@ from conftest import config_of
 from run_dirs import create, episode, scores
 
 from so101rl.errors import DivergedError, So101Error
-from so101rl.runs.summary import SIGNIFICANCE, note
+from so101rl.runs.summary import SIGNIFICANCE, run_summary
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_the_verdict_is_that_of_the_same_episodes(run, base, residual, said):
         for seed in range(100)
     )
     run.finish("finished")
-    first, *_ = note(run).splitlines()
+    first, *_ = run_summary(run).splitlines()
     assert first.startswith(f"**{said}")
     assert "one seed" in first
 
@@ -44,14 +44,14 @@ def test_the_page_and_explain_agree_what_chance_is():
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (So101Error("seed=-1"), "mend the key"),
+        (So101Error("seed=-1"), "correct the key"),
         (ZeroDivisionError("1 / 0"), "please report it"),
         (OSError("disk full"), "job=resume"),
     ],
 )
 def test_what_helps_depends_on_the_kind_of_error(run, error, said):
     run.finish("failed", error)
-    text = note(run)
+    text = run_summary(run)
     assert said in text
     assert ("job=resume" in text) == (said == "job=resume")
 
@@ -61,7 +61,7 @@ def test_numbers_origin_and_place_are_named(run):
     base = scores(74, jammed=6, wrong_yaw=20)
     run.write_evaluation({"policies": {"base": base, "residual": scores(100)}})
     run.finish("finished")
-    text = note(run)
+    text = run_summary(run)
     expected = "74.0 [64.6, 81.6] % of 100 episodes; failures: wrong_yaw 20, jammed 6"
     assert f"- **base**: {expected}\n" in text
     assert (
@@ -75,26 +75,26 @@ def test_numbers_origin_and_place_are_named(run):
 
 def test_a_warm_start_is_told(tmp_path):
     run = create(tmp_path / "run", init_from={"name": "zero-ppo-s1-calm-otter"})
-    assert "began with: the best policy of zero-ppo-s1-calm-otter" in note(run)
+    assert "began with: the best policy of zero-ppo-s1-calm-otter" in run_summary(run)
 
 
 def test_one_policy_is_not_compared(run):
     run.write_evaluation({"policies": {"base": scores(40)}})
     run.finish("finished")
-    assert note(run).startswith("**Finished**\n\n- **base**: 40.0")
+    assert run_summary(run).startswith("**Finished**\n\n- **base**: 40.0")
 
 
 def test_an_early_end_is_told_with_the_command_that_goes_on(run):
     run.log(640, {"a": 1.0})
     run.finish("killed", KeyboardInterrupt())
-    text = note(run)
+    text = run_summary(run)
     assert text.startswith("**Killed after 640 env steps**: KeyboardInterrupt: ")
     assert f"python main.py job=resume run='{run.path}'" in text
 
 
 def test_what_diverged_is_not_to_be_resumed(run):
     run.finish("failed", DivergedError("the reward", "nan"))
-    text = note(run)
+    text = run_summary(run)
     assert "other settings" in text and "job=explain" in text
     assert "job=resume" not in text
 
@@ -105,7 +105,7 @@ def test_what_cannot_go_on_has_no_command(tmp_path, status):
     run = create(tmp_path / "run", groups=groups)
     if status == "killed":
         run.finish("killed", KeyboardInterrupt())
-    text = note(run)
+    text = run_summary(run)
     assert text.startswith(f"**{status.capitalize()}**")
     assert "python main.py job" not in text
     assert "tracking" not in text

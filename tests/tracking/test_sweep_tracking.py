@@ -1,11 +1,10 @@
 """A sweep has one run of its own in MLflow, above those of its jobs."""
 
-import base64
 import json
 import os
 import shutil
-import zlib
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 from omegaconf import OmegaConf
@@ -16,7 +15,6 @@ from so101rl.runs.lock import Lock
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.signals import Terminated
 from so101rl.runs.sweep_dir import SweepDir, find_sweeps, sweep_of, write_summary
-from so101rl.tracking import mlflow_view
 from so101rl.tracking.base import followed
 from so101rl.tracking.delivery import deliver
 from so101rl.tracking.links import links
@@ -236,29 +234,19 @@ def test_a_run_beside_the_jobs_is_none_of_them(sweep, store):
     assert "sweep_uid" not in alone.data.tags
 
 
-@pytest.mark.parametrize("group", ["arm", None])
-def test_a_sweep_has_a_view_of_its_own(tmp_path, store, group):
-    from mlflow import MlflowClient
-
-    folder = settled(tmp_path / "sweep")
-    sweep = SweepDir.open(folder)
-    sweep.begin(name="tiny", groups=GROUPS, group=group)
-    mirror(ended(sweep), store)
-    number = parent_of(store, sweep).info.experiment_id
-    key = f"{mlflow_view.TAG}-{sweep.info['uid']}"
-    saved = json.loads(MlflowClient(store).get_experiment(number).tags[key])
-    assert saved["name"] == "tiny"
-    packed = saved["state"].removeprefix("deflate;")
-    state = json.loads(zlib.decompress(base64.b64decode(packed)))
-    assert sweep.info["uid"] in state["searchFilter"]
-    by = state["groupBy"] and state["groupBy"]["groupByKeys"][0]["groupByData"]
-    assert by == group
-    sections = {section["uuid"] for section in state["compareRunSections"]}
-    assert sections == {one["metricSectionId"] for one in state["compareRunCharts"]}
-    page, view = links(Path(store.removeprefix("sqlite:///")), "http://server")
-    assert page.startswith("so101rl/paper_push: ")
-    address = mlflow_view.link(number, key.removeprefix(mlflow_view.VIEW))
-    assert view == f"sweep tiny: http://server{address}"
+def test_the_newest_sweeps_have_a_link_to_their_runs(tmp_path, store):
+    started = [f"2026-11-{day:02}T12:00:00+00:00" for day in range(20, 27)]
+    for day in started:
+        sweep = begun(tmp_path / day)
+        sweep.info |= {"started": day, "name": f"on {day[:10]}"}
+        sweep.begin(**FACTS)
+        mirror(ended(sweep), store)
+    page, *sweeps = links(Path(store.removeprefix("sqlite:///")), "http://server")
+    assert page.startswith("so101rl/paper_push: http://server/#/experiments/")
+    names = [line.partition(":")[0] for line in sweeps]
+    assert names == [f"sweep on 2026-11-{day}" for day in (26, 25, 24, 23, 22)]
+    query = parse_qs(sweeps[0].rpartition("?")[2])
+    assert query["searchFilter"] == [f'tags.sweep_uid = "{sweep.info["uid"]}"']
 
 
 def test_names_that_mlflow_does_not_take_are_changed(tmp_path, store):

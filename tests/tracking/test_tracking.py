@@ -1,6 +1,5 @@
 """Trackers mirror the run directory exactly, and cannot hurt a run."""
 
-import base64
 import contextlib
 import json
 import multiprocessing
@@ -10,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
 
 import pytest
 from conftest import ROOT, config_of
@@ -20,13 +18,13 @@ from omegaconf import OmegaConf
 from so101rl.config.schema import NEUTRAL_KEYS, settings
 from so101rl.figures.style import GROUP_COLOURS
 from so101rl.runs.run_dir import RunDir
-from so101rl.runs.summary import note
+from so101rl.runs.summary import run_summary
 from so101rl.runs.sweep_dir import SweepDir
-from so101rl.tracking import Mirror, Tracker, TrackerError, make_mirror, mlflow_view
+from so101rl.tracking import Mirror, Tracker, TrackerError, make_mirror
 from so101rl.tracking.base import followed
 from so101rl.tracking.links import links
 from so101rl.tracking.mlflow import MlflowTracker
-from so101rl.tracking.mlflow_store import KIND, NOTE
+from so101rl.tracking.mlflow_store import KIND
 
 CONF = ROOT / "conf" / "tracking"
 STARTED = "2026-11-21T12:00:00.000+00:00"
@@ -115,6 +113,13 @@ def mirrored(store, tmp_path_factory):
     return run, recorded(store, run)
 
 
+def test_an_experiment_that_somebody_made_opens_on_its_runs_too(mirrored, store, run):
+    made = client(store).create_experiment("theirs", tags={"theirs": "kept"})
+    MlflowTracker(uri=f"sqlite:///{store}", experiment="theirs").start(run)
+    tags = client(store).get_experiment(made).tags
+    assert tags.items() >= {"theirs": "kept", **KIND}.items()
+
+
 def client(store):
     from mlflow import MlflowClient
 
@@ -166,7 +171,7 @@ def test_results_have_no_step_and_so_are_drawn_as_bars(mirrored, store):
 
 def test_a_note_says_what_came_of_a_run(mirrored):
     run, found = mirrored
-    assert found.data.tags["mlflow.note.content"] == note(RunDir.open(run.path))
+    assert found.data.tags["mlflow.note.content"] == run_summary(RunDir.open(run.path))
 
 
 def test_mlflow_params_and_tags(mirrored):
@@ -207,34 +212,6 @@ def test_mlflow_files_lie_next_to_the_store(mirrored, store):
         item.path for item in listed
     }
     assert list(store.parent.glob("mlruns/*/*/figures/summary.png"))
-
-
-def test_an_experiment_has_a_view_that_compares_its_runs(mirrored, store):
-    _, found = mirrored
-    experiment = client(store).get_experiment(found.info.experiment_id)
-    saved = json.loads(experiment.tags[mlflow_view.TAG])
-    kind, _, state = saved["state"].partition(";")
-    state = json.loads(zlib.decompress(base64.b64decode(state)))
-    sections = {section["uuid"] for section in state["compareRunSections"]}
-    charts = state["compareRunCharts"]
-    assert kind == "deflate" and saved["name"] == mlflow_view.NAME
-    assert {chart["metricSectionId"] for chart in charts} == sections
-    assert len({chart["uuid"] for chart in charts}) == len(charts)
-    shown = experiment.tags["mlflow.note.content"]
-    assert mlflow_view.link(experiment.experiment_id) in shown
-
-
-def test_an_experiment_that_somebody_made_gets_the_view_and_keeps_its_note(
-    mirrored, store, run
-):
-    made = client(store).create_experiment("theirs", tags={NOTE: "my words"})
-    for _ in range(2):
-        MlflowTracker(uri=f"sqlite:///{store}", experiment="theirs").start(run)
-    tags = client(store).get_experiment(made).tags
-    assert tags.items() >= {NOTE: "my words", **KIND, **mlflow_view.tags()}.items()
-    client(store).set_experiment_tag(made, mlflow_view.TAG, "another view")
-    MlflowTracker(uri=f"sqlite:///{store}", experiment="theirs").start(run)
-    assert client(store).get_experiment(made).tags[mlflow_view.TAG] == "another view"
 
 
 def test_links_lead_to_the_experiments_that_runs_have_made(mirrored, store):
