@@ -1,9 +1,12 @@
 """The two fingers can pinch a cube and lift it, as pick-and-place needs."""
 
+from dataclasses import replace
+
 import mujoco
 import numpy as np
 import pytest
 from conftest import config_of
+from hydra.utils import instantiate
 from reaching import reach
 
 from so101rl.robots import so101
@@ -12,42 +15,28 @@ from so101rl.scene.scene import Actuator, ContactPair, Scene, build_spec
 
 EDGE = 0.025
 OPEN, SHUT = 0.5, -0.17
-PRESETS = config_of().hardware.presets
+CFG = config_of()
+PRESETS = CFG.hardware.presets
 
 
-def pair(first: str, second: str, friction: float) -> ContactPair:
-    return ContactPair(
-        geoms=(first, second),
-        friction=friction,
-        spin=0.004,
-        margin=0.0,
-        solref=(0.006, 1.0),
-        solimp=(0.95, 0.99, 0.001, 0.5, 2.0),
-    )
-
-
-CUBE = Scene(
-    object_size=(EDGE,) * 3,
-    object_mass=0.02,
-    object_rgba=(1, 0, 0, 1),
-    square_centre=(0.25, 0.06),
-    square_side=0.1,
-    tape_width=0.01,
-    tape_rgba=(1, 0, 0, 1),
-    impratio=10.0,
-    iterations=50,
-    pairs={
-        "cube_table": pair("object", "table", 0.6),
-        "fixed": pair("fixed_fingertip", "object", 1.0),
-        "moving": pair("moving_fingertip", "object", 1.0),
-    },
-)
+def cube() -> Scene:
+    """The scene of `paper_push` with a cube that both fingertips may touch."""
+    scene = instantiate(CFG.env.scene, _convert_="all")
+    touch = {"spin": 0.004, "margin": 0.0, "solref": (0.006, 1.0)}
+    touch |= {"solimp": (0.95, 0.99, 0.001, 0.5, 2.0)}
+    frictions = {"table": 0.6, "fixed_fingertip": 1.0, "moving_fingertip": 1.0}
+    pairs = {
+        name: ContactPair(geoms=(name, "object"), friction=friction, **touch)
+        for name, friction in frictions.items()
+    }
+    size = {"object_size": (EDGE,) * 3, "object_mass": 0.02, "impratio": 10.0}
+    return replace(scene, pairs=pairs, iterations=50, **size)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_pinched_cube_is_lifted(preset):
     actuator = Actuator(**PRESETS[preset])
-    spec = build_spec(CUBE, actuator, timestep=1 / 360, home_qpos=np.zeros(6))
+    spec = build_spec(cube(), actuator, timestep=1 / 360, home_qpos=np.zeros(6))
     model = spec.compile()
     data = mujoco.MjData(model)
     kinematics = Kinematics(n=1, site=so101.GRIPPERFRAME)
