@@ -9,11 +9,11 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import hydra
 from hydra.conf import HydraConf
@@ -60,6 +60,15 @@ def main(task: Callable[[], Any] = job) -> int:
     gc.set_threshold(GC_THRESHOLD)
     formatwarning, warnings.formatwarning = warnings.formatwarning, _short_warning
     try:
+        with _output_may_fail():
+            return _run(task)
+    finally:
+        warnings.formatwarning = formatwarning
+
+
+def _run(task: Callable[[], Any]) -> int:
+    """Call Hydra, and turn what it raises into an exit code."""
+    try:
         sys.argv[1:] = _checked_words(sys.argv[1:])
         with checked_loader():
             task()
@@ -68,11 +77,55 @@ def main(task: Callable[[], Any] = job) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:
         return _report(error)
-    finally:
-        warnings.formatwarning = formatwarning
     return 0
 
 
+class _Output:
+    """Standard output or error that goes nowhere once it cannot be written.
+
+    So `| head` ends quietly, and a training whose output nobody reads goes on.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text, if that is possible."""
+        with self._discarded_on_error():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written, if that is possible."""
+        with self._discarded_on_error():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _discarded_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:  # the reader has gone, or the disk is full
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+
+@contextlib.contextmanager
+def _output_may_fail() -> Iterator[None]:
+    """Let nothing fail because its output cannot be written."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (one and _Output(one) for one in before)  # type: ignore
+    try:
+        yield
+    finally:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()  # not at the interpreter's end, which would complain
+        sys.stdout, sys.stderr = before
+
+
+@_output_may_fail()  # a launcher's process begins here
 def run_job(cfg: DictConfig) -> float | None:
     """Call the function that `cfg.job._target_` names, and return its result."""
     signals.follow_parent()

@@ -228,3 +228,32 @@ def test_compose_gives_python_the_same_also_within_a_program_of_hydra(
     with pytest.raises(UnknownKeyError, match=r"residual\.alpha"):
         compose(["residual.alfa=1"], conf=conf)
     assert not GlobalHydra.instance().is_initialized()
+
+
+# ---- output that nobody reads ----
+
+
+def test_a_job_whose_output_cannot_be_written_goes_on(command, job, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    seen = []
+
+    def print_much(cfg):
+        for _ in range(3):
+            print("x" * 100_000, flush=True)
+        seen.append(cfg.seed)
+
+    job.job = print_much
+    with open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert command("seed=3").code == 0
+    assert seen == [3]
+
+
+def test_a_closed_pipe_ends_the_program_quietly(tmp_path):
+    command = [sys.executable, str(ROOT / "main.py"), "--help"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, **streams) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
