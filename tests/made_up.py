@@ -12,6 +12,7 @@ from so101rl.config.schema import settings
 from so101rl.files import to_json
 from so101rl.runs.arms import SAME_ARM
 from so101rl.runs.episodes_csv import to_csv
+from so101rl.runs.metrics import MEASURES
 from so101rl.runs.preregistration import sha256
 from so101rl.runs.provenance import first_info, full_name
 from so101rl.runs.run_dir import RunDir
@@ -64,24 +65,12 @@ def scores(rows, root=0, role="report"):
     solved, n = sum(row["is_success"] for row in rows), len(rows)
     failures = [row["failure"] for row in rows if not row["is_success"]]
     return {
-        "success_rate": solved / n,
+        **{key: measure.read(rows) for key, measure in MEASURES.items()},
         "wilson_95": list(wilson(solved, n)),
         "n_episodes": n,
-        "mean_return": mean(rows, "return"),
-        "mean_final_distance_m": mean(rows, "final_distance_m"),
-        "mean_time_to_success_s": mean(rows, "time_to_success_s"),
-        "mean_residual_l2": mean(rows, "mean_residual_l2"),
         "failures": {name: failures.count(name) for name in sorted(set(failures))},
         "seeds": {"role": role, "root": root, "first": rows[0]["seed"], "n": n},
     }
-
-
-def mean(rows, column):
-    """As `so101rl.evaluation.rollout` computes it."""
-    import numpy as np
-
-    values = [row[column] for row in rows if row[column] is not None]
-    return float(np.mean(values)) if values else None
 
 
 def make_run(
@@ -96,60 +85,48 @@ def make_run(
     keys=None,
     alpha=1.0,
     role="report",
-    played="report",
     part_of=None,
-    started=STARTED,
-    info=None,
     **groups,
 ):
     """A run directory as training leaves it; `base` and `residual` of `n` succeed."""
     path = Path(path)
-    cfg = OmegaConf.create(
-        {
-            "seed": seed,
-            "residual": {"alpha": alpha},
-            "evaluation": {"role": role, "n_episodes": n},
-            "part_of": part_of,
-        }
-    )
+    evaluation = {"role": role, "n_episodes": n}
+    own = {"seed": seed, "residual": {"alpha": alpha}}
+    cfg = OmegaConf.create({**own, "evaluation": evaluation, "part_of": part_of})
     for key, value in (keys or {}).items():
         OmegaConf.update(cfg, key, value)
-    uid = uuid.UUID(
-        int=random.Random(f"{path.name}{path.parent.name}{seed}").getrandbits(128)
-    ).hex
+    rng = random.Random(f"{path.name}{path.parent.name}{seed}")
+    uid = uuid.UUID(int=rng.getrandbits(128)).hex
     groups = {**GROUPS, **groups}
     facts = {
-        **_info(),
         "uid": uid,
         "name": full_name(groups, seed, uid),
         "groups": groups,
         "seed": seed,
         "seeds": {"root": seed},
         "part_of": part_of,
-        "started": started,
+        "started": STARTED,
         "ended": STARTED,
         "wall_clock_s": 60.5 + seed,
         "status": status,
         "error": error
         and {"class": "DivergedError", "message": error, "kind": "diverged"},
     }
-    write(path / "run.json", to_json(facts | (info or {})))
+    write(path / "run.json", to_json(_info() | facts))
     write(path / ".hydra/config.yaml", OmegaConf.to_yaml(cfg))
-    end = residual / n
-    lines = []
+    end, lines = residual / n, []
     for step in range(25_000, 200_001, 25_000):
         rate = end + (base / n - end) * 0.5 ** (step / 40_000)
         noisy = rate + random.Random(f"{uid}{step}").gauss(0, 0.03)
         lines.append({"step": step, "eval/success_rate": min(max(noisy, 0.0), 1.0)})
     write(path / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in lines))
     if status == "finished":
+        solved = {"base": (base, 0), "residual": (residual, 1)}
         policies = {
-            "base": episodes("base", base, n, root=seed, role=played),
-            "residual": episodes(
-                "residual", residual, n, root=seed, role=played, size=1
-            ),
+            name: episodes(name, k, n, root=seed, role=role, size=size)
+            for name, (k, size) in solved.items()
         }
-        write_episodes(path, policies, seed, played)
+        write_episodes(path, policies, seed, role)
     return RunDir.open(path)
 
 
@@ -161,28 +138,18 @@ def write_episodes(path, policies, root=0, role="report"):
     write(path / "episodes.csv", to_csv(rows))
 
 
-def study_of(arms, seeds, reference, **changes):
-    """The root node `study` of an experiment, seeds spelt out."""
-    return {
-        "question": "What does alpha do?",
-        "arms": {name: [f"residual.alpha={alpha}"] for name, alpha in arms.items()},
-        "reference": reference,
-        "seeds": list(range(seeds)),
-        "metric": "residual/success_rate",
-        "test": "paired_permutation",
-        "correction": "holm",
-        "significance": 0.05,
-    } | changes
+def edit_info(path, **changes):
+    """Change entries of a run's `run.json`."""
+    info = json.loads((path / "run.json").read_text())
+    write(path / "run.json", json.dumps(info | changes))
 
 
 def register(sweep, study, alphas, n=N):
-    """`registration.json` of a study; returns its hash."""
+    """Write `registration.json` of a study; returns its hash."""
+    own = {"evaluation": {"n_episodes": n}}
     made = {
         arm: settings(
-            OmegaConf.create(
-                {"residual": {"alpha": alpha}, "evaluation": {"n_episodes": n}}
-            ),
-            without=SAME_ARM,
+            OmegaConf.create({"residual": {"alpha": alpha}, **own}), without=SAME_ARM
         )
         for arm, alpha in alphas.items()
     }
@@ -194,34 +161,34 @@ def register(sweep, study, alphas, n=N):
     return head["sha256"]
 
 
-def make_study(sweep, solved, *, alphas=None, reference=None, n=N, base=8, **changes):
-    """A registered study and all of its runs.
+def make_study(sweep, solved, **changes):
+    """A registered study and all of its runs; its first arm is the reference.
 
     Args:
         sweep: its folder.
         solved: by arm, per seed how many episodes the residual solves; None: no run.
-        alphas: by arm.
-        reference: the first arm, if nothing else is said.
-        n: episodes of a run.
-        base: per seed how many episodes the base solves, or one number for all.
         changes: of the node `study`.
     """
-    alphas = alphas or {arm: place / 10 for place, arm in enumerate(solved)}
-    seeds = max(map(len, solved.values()))
-    study = study_of(alphas, seeds, reference or next(iter(solved)), **changes)
-    digest = register(sweep, study, alphas, n)
-    bases = base if isinstance(base, list) else [base] * seeds
+    alphas = {arm: place / 10 for place, arm in enumerate(solved)}
+    study = {
+        "question": "What does alpha do?",
+        "arms": {name: [f"residual.alpha={alpha}"] for name, alpha in alphas.items()},
+        "reference": next(iter(solved)),
+        "seeds": list(range(max(map(len, solved.values())))),
+        "metric": "residual/success_rate",
+        "test": "paired_permutation",
+        "correction": "holm",
+        "significance": 0.05,
+    } | changes
+    part = {"sweep": sweep.name, "registration": register(sweep, study, alphas)}
     for arm, counts in solved.items():
         for seed, count in enumerate(counts):
-            if count is None:
-                continue
-            make_run(
-                sweep / arm / f"seed-{seed}",
-                seed=seed,
-                base=bases[seed],
-                residual=count,
-                n=n,
-                alpha=alphas[arm],
-                part_of={"sweep": sweep.name, "arm": arm, "registration": digest},
-            )
+            if count is not None:
+                make_run(
+                    sweep / arm / f"seed-{seed}",
+                    seed=seed,
+                    residual=count,
+                    alpha=alphas[arm],
+                    part_of={**part, "arm": arm},
+                )
     return study

@@ -13,7 +13,9 @@ from so101rl.statistics import (
     detectable,
     holm,
     improvement,
+    mcnemar_test,
     paired_test,
+    plan,
     seeds_for,
     seeds_needed,
     smallest_p,
@@ -35,14 +37,13 @@ def against_zero(differences):
 
 def test_paired_test_equals_fisher_1935():
     """863 of 32768 sign flips give as large a sum; sd and t interval as in the book."""
-    found = against_zero(MAIZE)
+    found, mean, sd = against_zero(MAIZE), 314 / 15, 37.744
     assert (found.n, found.exact) == (15, True)
     assert found.p == pytest.approx(2 * 863 / 2**15, abs=1e-12)
-    assert found.difference.mean == pytest.approx(314 / 15)
-    assert found.sd == pytest.approx(37.744, abs=1e-3)
-    assert found.effect == pytest.approx(314 / 15 / 37.744, abs=1e-4)
-    half = 2.144787 * 37.744 / math.sqrt(15)
-    assert found.difference.high == pytest.approx(314 / 15 + half, abs=1e-2)
+    assert (found.difference.mean, found.sd) == pytest.approx((mean, sd), abs=1e-3)
+    assert found.effect == pytest.approx(mean / sd, abs=1e-4)
+    high = mean + 2.144787 * sd / math.sqrt(15)
+    assert found.difference.high == pytest.approx(high, abs=1e-2)
 
 
 def test_pairs_are_made_by_seed_and_either_arm_may_come_first():
@@ -61,8 +62,7 @@ def test_many_pairs_are_counted_by_a_seeded_draw():
     differences = [*MAIZE, 12, -9, 31]
     found, few = against_zero(differences), against_zero(differences[:16])
     assert few.exact and not found.exact
-    assert against_zero(differences) == found  # the same draw
-    assert against_zero([-d for d in differences]).p == found.p
+    assert against_zero([-d for d in differences]).p == found.p  # the same draw
     ways = np.array(np.meshgrid(*[[-1, 1]] * 9)).reshape(9, -1)  # halves of all 2**18
     d = np.array(differences)
     sums = ((d[:9] @ ways)[:, None] + (d[9:] @ ways)[None]).ravel()
@@ -70,42 +70,29 @@ def test_many_pairs_are_counted_by_a_seeded_draw():
     assert found.p == pytest.approx(exact, abs=5 * math.sqrt(exact / 99_999))
 
 
-def test_unequal_seeds_are_refused_by_name():
-    a, b = by_seed([0.1] * 6), by_seed([0.2] * 8)
-    with pytest.raises(StatisticsError, match="the first arm lacks the seeds 6, 7"):
-        paired_test(a, b)
-    with pytest.raises(StatisticsError, match="the second arm lacks the seeds 6, 7"):
-        paired_test(b, a)
-
-
 @pytest.mark.parametrize(
-    ("a", "b", "said"),
+    ("a", "b", "message"),
     [
-        ({}, {}, "0 seed means"),
+        (by_seed([0.1] * 6), by_seed([0.2] * 8), "the first arm lacks the seeds 6, 7"),
+        (by_seed([0.1] * 8), by_seed([0.2] * 6), "the second arm lacks the seeds 6, 7"),
         ({0: 1.0}, {0: 2.0}, "1 seed means"),
         ({0: 1.0, 5: math.nan}, {0: 1.0, 5: 2.0}, "seed 5: mean=nan"),
         ({0: 1.0, 5: 2.0}, {0: math.inf, 5: 2.0}, "seed 0: mean=inf"),
     ],
 )
-def test_too_few_and_not_finite_are_refused(a, b, said):
-    with pytest.raises(StatisticsError, match=said):
+def test_paired_test_refuses_what_has_no_pairs(a, b, message):
+    with pytest.raises(StatisticsError, match=message):
         paired_test(a, b)
 
 
-def test_equal_differences_have_no_effect_size():
-    """0.9 - 0.7 and 0.3 - 0.1 differ in the last bit: that is no spread."""
+def test_rounding_errors_are_no_differences_and_no_spread():
+    """0.9 - 0.7 and 0.3 - 0.1 differ in the last bit."""
     a, b = [0.9, 0.3, 0.5, 0.4, 0.8, 0.6], [0.7, 0.1, 0.3, 0.2, 0.6, 0.4]
     found = paired_test(by_seed(a), by_seed(b))
-    assert found.effect is None
-    assert found.p == smallest_p(6)
-    same = paired_test(by_seed(a), by_seed(a))
+    assert (found.effect, found.p) == (None, smallest_p(6))
+    same = paired_test(by_seed([0.1 + 0.2] * 6), by_seed([0.3] * 6))
     assert (same.p, same.effect, same.difference) == (1, None, Interval(0, 0, 0))
-    assert same.improvement.mean == 0.5
-
-
-def test_rounding_errors_are_no_differences():
-    a = by_seed([0.1 + 0.2] * 6)
-    assert paired_test(a, by_seed([0.3] * 6)).p == 1
+    assert plan(found) == plan(same) == (None, None)
 
 
 def test_improvement_equals_a_published_point_and_counts_ties_half():
@@ -114,6 +101,10 @@ def test_improvement_equals_a_published_point_and_counts_ties_half():
     b = [14.6, 5.1, 8.1, 22.7, 6.4, 4.4, 19.0, 3.2]
     assert improvement(by_seed(a), by_seed(b)).mean == pytest.approx(0.86875)
     assert improvement({0: 1, 1: 2}, {0: 1, 1: 0}).mean == (0.5 + 1 + 1 + 1) / 4
+    high, low = by_seed([0.9, 0.95, 0.92]), by_seed([0.1, 0.2, 0.15])
+    found, other = improvement(high, low), improvement(low, high)
+    assert (found.mean, found.high, other.mean, other.low) == (1, 1, 0, 0)
+    assert 0.3 < found.low < 0.7 and other.high == pytest.approx(1 - found.low)
 
 
 def test_improvement_interval_is_as_wide_as_the_variance_at_its_ends():
@@ -128,64 +119,38 @@ def test_improvement_interval_is_as_wide_as_the_variance_at_its_ends():
         assert off == pytest.approx(1.959964 * math.sqrt(variance / (n * m)), rel=1e-5)
 
 
-def test_arms_that_do_not_overlap_still_have_a_width():
-    high, low = by_seed([0.9, 0.95, 0.92]), by_seed([0.1, 0.2, 0.15])
-    found, other = improvement(high, low), improvement(low, high)
-    assert (found.mean, found.high, other.mean, other.low) == (1, 1, 0, 0)
-    assert 0.3 < found.low < 0.7
-    assert other.high == pytest.approx(1 - found.low)
-
-
 def test_holm_equals_published_values():
-    """The example of `pingouin.holm`."""
+    """The example of `pingouin.holm`; a comparison without result counts as p = 1."""
     p = {"a": 0.50, "b": 0.003, "c": 0.32, "d": 0.054, "e": 0.0003}
     found = {"a": 0.64, "b": 0.012, "c": 0.64, "d": 0.162, "e": 0.0015}
     assert holm(p) == pytest.approx(found)
     assert list(holm(p)) == list(p)
-
-
-def test_holm_counts_comparisons_without_result():
-    p = {"a": 0.01, "b": 0.02}
-    missing = holm(p | {"c": 1.0, "d": 1.0})
-    assert holm(p, registered=4) == {name: missing[name] for name in p}
-    assert holm({}) == {}
-    with pytest.raises(StatisticsError, match="2 comparisons: expected at most 1"):
+    all_five = holm(p | {"c": 1.0, "d": 1.0})
+    few = {name: p[name] for name in "abe"}
+    assert holm(few, registered=5) == {name: all_five[name] for name in few}
+    with pytest.raises(StatisticsError, match="5 comparisons: expected at most 1"):
         holm(p, registered=1)
+    for wrong in (-0.1, 1.1, math.nan):
+        with pytest.raises(StatisticsError, match="b: p="):
+            holm({"a": 0.1, "b": wrong})
 
 
-@pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
-def test_holm_refuses_what_is_no_p(p):
-    with pytest.raises(StatisticsError, match="b: p="):
-        holm({"a": 0.1, "b": p})
+def test_seeds_needed_for_comparisons():
+    assert [seeds_needed(m) for m in (1, 2, 4, 8)] == [6, 7, 8, 9]
+    assert against_zero([1.0] * 7).p == smallest_p(7)
+    for m, alpha in ((0, 0.05), (1, 0), (1, 1), (1, math.nan)):
+        with pytest.raises(StatisticsError):
+            seeds_needed(m, alpha)
 
 
-@pytest.mark.parametrize(("m", "n"), [(1, 6), (2, 7), (4, 8), (8, 9)])
-def test_seeds_needed_for_comparisons(m, n):
-    assert seeds_needed(m) == n
-    assert against_zero([1.0] * n).p == smallest_p(n)
-
-
-@pytest.mark.parametrize(("m", "alpha"), [(0, 0.05), (1, 0), (1, 1), (1, math.nan)])
-def test_seeds_needed_refuses_nonsense(m, alpha):
-    with pytest.raises(StatisticsError):
-        seeds_needed(m, alpha)
-
-
-def test_no_claim_from_fewer_than_six_pairs():
-    """Not even where somebody hands in a small p."""
-    five = replace(against_zero([0.3] * 5), p=0.001)
-    (found,) = verdicts({"x": five}).values()
-    assert found.decision == "refused"
+@pytest.mark.parametrize(("alpha", "p"), [(0.05, 0.001), (0.3, 0.06), (0.9, 0.06)])
+def test_fewer_than_six_pairs_claim_nothing_at_any_level_or_p(alpha, p):
+    five = replace(against_zero([0.3] * 5), p=p)
+    (found,) = verdicts({"x": five}, alpha).values()
+    assert (found.decision, found.needed) == ("refused", 6)
     assert found.describe("A", "B") == (
         "no claim about A and B: 5 paired seeds, it takes 6"
     )
-
-
-@pytest.mark.parametrize("alpha", [0.05, 0.3, 0.9])
-def test_no_level_lets_fewer_than_six_pairs_claim(alpha):
-    assert seeds_needed(1, alpha) == 6
-    (found,) = verdicts({"x": against_zero([0.3] * 5)}, alpha).values()
-    assert (found.decision, found.needed) == ("refused", 6)
 
 
 def test_verdicts_are_adjusted_for_all_comparisons():
@@ -195,47 +160,44 @@ def test_verdicts_are_adjusted_for_all_comparisons():
     both = verdicts({"six": six, "up": up})  # 2 * 2 / 2**7, then 2 / 2**6
     assert [found.decision for found in both.values()] == ["better", "better"]
     found = verdicts({"six": six, "down": down, "none": none})
-    assert {name: one.decision for name, one in found.items()} == {
-        "six": "refused",  # three comparisons take 7 pairs each
-        "down": "worse",
-        "none": "undecided",
-    }
+    decisions = [one.decision for one in found.values()]
+    assert decisions == ["refused", "worse", "undecided"]  # three take 7 pairs each
     assert found["six"].p == pytest.approx(2 * 2 / 2**6)
     assert "no difference shown" in found["none"].describe("A", "B")
     assert found["down"].describe("A", "B") == "A is worse than B"
-    alone = verdicts({"six": six}, registered=2)["six"]
-    assert alone.describe("A", "B").endswith("6 paired seeds, it takes 7")
+    single = verdicts({"six": six}, registered=2)["six"]
+    assert (single.decision, single.needed) == ("refused", 7)
 
 
-@pytest.mark.parametrize(("effect", "n"), [(0.2, 199), (0.5, 34), (0.8, 15)])
-def test_seeds_for_equals_published_sample_sizes(effect, n):
+def test_seeds_for_equals_published_sample_sizes():
     """Paired t test at 0.05, power 0.8: the numbers that G*Power gives."""
-    assert seeds_for(effect, 1.0) == n
-    assert seeds_for(-100 * effect, 100.0) == n
-    assert detectable(n, 1.0) <= effect < detectable(n - 1, 1.0)
+    for effect, n in ((0.2, 199), (0.5, 34), (0.8, 15)):
+        assert seeds_for(effect, 1.0) == seeds_for(-100 * effect, 100.0) == n
+        assert detectable(n, 1.0) <= effect < detectable(n - 1, 1.0)
 
 
-@pytest.mark.parametrize(("n", "shown"), [(6, 1.43), (10, 1.00), (20, 0.66)])
-def test_detectable_is_what_the_documentation_says(n, shown):
-    assert round(detectable(n, 1.0), 2) == shown
-    assert f"{shown:.2f} sd with {n}" in (ROOT / "docs/statistics.md").read_text()
+def test_detectable_is_what_the_documentation_says():
+    text = (ROOT / "docs/statistics.md").read_text()
+    for n, shown in ((6, "1.43"), (10, "1.00"), (20, "0.66")):
+        assert f"{detectable(n, 1.0):.2f}" == shown
+        assert f"{shown} sd with {n}" in text
 
 
-def test_a_detectable_difference_is_shown_as_often_as_said():
-    rng, n, sd = np.random.default_rng(0), 10, 0.08
-    for power in (0.5, 0.8):
-        values = rng.normal(detectable(n, sd, power), sd, (4000, n))
-        t = values.mean(-1) / values.std(-1, ddof=1) * math.sqrt(n)
-        assert (t > 2.262157).mean() == pytest.approx(power, abs=0.03)
-
-
-def test_seeds_for_never_says_fewer_than_the_sign_flip_test_takes():
-    assert seeds_for(100.0, 1.0) == 6
+def test_a_plan_is_made_at_the_level_of_the_smallest_p():
+    none = against_zero([0.1, -0.1, 0.1, -0.05, 0.02, 0.03, -0.08])
+    sd, mean = none.sd, none.difference.mean
+    assert plan(none, 2) == (
+        detectable(7, sd, alpha=0.025),
+        seeds_for(mean, sd, 0.8, 0.025),
+    )
+    assert plan(none, 4).detectable is None  # seven pairs cannot decide four
+    assert plan(against_zero([0.1, -0.1] * 4)).seeds_for is None  # a difference of 0
+    assert seeds_for(100.0, 1.0) == 6  # never fewer than the sign-flip test needs
     assert seeds_for(100.0, 1.0, alpha=0.05 / 8) == seeds_needed(8)
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda: detectable(5, 0.1), "n=5: expected 6 or more"),
         (lambda: detectable(10, 0.0), "sd=0.0"),
@@ -248,6 +210,21 @@ def test_seeds_for_never_says_fewer_than_the_sign_flip_test_takes():
         (lambda: seeds_for(1e-9, 1.0), "more than"),
     ],
 )
-def test_power_refuses_what_has_no_answer(call, said):
-    with pytest.raises(StatisticsError, match=said):
+def test_power_refuses_what_has_no_answer(call, message):
+    with pytest.raises(StatisticsError, match=message):
         call()
+
+
+def test_mcnemar_pairs_episodes_by_seed_not_by_order():
+    """Six won, none lost: 2 / 2**6 by hand; two rates alone would show nothing."""
+    rows = [
+        {"policy": policy, "seed": seed, "is_success": seed < solved}
+        for policy, solved in (("base", 60), ("residual", 66))
+        for seed in range(100)
+    ]
+    found = mcnemar_test(rows[::-1])
+    assert found == mcnemar_test(rows)
+    assert (found.won, found.lost, found.p) == (6, 0, pytest.approx(2 / 2**6))
+    assert found.is_better(0.05) and not found.is_worse(0.05)
+    assert found.describe(0.01)[0] == "No difference from its base shown"
+    assert mcnemar_test(rows[:100]) is None

@@ -1,0 +1,156 @@
+"""A report counts every run, and claims what its test allows."""
+
+import itertools
+
+import numpy as np
+import pytest
+from made_up import N, episodes
+from scipy import stats
+
+from so101rl.report.document import make_report
+from so101rl.report.held_out import describe_seed
+from so101rl.report.record import RunRecord, StudyRecord
+from so101rl.report.registered import with_missing
+from so101rl.runs.arms import StudyError
+from so101rl.seeds import ROLES, TUNING_FROM, episode_seeds
+
+METRIC = "residual/success_rate"
+# Per seed the solved episodes of 20: b is better than a in every pair, c is not.
+A, B = [8, 9, 10, 8, 11, 9, 10, 7], [12, 14, 13, 12, 16, 13, 15, 11]
+SOLVED = {"a": A, "b": B, "c": [9, 8, 12, 7, 11, 10, 9, 8]}
+NO_RUNS, NOT_SHOWN = "no claim: runs are missing", "no difference shown"
+
+
+def study_of(solved, metric=METRIC):
+    """A study and its episodes, from solved episodes, or a status, by arm and seed."""
+    records, played = [], {}
+    for arm, counts in solved.items():
+        for seed, count in enumerate(counts):
+            uid, facts = f"{arm}-{seed}", {"status": count, "reason": "no luck"}
+            if not isinstance(count, str):
+                facts = {"status": "finished", "reason": "", "n_episodes": N}
+                played[uid] = {
+                    "base": episodes("base", 8, root=seed),
+                    "residual": episodes("residual", count, root=seed, size=1),
+                }
+            folder = f"{arm}/seed-{seed}"
+            records.append(RunRecord(arm, seed, uid, folder=folder, **facts))
+    arms = {arm: list(range(len(counts))) for arm, counts in solved.items()}
+    study = StudyRecord("alpha", metric, arms, records, reference=next(iter(solved)))
+    return study, played
+
+
+def test_rows_and_comparisons_are_what_scipy_and_all_sign_flips_give():
+    report = make_report(*study_of(SOLVED))
+    rows = {row.name: row for row in report.rows}
+    for arm, solved in SOLVED.items():
+        rates, row = np.array(solved) / N, rows[arm]
+        ends = stats.t.interval(0.95, 7, rates.mean(), stats.sem(rates))
+        assert list(row.values.values()) == rates.tolist()
+        np.testing.assert_allclose([row.mean, row.low, row.high], [rates.mean(), *ends])
+        assert row.iqm == pytest.approx(stats.trim_mean(rates, 0.25))
+    flips, p = np.array(list(itertools.product((1, -1), repeat=8))), {}
+    for one in report.comparisons:
+        differences = (np.array(SOLVED[one.arm]) - np.array(A)) / N
+        ends = stats.ttest_1samp(differences, 0).confidence_interval()
+        np.testing.assert_allclose([one.low, one.high], ends)
+        assert one.difference == pytest.approx(differences.mean())
+        assert one.effect == pytest.approx(differences.mean() / differences.std(ddof=1))
+        sums = abs((flips * differences).sum(1))
+        p[one.arm] = (sums >= abs(differences.sum()) - 1e-12).mean()
+        assert one.p == pytest.approx(p[one.arm])
+    adjusted = {one.arm: one.adjusted_p for one in report.comparisons}
+    assert adjusted == pytest.approx({"b": 2 * p["b"], "c": max(2 * p["b"], p["c"])})
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdicts"),
+    [
+        ({}, ["better than a", NOT_SHOWN]),
+        # Six pairs reach p = 0.031, which Holm doubles where two were registered.
+        (
+            {"a": A[:6], "b": B[:6], "c": A[:6]},
+            ["no claim: 6 paired seeds, it takes 7"] * 2,
+        ),
+        # To count the reference as zero would make the others look better.
+        ({"a": ["failed", *A[1:]]}, [NO_RUNS] * 2),
+        # As zeros, seven seeds nobody has run would make b worse than a.
+        ({"b": [12, *["missing"] * 7]}, [NO_RUNS, NOT_SHOWN]),
+        ({"b": [12, *["killed"] * 7]}, [NO_RUNS, NOT_SHOWN]),
+        ({"b": [0, *["failed"] * 7]}, ["worse than a", NOT_SHOWN]),
+    ],
+)
+def test_a_claim_is_made_only_if_the_test_allows_it(changes, verdicts):
+    report = make_report(*study_of(SOLVED | changes))
+    assert [one.verdict for one in report.comparisons] == verdicts
+    last = report.comparisons[-1]  # of two that were registered, also if one is missing
+    if verdicts[0] == NO_RUNS and last.adjusted_p:
+        assert last.adjusted_p == pytest.approx(min(1.0, 2 * last.p))
+
+
+def test_less_is_described_in_the_words_of_the_metric():
+    solved = {"a": [4, 5, 6] * 3, "b": [16, 17, 16] * 3}
+    report = make_report(*study_of(solved, "residual/mean_time_to_success_s"))
+    assert report.comparisons[0].verdict == "slower than a"
+    assert report.content.results.head[3] == "residual time to success [s]"
+    # the k episodes that succeed take (40 + 0 ... k - 1) / 30 s
+    assert report.rows[1].values[0] == pytest.approx((40 + 1.5) / 30)
+
+
+def test_a_failed_seed_is_listed_and_counts_as_zero():
+    report = make_report(*study_of(SOLVED | {"b": ["failed", *B[1:]]}))
+    cells = {cells[0]: cells[1:] for cells in report.content.results.rows}
+    assert cells["b"][1] == "7 of 8 x 20"
+    assert cells["b"][4:] == ["", "", "", "", "PRELIMINARY, INCOMPLETE"]  # no test
+    worst = next(row for row in report.rows if row.kind == "worst")
+    assert worst.name == "b, failed seeds as 0.0 %"
+    assert (worst.values[0], worst.runs[0], len(worst.values)) == (0, "b-0", 8)
+    assert cells[worst.name][-1] == "no difference shown, PRELIMINARY"
+    note = next(note for note in report.content.notes if note.is_important)
+    assert note.text == "1 of 24 runs gave no result:"
+    assert note.items[0].endswith("b, seed 0): failed, no luck")
+
+
+def test_bases_that_share_no_seed_are_not_averaged():
+    gone = ["failed"] * 2
+    study, played = study_of({"a": [9, 9, *gone], "b": [*gone, 9, 9]})
+    for seed in (2, 3):
+        played[f"b-{seed}"]["base"] = episodes("base", 12, root=seed)
+    rows = make_report(study, played).rows
+    assert [row.mean for row in rows if row.kind == "base"] == [0.4, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            episodes("base", 9, root=2, role="tune"),
+            "tune episode 0 of root seed 2: exp",
+        ),
+        (episodes("base", 9, root=2, role="train"), "train episode 0 of root seed 2"),
+        (episodes("base", 9, root=3), "report episode 0 of root seed 3"),
+        (episodes("base", 9, root=2)[:1] * 2, "one episode twice"),
+        (episodes("base", 9, 10, root=2), "a/seed-2 played 20 .* and b/seed-2 10"),
+    ],
+)
+def test_only_the_same_report_episodes_of_the_own_root_count(rows, message):
+    study, played = study_of(SOLVED)
+    played["b-2"] = {"base": rows, "residual": rows}
+    with pytest.raises(StudyError, match=message):
+        make_report(study, played)
+
+
+def test_tuning_seeds_and_two_results_of_a_seed_are_refused():
+    study = StudyRecord("x", METRIC, {"a": []}, [RunRecord("a", TUNING_FROM)])
+    with pytest.raises(StudyError, match="are for tuning"):
+        make_report(study, {})
+    twins = [RunRecord("b", 2, reason="", folder=name) for name in ("x/1", "x/2")]
+    with pytest.raises(StudyError, match=r"x/1 and x/2 .* are both seed 2 of b"):
+        with_missing({"b": [2]}, twins)
+
+
+@pytest.mark.parametrize("root", [0, 7, 2**32 - 1])
+def test_every_episode_is_recognised_by_its_seed(root):
+    for role in ROLES:
+        (seed,) = episode_seeds(root, role, 1, first=5)
+        assert describe_seed(seed) == f"{role} episode 5 of root seed {root}"
