@@ -12,12 +12,11 @@ from so101rl.config.schema import settings
 from so101rl.files import to_json
 from so101rl.runs.arms import SAME_ARM
 from so101rl.runs.episodes_csv import to_csv
-from so101rl.runs.metrics import MEASURES
+from so101rl.runs.metrics import policy_scores
 from so101rl.runs.preregistration import sha256
 from so101rl.runs.provenance import first_info, full_name
 from so101rl.runs.run_dir import RunDir
 from so101rl.seeds import episode_seeds
-from so101rl.statistics import wilson
 
 GROUPS = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
 FAILURES = ("timed_out", "wrong_yaw", "overshot", "jammed", "never_touched")
@@ -58,19 +57,6 @@ def episodes(policy, solved, n=N, *, root=0, role="report", size=0.0):
         }
         for number, seed in enumerate(episode_seeds(root, role, n))
     ]
-
-
-def scores(rows, root=0, role="report"):
-    """A policy's entry in `evaluation.json`."""
-    solved, n = sum(row["is_success"] for row in rows), len(rows)
-    failures = [row["failure"] for row in rows if not row["is_success"]]
-    return {
-        **{key: measure.read(rows) for key, measure in MEASURES.items()},
-        "wilson_95": list(wilson(solved, n)),
-        "n_episodes": n,
-        "failures": {name: failures.count(name) for name in sorted(set(failures))},
-        "seeds": {"role": role, "root": root, "first": rows[0]["seed"], "n": n},
-    }
 
 
 def make_run(
@@ -132,8 +118,11 @@ def make_run(
 
 def write_episodes(path, policies, root=0, role="report"):
     """`episodes.csv` and the `evaluation.json` that belongs to it."""
-    table = {name: scores(rows, root, role) for name, rows in policies.items()}
-    write(path / "evaluation.json", to_json({"policies": table, "policy_step": 1}))
+    scores = {
+        name: policy_scores(rows, root=root, role=role)
+        for name, rows in policies.items()
+    }
+    write(path / "evaluation.json", to_json({"policies": scores, "policy_step": 1}))
     rows = [row for own in policies.values() for row in own]
     write(path / "episodes.csv", to_csv(rows))
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from made_up import episodes, make_study, scores, write
+from made_up import episodes, make_study, write
 from scipy import stats
 
 from so101rl.files import to_json
@@ -11,6 +11,7 @@ from so101rl.report import folder
 from so101rl.report.registered import load_registered
 from so101rl.report.verify import VerifyError, verify
 from so101rl.runs.episodes_csv import to_csv
+from so101rl.runs.metrics import policy_scores
 from so101rl.runs.run_dir import RunDir, find_runs
 from so101rl.seeds import episode_seeds
 
@@ -65,7 +66,10 @@ def test_a_report_takes_metric_and_columns_from_tests(tmp_path, monkeypatch):
             f"{name} on hard": episodes(f"{name} on hard", solved, root=seed)
             for name, solved in (("base", 2), ("residual", half))
         }
-        own["tests"] = {name: scores(each, seed) for name, each in rows.items()}
+        own["tests"] = {
+            name: policy_scores(each, root=seed, role="report")
+            for name, each in rows.items()
+        }
         write(run.path / "evaluation.json", to_json(own))
         text = to_csv([row for each in rows.values() for row in each])
         write(run.path / "tests.csv", text)
