@@ -189,7 +189,7 @@ def finished_run(command, *typed):
     assert command(*typed).code == 0
     (new,) = set(run_dirs()) - known
     with open(f"{new}/run.json", "w") as file:
-        file.write("{}")
+        file.write('{"status": "finished"}')
     os.makedirs(f"{new}/checkpoints/best")
     return new
 

@@ -226,8 +226,8 @@ def _typed_run(values: list[Override], base: DictConfig) -> Path | None:
             value = next(item.sweep_iterator()) if is_sweep else item.value()
             if value is None:
                 return None
-            needs_policy = not base.job.get("unfinished", False)
-            return from_run.find_run(str(value), needs_policy=needs_policy)
+            latest = base.job.get("latest", "finished")
+            return from_run.find_run(str(value), latest=latest)
     return None
 
 

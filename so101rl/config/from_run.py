@@ -1,8 +1,11 @@
 """`run=`: the config of a run, changed only by the keys that were typed."""
 
+import contextlib
+import fcntl
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,20 @@ from yaml import YAMLError
 from so101rl.config.errors import RunNotFoundError
 from so101rl.config.schema import CALL_KEYS, GROUPS
 from so101rl.config.targets import check_saved
+from so101rl.errors import So101Error
+from so101rl.files import read_json
 
 OUTPUT_ROOTS = ("outputs", "multirun")
+RUN_FILE, LOCK_FILE = Path("run.json"), Path(".lock")
 CONFIG_FILE = Path(".hydra") / "config.yaml"
 HYDRA_FILE = Path(".hydra") / "hydra.yaml"
 REFERENCES_FILE = Path(".hydra") / "references.yaml"
 BEST = Path("checkpoints") / "best"  # the policy that jobs load
+RESUMABLE = (
+    "infrastructure",
+    "stopped",
+    "timeout",
+)  # kinds of errors, runs/failures.py
 _REFERENCE = re.compile(r"\$\{[\w.${}]+\}")
 _TARGET = re.compile(r"^( *(?:- )?_target_: )(\S+)$", re.MULTILINE)
 # Classes by their names in runs of versions before 0.2.
@@ -28,33 +39,28 @@ MOVED = {
 }
 
 
-def find_run(run: str, *, needs_policy: bool = True, key: str = "run") -> Path:
+def find_run(run: str, *, latest: str = "finished", key: str = "run") -> Path:
     """Return the run directory that `run=` names.
 
     Args:
         run: A directory, or `latest` for the run started last below `outputs/` and
             `multirun/` of the working directory.
-        needs_policy: Whether `latest` must have a best policy.
+        latest: Which of them it may be: a key of `LATEST`.
         key: The config key that names it, for messages.
 
     Raises:
         RunNotFoundError: If there is none.
     """
     if run == "latest":
-        runs = [
-            path
-            for root in OUTPUT_ROOTS
-            for path in _runs_below(Path(root), needs_policy)
-        ]
-        if not runs:
-            what = f"run with {BEST}" if needs_policy else "run"
-            reason = f"no {what} in outputs/ or multirun/ yet"
-            raise RunNotFoundError(run, reason=reason, key=key)
-        return max(runs, key=lambda path: (path / CONFIG_FILE).stat().st_mtime_ns)
+        is_allowed, reason = LATEST[latest]
+        for path in _newest_runs():
+            if is_allowed(path, read_json(path / RUN_FILE)):
+                return path
+        raise RunNotFoundError(run, reason=reason, key=key)
     path = Path(run)
     if not path.is_dir():
         raise RunNotFoundError(run, reason="there is no such directory", key=key)
-    for name in (Path("run.json"), CONFIG_FILE):
+    for name in (RUN_FILE, CONFIG_FILE):
         if not (path / name).is_file():
             reason = f"not a run directory (no {name} in it)"
             raise RunNotFoundError(run, reason=reason, key=key)
@@ -186,18 +192,54 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items() if key != "hydra"}
 
 
-def _runs_below(root: Path, needs_policy: bool) -> Iterator[Path]:
-    """Yield the trainings below `root`; evaluations of runs are left out."""
-    for folder, subfolders, files in os.walk(root):
-        if "run.json" in files:
+def _newest_runs() -> Iterator[Path]:
+    """Yield the trainings, newest first, that have readable files."""
+    started: dict[Path, int] = {}
+    for folder, subfolders, files in chain.from_iterable(map(os.walk, OUTPUT_ROOTS)):
+        config = folder / CONFIG_FILE
+        if RUN_FILE.name in files:
             subfolders.clear()
-            path = Path(folder)
-            if needs_policy and not (path / BEST).is_dir():
-                continue
-            if not (path / CONFIG_FILE).is_file():
-                continue
+            if config.is_file():
+                started[Path(folder)] = config.stat().st_mtime_ns
+    for path in sorted(started, key=started.__getitem__, reverse=True):
+        with contextlib.suppress(So101Error):
+            read_json(path / RUN_FILE)
             if not load_config(path).job.get("loads_run"):
                 yield path
+
+
+def _has_policy(path: Path, info: Mapping[str, Any]) -> bool:
+    """Tell whether a run is finished and has a best policy."""
+    return info.get("status") == "finished" and (path / BEST).is_dir()
+
+
+def _can_be_resumed(path: Path, info: Mapping[str, Any]) -> bool:
+    """Tell whether a run ended early, and not by an error that would occur again."""
+    status, error = info.get("status"), info.get("error") or {}
+    if status == "running":
+        return not _is_locked(path / LOCK_FILE)
+    return status in ("killed", "failed") and error.get("kind") in RESUMABLE
+
+
+def _is_locked(file: Path) -> bool:
+    """Tell whether a process holds the lock of `so101rl.runs.lock`."""
+    try:
+        with file.open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+_PLACE = " and ".join(f"{root}/" for root in OUTPUT_ROOTS)
+# What run=latest may be -> how to tell, and the message if no run is.
+LATEST: dict[str, tuple[Callable[[Path, Mapping[str, Any]], bool], str]] = {
+    "finished": (_has_policy, f"no run with {BEST} in {_PLACE} is finished yet"),
+    "resumable": (_can_be_resumed, f"no run in {_PLACE} can be resumed"),
+    "any": (lambda path, info: True, f"no run in {_PLACE} yet"),
+}
 
 
 def read_config(path: Path) -> DictConfig | ListConfig:
