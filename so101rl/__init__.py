@@ -1,16 +1,42 @@
 """Residual reinforcement learning for the SO-101 arm."""
 
+import importlib.util
 import os
 import sys
-from typing import TYPE_CHECKING
+from importlib.abc import MetaPathFinder
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from so101rl.api import LoadedRun
 
 __version__ = "0.1.0"
 
-if "gymnasium" in sys.modules:  # `import gymnasium, so101rl` makes the ids known
+
+class _RegisterIds(MetaPathFinder):
+    """Import hook that registers our ids when gymnasium is imported, which is slow."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+        """Let the other finders find gymnasium, and register the ids after it."""
+        if fullname != "gymnasium":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            execute(module)
+            from so101rl import gym_ids  # noqa: F401
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+if "gymnasium" in sys.modules:
     from so101rl import gym_ids  # noqa: F401
+else:
+    sys.meta_path.insert(0, _RegisterIds())
 
 
 def load(run: "str | os.PathLike[str]", *, checkpoint: str = "best") -> "LoadedRun":

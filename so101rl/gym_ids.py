@@ -1,7 +1,8 @@
 """Registers a Gymnasium id for every file in `conf/env`, when imported.
 
-`conf/env/paper_push.yaml` is `so101rl/PaperPush-v0`; `import gymnasium, so101rl`
-imports this module. The environments are composed from the same yaml files as any run.
+`conf/env/paper_push.yaml` is `so101rl/PaperPush-v0`. This module is imported as soon as
+both `so101rl` and `gymnasium` are. The environments are composed from the same yaml
+files as any run.
 """
 
 import gymnasium

@@ -8,9 +8,12 @@ from conftest import ROOT, finished_run, run_dirs
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+from so101rl import cli
 from so101rl.config.compose import compose
 from so101rl.config.errors import UnknownKeyError
 from so101rl.errors import ConfigError, So101Error
+from so101rl.files import PACKAGE
+from so101rl.sweeps.context import _program_words
 
 BASIC = ["-m", "hydra/sweeper=basic"]
 TOO_SMALL = "env.act_scale=-1: expected a number > 0."
@@ -257,3 +260,32 @@ def test_a_closed_pipe_ends_the_program_quietly(tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 0
+
+
+# ---- main.py, python -m so101rl, so101rl ----
+
+
+@pytest.mark.parametrize("program", [[str(ROOT / "main.py")], ["-m", "so101rl"]])
+def test_both_programs_are_the_same_in_any_directory(program, tmp_path):
+    done = subprocess.run(
+        [sys.executable, *program, "algo=pppo"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "Did you mean algo=ppo?" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_of_a_sweep_are_called_as_the_program_was(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `main` sets it: undone afterwards
+    for started, words in [
+        (str(ROOT / "main.py"), (str(ROOT / "main.py"),)),
+        (str(PACKAGE / "__main__.py"), ("-m", "so101rl")),
+        ("/usr/bin/so101rl", ("-m", "so101rl")),
+    ]:
+        monkeypatch.setattr(sys, "argv", [started, "--seed", "3"])
+        assert cli.main() == 2  # and argv has the name that a run records
+        assert sys.argv[0] == (started if words[0] != "-m" else "so101rl")
+        assert _program_words(cli.job) == words

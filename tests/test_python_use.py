@@ -55,12 +55,23 @@ def observations(policy, n=9):
     return np.random.default_rng(0).normal(size=(n, size)).astype(np.float32)
 
 
-def test_importing_the_package_imports_nothing_heavy():
-    script = "import sys, so101rl; print(so101rl.load)\n"
-    script += "print({'torch', 'mujoco', 'pandas', 'gymnasium'} & set(sys.modules))"
-    command = [sys.executable, "-c", script]
+IMPORTS = """
+import sys
+import {first}
+print(sorted({{"torch", "mujoco", "pandas", "gymnasium"}} & set(sys.modules)))
+import {second}
+import gymnasium, so101rl
+print("so101rl/PaperPush-v0" in gymnasium.registry, "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("first", ["so101rl", "gymnasium"])
+def test_importing_is_light_and_registers_ids_in_both_orders(first):
+    second = {"so101rl": "gymnasium", "gymnasium": "so101rl"}[first]
+    command = [sys.executable, "-c", IMPORTS.format(first=first, second=second)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("set()\n")
+    heavy = [] if first == "so101rl" else ["gymnasium"]
+    assert done.stdout == f"{heavy}\nTrue False\n"
 
 
 def test_act_is_the_exported_zip_without_exploration(policy, trained):

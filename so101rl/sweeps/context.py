@@ -63,7 +63,8 @@ class SweepContext:
     @property
     def line(self) -> str:
         """The command line."""
-        return " ".join(["python main.py", *sys.argv[1:]])
+        program = "so101rl" if self.program_words[0] == "-m" else "python main.py"
+        return " ".join([program, *sys.argv[1:]])
 
     def parsed(self, words: Sequence[str]) -> list[Override]:
         """Read words as Hydra does."""
