@@ -95,7 +95,7 @@ TYPED = [
     ("run=old", "only jobs that read a run take it, such as job=evaluate"),
     ("job=evaluate checkpoint=file.zip", "add trust=true if you know"),
     ("checkpoint=file.zip", "it is for job=evaluate, and this is job=train."),
-    ("job=view job.window=false replay=file.zip", "replay=file.zip cannot be read"),
+    ("job=view job.window=false replay=file.zip", "replay=file.zip: expected a file"),
     ("hydra.run.dir=old", "hydra.run.dir=old: it already holds a run"),
     ("hydra.run.dir=file.zip/x", "file.zip/x: Not a directory."),
 ]  # fmt: skip

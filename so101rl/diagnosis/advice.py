@@ -1,4 +1,4 @@
-"""Which keys to try next: from a symptom's `try` in yaml to a command line."""
+"""Which keys to try next: from a symptom's `try` in the yaml to a command line."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -11,37 +11,37 @@ from so101rl.diagnosis.facts import Facts
 
 @dataclass(frozen=True)
 class Change:
-    """One key, the run's value and the one to try."""
+    """A key, its value in the run, and the value to try."""
 
     key: str
     old: Any
     new: Any
 
     @property
-    def word(self) -> str:
-        """What to type."""
-        return f"{self.key}={shown(self.new)}"
+    def override(self) -> str:
+        """The change as an argument of the command line."""
+        return f"{self.key}={format_value(self.new)}"
 
     def __str__(self) -> str:
-        """The change in words that can be typed."""
-        return f"{self.word} (now {shown(self.old)})"
+        """The change with the old value behind it."""
+        return f"{self.override} (now {format_value(self.old)})"
 
 
 def changes(
     wanted: Mapping[str, Mapping[str, Any]], facts: Facts, measured: float | None
 ) -> list[Change]:
-    """The changes that make sense for a run, in the order of the yaml.
+    """The possible changes of a run's config, in the order of the yaml.
 
-    Left out are keys that the run's config lacks, values that are no numbers, and
-    values that are as far as they may go.
+    Keys that the config lacks, values that are not numbers, and values that are already
+    at their limit are left out.
 
     Args:
-        wanted: by key, how it is to change: `times`, `plus`, `horizon` or `to`,
-            whether it is a `whole` number, and the `least` and `most` it may become.
+        wanted: by key, how it changes: `times`, `plus`, `horizon` or `to`, whether it
+            is a `whole` number, and the `least` and `most` it may become.
         facts: of the run.
-        measured: what `times: measured` stands for.
+        measured: the factor that `times: measured` stands for.
     """
-    known = {**facts.values, **facts.groups}
+    known = {**facts.values, **facts.info["groups"]}
     found = []
     for key, how in wanted.items():
         if key not in known:
@@ -49,34 +49,36 @@ def changes(
         old, (low, high) = known[key], _range(key, facts)
         moved = _moved(old, how, measured)
         new = _clipped(moved, how.get("least", low), how.get("most", high))
-        if new != old and _same_way(old, moved, new):
+        if new != old and _same_direction(old, moved, new):
             found.append(Change(key, old, new))
     return found
 
 
 def command(facts: Facts, change: Change | None = None) -> str:
-    """The command line that trains a run again, with at most one thing changed.
+    """The command line that trains a run again, with at most one change.
 
-    Of a run that did not keep what was typed, only the change.
+    Only the change if the run did not keep its command line.
     """
     if facts.typed is None:
-        return change.word if change else ""
+        return change.override if change else ""
     left_out = {*CALL_KEYS, change.key if change else ""}
     kept = [word for word in facts.typed if word.partition("=")[0] not in left_out]
-    return shlex.join(["python", "main.py", *kept, *([change.word] if change else [])])
+    return shlex.join(
+        ["python", "main.py", *kept, *([change.override] if change else [])]
+    )
 
 
-def shown(value: Any) -> str:
-    """A value as one types it."""
+def format_value(value: Any) -> str:
+    """A value as it is typed on the command line."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{','.join(map(shown, value))}]"
+        return f"[{','.join(map(format_value, value))}]"
     return str(value)
 
 
 def _moved(value: Any, how: Mapping[str, Any], measured: float | None) -> Any:
-    """The value to try; None if there is nothing to calculate with."""
+    """The value to try; None if it cannot be computed."""
     if "to" in how:
         return how["to"]
     if isinstance(value, list):
@@ -91,17 +93,17 @@ def _moved(value: Any, how: Mapping[str, Any], measured: float | None) -> Any:
     factor = measured if how["times"] == "measured" else how["times"]
     if factor is None:
         return None
-    # Not by the value's own type: 1 may be a share, and half of it is no whole number.
+    # Not by the type of the value: a share may be written as 1.
     return round(value * factor) if how.get("whole") else _rounded(value * factor)
 
 
 def _rounded(value: float) -> float:
-    """Two digits: nobody tunes the third."""
+    """Round to two significant digits."""
     return float(f"{value:.2g}")
 
 
 def _range(key: str, facts: Facts) -> tuple[float | None, float | None]:
-    """What the config allows; a minibatch is no larger than what it is drawn from."""
+    """The values that the config allows; a minibatch is not larger than a rollout."""
     low, high = RANGES.get(key, (None, None))
     if key == "algo.batch_size" and "algo.n_steps" in facts.values:
         high = facts.values["algo.n_steps"] * facts.values["n_envs"]
@@ -119,10 +121,10 @@ def _clipped(value: Any, least: float | None, most: float | None) -> Any:
     return value
 
 
-def _same_way(old: Any, moved: Any, new: Any) -> bool:
-    """Whether a limit has not turned a change round: the run was beyond it."""
+def _same_direction(old: Any, moved: Any, new: Any) -> bool:
+    """Whether clipping kept the direction of a change; not if `old` was outside."""
     if isinstance(new, list):
-        return all(map(_same_way, old, moved, new))
+        return all(map(_same_direction, old, moved, new))
     if isinstance(old, int | float) and isinstance(new, int | float):
         return (new - old) * (moved - old) >= 0
     return new is not None

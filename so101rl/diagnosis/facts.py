@@ -1,11 +1,10 @@
-"""What a run left behind, read once: all that a rule may look at."""
+"""The facts of a run: everything that the rules may use, read once."""
 
 import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -22,15 +21,19 @@ from so101rl.runs.trajectories import TRAJECTORIES, read_trajectories
 from so101rl.statistics import RESIDUAL, wilson
 
 SELECT, ROLLOUT = "eval/success_rate", "rollout/success_rate"
-SHARE = "residual/share"  # of the largest |alpha * residual|; ours, no run logs it
+SHARE = "residual/share"  # of the largest |alpha * residual|; computed here, not logged
 TYPED = ".hydra/overrides.yaml"
-WORLD = ("env", "randomization", "hardware")  # groups that make the circumstances
-# What an evaluation may change besides, without playing another policy.
-_HARMLESS = (
+WORLD = (
+    "env",
+    "randomization",
+    "hardware",
+)  # groups that describe the world, not the policy
+# What else an evaluation may change without evaluating another policy.
+_NEUTRAL = (
     *("job", "run", "tracking", "trust", "evaluation", "init_from"),
     *("n_threads", "torch_threads"),
 )
-_WORLDLY = re.compile(rf"({'|'.join(WORLD)})[./=]")
+_WORLD_OVERRIDE = re.compile(rf"({'|'.join(WORLD)})[./=]")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A later evaluation of the run's policy: what it changed, and what came out."""
+    """A later evaluation of the same policy in another world, and what differs."""
 
     changed: str
     solved: int
@@ -57,22 +60,22 @@ class Elsewhere:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a run; what it did not write down is empty or None.
+    """What is known of a run; what was not recorded is empty or None.
 
     Attributes:
         path: the run directory.
         info: the content of `run.json`.
         values: the config by dotted key.
-        typed: the words of its command line; None if the run did not keep them.
+        typed: the overrides of its command line; None if the run did not keep them.
         lines: those of `metrics.jsonl`, without the rollouts of few episodes.
         fps: env steps per second, median of the log lines.
         scores: the policies' entries in `evaluation.json`.
-        policy_step: env step that the judged policy stems from.
-        judged_alpha: authority (6,) that the judged policy had.
+        policy_step: env step of the judged policy.
+        judged_alpha: alpha (6,) of the judged policy.
         rows: those of `episodes.csv` by policy.
         effort: by policy, if the run kept the steps of its episodes.
-        elsewhere: evaluations of the policy in other circumstances.
-        few: points under which no curve is judged.
+        elsewhere: evaluations of the policy in other worlds.
+        few: curves of fewer points are not judged.
     """
 
     path: Path
@@ -89,11 +92,6 @@ class Facts:
     elsewhere: Sequence[Elsewhere]
     few: int
 
-    @cached_property
-    def groups(self) -> dict[str, str]:
-        """The chosen option of every config group."""
-        return dict(self.info["groups"])
-
     @property
     def steps(self) -> int:
         """Env steps of the training so far."""
@@ -101,10 +99,7 @@ class Facts:
 
     @property
     def alpha(self) -> float | None:
-        """The residual's authority, mean over the joints.
-
-        That of the judged policy; without one, the authority at the end.
-        """
+        """Alpha of the judged policy, or else at the end; mean over the joints."""
         if self.judged_alpha is not None:
             return fmean(self.judged_alpha)
         value = self.values.get("residual.alpha")
@@ -128,11 +123,8 @@ class Facts:
         enough = len(values) >= self.few
         return fmean(values[-math.ceil(len(values) / 4) :]) if enough else None
 
-    def scored(self) -> list[float]:
-        """Success on the select episodes over the training; empty if points are few.
-
-        There the policy plays without noise, and every time the same episodes.
-        """
+    def select_rates(self) -> list[float]:
+        """Success rates on the select episodes, oldest first; empty if they are few."""
         values = self.points(SELECT)
         return values if len(values) >= self.few else []
 
@@ -148,27 +140,32 @@ class Facts:
         return wilson(round(self.scores[policy]["success_rate"] * n), n)
 
     def size(self) -> tuple[float, str] | None:
-        """The residual as a share of the largest possible, and where it was measured.
+        """Size of the residual (see `Effort`), and where it was measured."""
+        return self._measured("size", SHARE)
 
-        Without noise if the judged policy is one that was trained.
-        """
-        if RESIDUAL in self.effort and self.policy_step:
-            return self.effort[RESIDUAL].size, "without noise"
-        size = self.late(SHARE)
-        return None if size is None else (size, "in training, noise included")
+    def clipped(self) -> tuple[float, str] | None:
+        """Share of clipped joint actions, and where it was measured."""
+        return self._measured("clipped", "residual/clipped")
+
+    def _measured(self, name: str, metric: str) -> tuple[float, str] | None:
+        if RESIDUAL in self.effort and self.policy_step:  # a trained policy was judged
+            return getattr(self.effort[RESIDUAL], name), "without noise"
+        value = self.late(metric)
+        return None if value is None else (value, "in training, noise included")
 
 
 def read_facts(path: Path, *, few: int, episodes: int) -> Facts:
     """Read a run directory.
 
     Args:
-        path: of a run that may have been evaluated, or not; trained, or not.
-        few: points under which no curve is judged.
-        episodes: of a log line's rollouts; those of fewer are left out.
+        path: the run directory, of a training or an evaluation.
+        few: curves of fewer points are not judged.
+        episodes: rollouts of a log line with fewer episodes are left out.
     """
     run = RunDir.open(path)
     evaluation = run.evaluation() or {"policies": {}}
-    speeds = [line["time/fps"] for line in _timings(run) if "time/fps" in line]
+    timings, _ = read_jsonl(run.path / TIMINGS)
+    speeds = [line["time/fps"] for line in timings if "time/fps" in line]
     values = settings(run.config())
     alpha = evaluation.get("alpha")
     largest = 0.0 if alpha is None else float(np.linalg.norm(alpha))
@@ -192,10 +189,10 @@ def read_facts(path: Path, *, few: int, episodes: int) -> Facts:
 def _judgeable(
     line: Mapping[str, float], values: Mapping[str, Any], episodes: int
 ) -> dict[str, float]:
-    """A log line, without its rollouts if those would tell something else.
+    """A log line with `residual/share`, and without rollouts that would mislead.
 
-    Before any episode can have run out of time, only solved ones have ended. With it
-    comes what the residual's size is of its largest.
+    These are rollouts of few episodes, and those before the first episode can have run
+    out of time: until then only solved ones have ended.
     """
     largest = line.get("residual/alpha", 0.0) * _largest_per_mean(values)
     share = {SHARE: line["residual/l2"] / largest} if largest else {}
@@ -209,7 +206,7 @@ def _judgeable(
 
 
 def _largest_per_mean(values: Mapping[str, Any]) -> float:
-    """Largest norm of alpha * residual over the mean alpha, which the log has."""
+    """Ratio of the largest norm of alpha * residual to the logged mean alpha."""
     from so101rl.robots.so101 import N_JOINTS  # imports mujoco
 
     alpha = values.get("residual.alpha")
@@ -218,22 +215,18 @@ def _largest_per_mean(values: Mapping[str, Any]) -> float:
     return float(np.linalg.norm(alpha)) / fmean(alpha)
 
 
-def _timings(run: RunDir) -> list[dict[str, Any]]:
-    return read_jsonl(run.path / TIMINGS)[0]
-
-
 def _typed(run: RunDir) -> list[str] | None:
-    """Its command line; an evaluation's is its run's, in the evaluation's world."""
+    """Overrides that train a run; an evaluation has its run's, in its own world."""
     folder = run.path.parent
     home = folder.parent if folder.name == "evaluations" else run.path
     if not (home / TYPED).is_file():
-        return None  # the groups alone would train something else
+        return None  # the chosen groups alone would train something else
     words = [str(word) for word in OmegaConf.load(home / TYPED)]
     begun = RunDir.open(home).config().get("init_from")
-    if begun is not None:  # typed it may be `latest`, which is another run by now
+    if begun is not None:  # `latest` may name another run by now
         words.append(f"init_from={begun}")
     if home != run.path:
-        words += filter(_WORLDLY.match, shlex.split(run.info["command"]))
+        words += filter(_WORLD_OVERRIDE.match, shlex.split(run.info["command"]))
     return list({word.partition("=")[0]: word for word in words}.values())
 
 
@@ -245,7 +238,7 @@ def _rows(run: RunDir) -> dict[str, list[dict[str, Any]]]:
 
 
 def _effort(run: RunDir, limit: float) -> dict[str, Effort]:
-    """Args: run, and the largest norm that alpha * residual can have."""
+    """Effort by policy; `limit` is the largest possible norm of alpha * residual."""
     if not (run.path / TRAJECTORIES).is_file() or limit == 0:
         return {}
     found = {}
@@ -257,13 +250,13 @@ def _effort(run: RunDir, limit: float) -> dict[str, Effort]:
 
 
 def _elsewhere(run: RunDir) -> list[Elsewhere]:
-    """Evaluations that changed the world, and nothing of the policy."""
-    found, own = [], settings(run.config(), without=_HARMLESS)
+    """The evaluations of the same policy in another world."""
+    found, own = [], settings(run.config(), without=_NEUTRAL)
     for other in run.evaluations():
         evaluation = other.evaluation()
         if evaluation is None or RESIDUAL not in evaluation["policies"]:
             continue
-        now = settings(other.config(), without=_HARMLESS)
+        now = settings(other.config(), without=_NEUTRAL)
         changed = {
             key.split(".")[0] for key in own | now if own.get(key) != now.get(key)
         }

@@ -1,4 +1,4 @@
-"""What a rule returns."""
+"""What a rule returns, and its signature."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Finding:
     """A symptom that a run has.
 
     Attributes:
-        shows: the numbers it shows by.
-        means: what that says, in one or two sentences.
-        measured: factor by which a key would have to change, where that is known.
+        shows: the numbers that show it.
+        means: what they mean, in one or two sentences.
+        measured: factor by which a key would have to change, if it is known.
     """
 
     shows: str

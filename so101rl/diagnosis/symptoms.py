@@ -1,6 +1,8 @@
 """All rules by the name of their symptom, and the symptoms that a run has."""
 
 from dataclasses import dataclass
+from functools import partial
+from inspect import getmembers, isfunction
 
 from omegaconf import DictConfig
 
@@ -8,14 +10,16 @@ from so101rl.diagnosis.advice import Change, changes
 from so101rl.diagnosis.facts import Facts
 from so101rl.diagnosis.finding import Finding, Rule
 from so101rl.diagnosis.rules import effort, learning, outcome, progress
+from so101rl.figures.failure_classes import FAILURE_CLASSES
 
 RULES: dict[str, Rule] = {
-    **{
-        rule.__name__: rule
-        for rule in (*effort.RULES, *learning.RULES, *progress.RULES)
-    },
-    **outcome.RULES,
+    name: rule
+    for module in (effort, learning, outcome, progress)
+    for name, rule in getmembers(module, isfunction)
+    if rule.__module__ == module.__name__
 }
+del RULES["dominant_failure"]  # it stands for one symptom per failure class
+RULES |= {n: partial(outcome.dominant_failure, name=n) for n in FAILURE_CLASSES}
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Symptom:
 
 
 def symptoms(facts: Facts, limits: DictConfig) -> list[Symptom]:
-    """The symptoms of a run, in the order of the yaml: what to mend first comes first.
+    """The symptoms of a run in the order of the yaml: what to change first comes first.
 
     Args:
         facts: of the run.

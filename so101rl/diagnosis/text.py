@@ -1,4 +1,4 @@
-"""What `job=explain` says: the verdict on top, then what to mend, in that order."""
+"""What `job=explain` prints: the verdict, the symptoms, and what to try next."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -13,27 +13,29 @@ from so101rl.diagnosis.verdict import (
     GOOD,
     UNJUDGED,
     UNSURE,
-    compared,
-    judged,
-    never_better,
+    base_comparison,
+    judge,
+    never_improved,
 )
 from so101rl.runs.failures import on_run, remedy
 from so101rl.statistics import BASE, RESIDUAL
 
 LINE = 98  # characters
-ENDING = 6  # lines behind the symptoms: the other names, what is next, the figure
+ENDING = 6  # lines after the symptoms: other names, next command, figure
 TUNING = "docs/tuning.md"
 
 
-def told(facts: Facts, found: Sequence[Symptom], limits: DictConfig) -> list[str]:
-    """All lines of the answer.
+def explanation(
+    facts: Facts, found: Sequence[Symptom], limits: DictConfig
+) -> list[str]:
+    """Return the lines that `job=explain` prints.
 
     Args:
         facts: of the run.
-        found: its symptoms, what to mend first at the top.
+        found: its symptoms, what to change first comes first.
         limits: the node `job` of the config.
     """
-    verdict = judged(facts, limits)
+    verdict = judge(facts, limits)
     lines = [_head(facts), *_verdict(facts, verdict, limits)]
     if verdict == GOOD:
         lines.append("Nothing needs changing.")
@@ -49,7 +51,7 @@ def told(facts: Facts, found: Sequence[Symptom], limits: DictConfig) -> list[str
 
 
 def _head(facts: Facts) -> str:
-    chosen = (facts.groups.get(key) for key in ("env", "base_policy", "algo"))
+    chosen = (facts.info["groups"].get(key) for key in ("env", "base_policy", "algo"))
     parts = [facts.info["name"], " / ".join(filter(None, chosen))]
     return "   ".join(filter(None, [*parts, f"seed {facts.info['seed']}"]))
 
@@ -86,9 +88,9 @@ def _status(facts: Facts) -> Iterator[str]:
         return
     first = error["message"].splitlines()[0] if error["message"] else error["class"]
     yield from _wrapped(f"{so_far} ({error['kind']}): {first}", "")
-    if error["kind"] != "diverged":  # which is a symptom
-        words, again = remedy(error["kind"], facts.path)
-        yield f"  {words}" + (f": {again}" if again else "")
+    if error["kind"] != "diverged":  # that is a symptom
+        text, again = remedy(error["kind"], facts.path)
+        yield f"  {text}" + (f": {again}" if again else "")
 
 
 def _rate(facts: Facts, policy: str) -> str:
@@ -98,22 +100,24 @@ def _rate(facts: Facts, policy: str) -> str:
 
 
 def _against_base(facts: Facts, limits: DictConfig) -> str:
-    """What the comparison says, and what it cannot."""
-    said = []
-    pair = compared(facts)
+    """The comparison with the base, and its limits."""
+    sentences = []
+    pair = base_comparison(facts)
     if pair is not None:
-        said.append(f"{': '.join(pair.describe(limits.significance))}.")
-    if never_better(facts):
+        sentences.append(f"{': '.join(pair.describe(limits.significance))}.")
+    if never_improved(facts):
         whose = ", that of init_from" if facts.info.get("init_from") else ""
-        said.append(f"Judged is the policy of step 0{whose}: training got no better.")
-    said.append("One seed; others may differ by more.")
-    return " ".join(said)
+        sentences.append(
+            f"Judged is the policy of step 0{whose}: training got no better."
+        )
+    sentences.append("One seed; others may differ by more.")
+    return " ".join(sentences)
 
 
 def _symptoms(found: Sequence[Symptom], limits: DictConfig, room: int) -> Iterator[str]:
-    """The symptoms in full as long as there is room, of the others the names.
+    """The symptoms in full while there is room, then the names of the others.
 
-    A key is told once, where it matters most.
+    A key is named once, with the first symptom that has it.
     """
     named: set[str] = set()
     for number, symptom in enumerate(found):

@@ -9,34 +9,34 @@ GOOD, FAIR, POOR = "GOOD", "FAIR", "POOR"
 UNSURE, UNJUDGED = "UNSURE", "NOT JUDGED"
 
 
-def compared(facts: Facts) -> statistics.McNemarResult | None:
-    """Base and residual episode by episode; None unless both played."""
+def base_comparison(facts: Facts) -> statistics.McNemarResult | None:
+    """McNemar test of base and residual; None unless both have episodes."""
     return statistics.mcnemar_test(row for rows in facts.rows.values() for row in rows)
 
 
-def judged(facts: Facts, limits: DictConfig) -> str:
+def judge(facts: Facts, limits: DictConfig) -> str:
     """GOOD, FAIR or POOR; UNSURE after few episodes, NOT JUDGED after none.
 
     Args:
         facts: of the run.
-        limits: `good` and `poor` are success rates that the ends of Wilson's
-            interval have to reach, `significance` is that of the comparison.
+        limits: `good` and `poor` are success rates that the lower and the upper end of
+            Wilson's interval are compared with, `significance` is that of the test.
     """
     found = facts.interval()
     if found is None:
         return UNJUDGED
-    pair = compared(facts)
+    pair = base_comparison(facts)
     worse = pair is not None and pair.is_worse(limits.significance)
     if found[1] < limits.poor or worse:
         return POOR
     if found[0] >= limits.good:
-        return GOOD  # also if the policy that training began with was this good
-    if never_better(facts):
+        return GOOD  # even if training did not improve it
+    if never_improved(facts):
         return POOR
-    # An interval wider than the room between the limits could end in either.
+    # Such an interval could also reach beyond both limits.
     return UNSURE if found[1] - found[0] > limits.good - limits.poor else FAIR
 
 
-def never_better(facts: Facts) -> bool:
-    """Whether the best policy of a training is the one that it began with."""
+def never_improved(facts: Facts) -> bool:
+    """Whether the judged policy is the one that the training began with."""
     return facts.policy_step == 0 and facts.steps > 0

@@ -6,7 +6,7 @@ from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.evaluation.rollout import Episode
 from so101rl.figures.failure_classes import label_of
 from so101rl.rendering.renderer import drawable
-from so101rl.rendering.video import EpisodeClip, comparison_video, episode_video
+from so101rl.rendering.video import EpisodeClip, episode_video
 from so101rl.runs.run_dir import RunDir
 
 EVERY = 2  # control steps per frame
@@ -31,8 +31,8 @@ def write_videos(
     episode_video(
         run.file(f"videos/{last}.mp4"),
         model=model,
-        episodes=[
-            _clip(f"{name}: {last}", played[last][i]) for name, i in chosen.items()
+        rows=[
+            [_clip(f"{name}: {last}", played[last][i])] for name, i in chosen.items()
         ],
         fps=hz,
         every=EVERY,
@@ -40,10 +40,10 @@ def write_videos(
     if len(played) == 1:
         return
     chosen |= newly_solved_or_failed(played["base"], played[last])
-    comparison_video(
+    episode_video(
         run.file("videos/comparison.mp4"),
         model=model,
-        pairs=[
+        rows=[
             [
                 _clip(f"{name}: {policy}, {SPEED} x speed", episodes[i])
                 for policy, episodes in played.items()
@@ -52,6 +52,8 @@ def write_videos(
         ],
         fps=SPEED * hz,
         every=SPEED * EVERY,
+        width=480,
+        height=360,
     )
 
 
@@ -87,5 +89,5 @@ def _clip(title: str, episode: Episode) -> EpisodeClip:
         qpos=episode.qpos,
         distance_m=episode.trajectory.distance_m,
         is_success=episode.is_success,
-        end=label_of(episode.failure),
+        outcome=label_of(episode.failure),
     )

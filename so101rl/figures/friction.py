@@ -37,28 +37,27 @@ def figure_friction(directory: Path, *, pulls: Pulls, expected: Coulomb) -> Path
 
 
 def _draw_pull(axes: "Axes", pulls: Pulls, expected: Coulomb) -> None:
-    _draw_onset(axes, 1e3 * pulls.force, 1e3 * pulls.moved)
+    _draw_onset(axes, "pull [mN]", 1e3 * pulls.force, 1e3 * pulls.moved)
     _mark(axes, 1e3 * expected.force, "Coulomb", EXPECTED)
-    axes.set_xlabel("pull [mN]")
     axes.set_ylabel("moved by [mm]")
     axes.set_title("Pulled slowly harder")
 
 
 def _draw_turn(axes: "Axes", pulls: Pulls, expected: Coulomb) -> None:
     arc = pulls.turned * expected.radius  # of a corner
-    _draw_onset(axes, 1e3 * pulls.moment, 1e3 * arc)
+    _draw_onset(axes, "moment [mN m]", 1e3 * pulls.moment, 1e3 * arc)
     _mark(axes, 1e3 * expected.even_moment, "lying flat", EVEN)
     _mark(axes, 1e3 * expected.moment, "on 4 corners", EXPECTED)
-    axes.set_xlabel("moment [mN m]")
     axes.set_ylabel("corner moved by [mm]")
     axes.set_title("Turned slowly harder")
 
 
-def _draw_onset(axes: "Axes", load: np.ndarray, way: np.ndarray) -> None:
+def _draw_onset(axes: "Axes", name: str, load: np.ndarray, way: np.ndarray) -> None:
     shown = np.arange(len(way)) <= np.argmax(np.append(way > SHOWN, True))
     axes.plot(load[shown], way[shown], color=MEASURED)
     axes.set_xlim(0, load.max())
     axes.set_ylim(-0.02 * SHOWN, SHOWN)
+    axes.set_xlabel(name)
 
 
 def _mark(axes: "Axes", load: float, name: str, colour: str) -> None:

@@ -1,4 +1,4 @@
-"""`job=explain`: read a run, say what it suffers from, draw it."""
+"""`job=explain`: read a run, print its symptoms and what to try, draw them."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from so101rl.diagnosis.facts import read_facts
 from so101rl.diagnosis.symptoms import symptoms
-from so101rl.diagnosis.text import told
+from so101rl.diagnosis.text import explanation
 from so101rl.errors import ConfigError
 from so101rl.figures.diagnosis import figure_diagnosis
 from so101rl.runs.run_dir import RunDir
@@ -21,9 +21,8 @@ def explain(cfg: DictConfig) -> None:
     if cfg.run is None:
         raise ConfigError("run", got=None, expected="a run directory, or latest")
     facts = read_facts(Path(cfg.run), few=cfg.job.few, episodes=cfg.job.episodes)
-    print("\n".join(told(facts, symptoms(facts, cfg.job.symptoms), cfg.job)))
-    path = figure_diagnosis(
-        RunDir.open(facts.path), facts.lines, facts.rows, cfg.job.symptoms
-    )
+    limits = cfg.job.symptoms
+    print("\n".join(explanation(facts, symptoms(facts, limits), cfg.job)))
+    path = figure_diagnosis(RunDir.open(facts.path), facts.lines, facts.rows, limits)
     if path is not None:
         print(f"figure: {path}")

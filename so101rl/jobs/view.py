@@ -12,7 +12,7 @@ from so101rl.errors import ConfigError
 from so101rl.policies.load import load_policy
 from so101rl.policies.policy import Policy
 from so101rl.rendering import gl
-from so101rl.viewer.dump import film, read_dump
+from so101rl.viewer.dump import read_dump, write_replay
 from so101rl.viewer.pictures import write_pictures
 from so101rl.viewer.screen import Screen, play, watch
 from so101rl.viewer.session import Session
@@ -26,7 +26,7 @@ def view(cfg: DictConfig) -> None:
     """Show a policy at work (`run=`, else the base), or what the task looks like.
 
     Args:
-        cfg: Composed config; `job.window` chooses window, browser or pictures.
+        cfg: composed config; `job.window` chooses window, browser or pictures.
     """
     window = gl.has_display() if cfg.job.window is None else cfg.job.window
     if window not in (True, False, WEB):
@@ -45,7 +45,7 @@ def view(cfg: DictConfig) -> None:
 
 
 def show(cfg: DictConfig, window: bool | str) -> None:
-    """Let a policy work until window or browser is closed."""
+    """Show a policy at work until window or browser is closed."""
     policy: Policy | None = None
     step = 0
     if cfg.run is not None or cfg.checkpoint is not None:
@@ -54,17 +54,17 @@ def show(cfg: DictConfig, window: bool | str) -> None:
     env.progress(step)
     session = Session(env, policy, root=cfg.seed, episode=cfg.job.episode)
     with (
-        suppress(KeyboardInterrupt),  # the way to end it
+        suppress(KeyboardInterrupt),  # Ctrl+C is a way to end it
         open_screen(cfg, window, session.model, session.data) as screen,
     ):
         watch(screen, session)
 
 
 def replay(cfg: DictConfig, window: bool | str) -> None:
-    """Play the steps before a training diverged: on a screen, or as a video."""
+    """Show the steps before a training diverged, on a screen or as a video."""
     dump = read_dump(Path(cfg.replay))
     if not window:
-        print(film(dump, Path(cfg.job.directory)))
+        print(write_replay(dump, Path(cfg.job.directory)))
         return
     data = mujoco.MjData(dump.model)
     with (
@@ -77,7 +77,7 @@ def replay(cfg: DictConfig, window: bool | str) -> None:
 def open_screen(
     cfg: DictConfig, window: bool | str, model: mujoco.MjModel, data: mujoco.MjData
 ) -> AbstractContextManager[Screen]:
-    """A window, or a page for a browser."""
+    """Open a window, or serve a page for a browser."""
     if window == WEB:
         from so101rl.viewer.web import open_web  # MuJoCo calls that experimental
 

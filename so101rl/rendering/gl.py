@@ -1,10 +1,11 @@
-"""OpenGL contexts that need no display, and a clear word where there is no OpenGL.
+"""OpenGL contexts that need no display.
 
-`mujoco.Renderer` takes the backend that was chosen when mujoco was imported. That is
-too early: with MUJOCO_GL=egl and no EGL library the import of mujoco itself fails, and
-then nobody could train. So the context is made here, when a picture is asked for.
+`mujoco.Renderer` is not used: its backend is fixed when mujoco is imported, and with
+MUJOCO_GL=egl and no EGL library that import fails, even if nothing is to be drawn. Here
+the context is made when a picture is asked for.
 """
 
+import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import mujoco
 
 from so101rl.errors import So101Error
 
-# How a missing library or driver shows, depending on the backend.
+# What a missing library or driver raises, depending on the backend.
 FAILURES = (ImportError, AttributeError, OSError, RuntimeError, mujoco.FatalError)
 
 
@@ -25,7 +26,7 @@ class NoGraphicsError(So101Error):
         """Write the sentence.
 
         Args:
-            failures: What each GL backend answered that was tried.
+            failures: the error of each GL backend that was tried.
         """
         reasons = "; ".join(
             f"GL backend {name!r}: {str(error).rstrip('.')}"
@@ -53,12 +54,12 @@ def open_context(
     On Linux the backend is EGL, which needs no display; MUJOCO_GL chooses another.
 
     Args:
-        model: The model that will be drawn.
-        width: Picture width [px].
-        height: Picture height [px].
+        model: the model that will be drawn.
+        width: picture width [px].
+        height: picture height [px].
 
     Returns:
-        The GL context, which is current now, and MuJoCo's context.
+        The GL context, made current, and MuJoCo's context.
     """
     chosen = os.environ.get("MUJOCO_GL")
     backends = [chosen.lower()] if chosen else _default_backends()
@@ -82,7 +83,7 @@ def open_context(
 
 
 def _default_backends() -> list[str]:
-    """Backends in the order in which they are tried."""
+    """Backends in the order in which they are tried on this platform."""
     if sys.platform == "darwin":
         return ["cgl"]
     # EGL first even with a display: DISPLAY may outlive the screen it names.
@@ -91,12 +92,5 @@ def _default_backends() -> list[str]:
 
 
 def _context_class(backend: str) -> Any:
-    if backend == "egl":
-        from mujoco.egl import GLContext
-    elif backend == "osmesa":
-        from mujoco.osmesa import GLContext
-    elif backend == "cgl":
-        from mujoco.cgl import GLContext
-    else:
-        from mujoco.glfw import GLContext
-    return GLContext
+    name = backend if backend in ("egl", "osmesa", "cgl") else "glfw"
+    return importlib.import_module(f"mujoco.{name}").GLContext

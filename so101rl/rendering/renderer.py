@@ -1,12 +1,12 @@
-"""Pictures of states, on any machine that has a GL library.
+"""Pictures of states, also on machines without a display.
 
-A state is `qpos`; the simulation that made it may have used a model without drawn
-geoms. Nothing here needs a display: a headless Linux machine renders with EGL.
+A state is `qpos`; the simulation that made it may have used a model without the geoms
+that are only drawn.
 """
 
 import atexit
+import io
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 import mujoco
@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 
 from so101rl.errors import So101Error
+from so101rl.files import write_atomic
 from so101rl.rendering import gl
 
 GEOMS = 2000  # room for the scene's geoms and MuJoCo's decorations
 
 
 class RenderError(So101Error):
-    """What should be drawn does not fit the model, or the file cannot be written."""
+    """A picture or video that was asked for cannot be drawn."""
 
 
 @runtime_checkable
@@ -28,17 +29,17 @@ class Drawable(Protocol):
     """Hardware whose states can be drawn: a simulated world.
 
     Attributes:
-        qpos: The states (n, nq) now.
+        qpos: current states (n, nq).
     """
 
     qpos: np.ndarray
 
-    # No properties: to ask whether a thing is drawable would compute them.
+    # Not properties: `isinstance` would compute them.
     def drawn_model(self) -> mujoco.MjModel:
-        """The world with everything there is to see."""
+        """The model with everything that is drawn."""
 
     def drawn_xml(self) -> str:
-        """The same as MJCF, whole in itself."""
+        """The same model as self-contained MJCF."""
 
 
 def drawable(hardware: object) -> Drawable:
@@ -52,15 +53,13 @@ def drawable(hardware: object) -> Drawable:
 
 
 class SceneRenderer:
-    """Draws states of one model.
-
-    Use it as a context manager, in the thread that made it. Shadows are switched off in
-    `model`: they make a frame 10 to 20 times slower.
+    """Draws states of one model; a context manager for the thread that made it.
 
     Args:
-        model: The drawn model.
-        width: Picture width [px].
-        height: Picture height [px].
+        model: the drawn model; its shadows are switched off, because they make a frame
+            10 to 20 times slower.
+        width: picture width [px].
+        height: picture height [px].
     """
 
     def __init__(self, *, model: mujoco.MjModel, width: int, height: int) -> None:
@@ -85,16 +84,11 @@ class SceneRenderer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Give the GL context back; harmless when called again."""
+        """Free the GL context; may be called again."""
         atexit.unregister(self.close)
         if self._context is not None:
             self._window.make_current()
@@ -106,11 +100,11 @@ class SceneRenderer:
         """Draw one state.
 
         Args:
-            qpos: Generalised coordinates (nq,).
-            camera: Name of a camera of the model.
+            qpos: generalised coordinates (nq,).
+            camera: name of a camera of the model.
 
         Returns:
-            Picture (H, W, 3) uint8, top row first.
+            picture (H, W, 3) uint8, top row first.
         """
         if self._context is None:
             raise RenderError("this SceneRenderer is closed; make a new one")
@@ -153,8 +147,6 @@ class SceneRenderer:
 
 def write_picture(path: Path, *, frame: np.ndarray) -> None:
     """Write one picture (H, W, 3) uint8 as PNG."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(frame).save(path)
-    except OSError as error:
-        raise RenderError(f"cannot write {path}: {error.strerror}") from error
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue())

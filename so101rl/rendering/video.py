@@ -1,8 +1,8 @@
-"""Videos of episodes, with what matters written in."""
+"""Videos of episodes, with step, distance and outcome written in."""
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -15,12 +15,13 @@ from so101rl.rendering.renderer import RenderError, SceneRenderer
 from so101rl.scene import appearance
 
 Colour = tuple[int, int, int]
+Draw = Callable[[np.ndarray], np.ndarray]  # from a state (nq,) to a picture
 GREEN: Colour = (46, 204, 113)
 AMBER: Colour = (255, 176, 32)
 RED: Colour = (235, 77, 75)
 
 INSET = 0.38  # side of the small, square picture as a part of the large one's height
-HOLD = 0.7  # [s] how long the last frame of an episode stays
+PAUSE = 0.7  # [s] after the last frame of an episode
 
 
 @dataclass(kw_only=True)
@@ -28,21 +29,21 @@ class EpisodeClip:
     """One episode to be shown.
 
     Attributes:
-        title: What it is, for example `worst: residual`.
-        qpos: States (T, nq), one per control step.
-        distance_m: Distance to the goal (T,) [m].
-        is_success: Whether the last state solves the task.
-        end: How it ended, in words.
+        title: for example `worst: residual`.
+        qpos: states (T, nq), one per control step.
+        distance_m: distance to the goal (T,) [m].
+        is_success: whether the last state solves the task.
+        outcome: text of the last frame, for example `timed out`.
     """
 
     title: str
     qpos: np.ndarray
     distance_m: np.ndarray
     is_success: bool
-    end: str
+    outcome: str
 
     def __post_init__(self) -> None:
-        """Check that the arrays belong together."""
+        """Check that the arrays have one length."""
         n = len(self.qpos)
         if n == 0 or len(self.distance_m) != n:
             raise RenderError(
@@ -51,9 +52,7 @@ class EpisodeClip:
             )
 
 
-def annotate(
-    frame: np.ndarray, *, lines: Sequence[str], accent: Colour = AMBER
-) -> np.ndarray:
+def annotate(frame: np.ndarray, *, lines: Sequence[str], accent: Colour) -> np.ndarray:
     """Return a copy of `frame` (H, W, 3) with `lines` on a dark panel on top."""
     picture = Image.fromarray(frame).convert("RGB")
     size = max(11, picture.height // 30)
@@ -74,9 +73,9 @@ def write_video(path: Path, *, frames: Iterable[np.ndarray], fps: int) -> None:
     """Encode pictures (H, W, 3) uint8 as H.264; the file appears whole or not at all.
 
     Args:
-        path: The `.mp4` file.
-        frames: Pictures of one even size.
-        fps: Pictures per second.
+        path: the `.mp4` file.
+        frames: pictures of one even size.
+        fps: pictures per second.
     """
     pictures = iter(frames)
     first = next(pictures, None)
@@ -101,124 +100,87 @@ def episode_video(
     path: Path,
     *,
     model: mujoco.MjModel,
-    episodes: Sequence[EpisodeClip],
+    rows: Sequence[Sequence[EpisodeClip]],
     fps: int = 30,
     every: int = 1,
     width: int = 640,
     height: int = 480,
 ) -> None:
-    """Show episodes one after the other, with step, distance and success drawn in.
+    """Film episodes, with step, distance and success drawn in.
 
     Args:
-        path: The `.mp4` file.
-        model: The drawn model.
-        episodes: Clips in the order in which they are shown.
-        fps: Control steps per second of video; the control rate shows real time.
-        every: Draw each k-th step only, which takes a k-th of the time.
-        width: Width of the large picture [px].
-        height: Height of the large picture [px].
+        path: the `.mp4` file.
+        model: the drawn model.
+        rows: shown one after the other; the clips of a row are shown side by side, and
+            one that ends keeps its last picture until the others have ended.
+        fps: control steps per second of video; the control rate shows real time.
+        every: draw each k-th step only, which takes a k-th of the time.
+        width: width of one clip [px].
+        height: height of one clip [px].
     """
-    with _stage(model, width, height) as stage:
-        shown = _shown_fps(fps, every)
-        pictures = chain.from_iterable(
-            _held(_clip_frames(stage, clip, every), shown) for clip in episodes
-        )
-        write_video(path, frames=pictures, fps=shown)
-
-
-def comparison_video(
-    path: Path,
-    *,
-    model: mujoco.MjModel,
-    pairs: Sequence[Sequence[EpisodeClip]],
-    fps: int = 30,
-    every: int = 1,
-    width: int = 480,
-    height: int = 360,
-) -> None:
-    """Show clips that started alike side by side, one pair after the other.
-
-    What ends first stands still until the others have ended.
-
-    Args:
-        path: The `.mp4` file.
-        model: The drawn model.
-        pairs: Clips to be shown at the same time, from left to right.
-        fps: Control steps per second of video; the control rate shows real time.
-        every: Draw each k-th step only, which takes a k-th of the time.
-        width: Width of one clip [px].
-        height: Height of one clip [px].
-    """
-    with _stage(model, width, height) as stage:
-        shown = _shown_fps(fps, every)
-        pictures = chain.from_iterable(
-            _held(_together([_clip_frames(stage, clip, every) for clip in pair]), shown)
-            for pair in pairs
-        )
-        write_video(path, frames=pictures, fps=shown)
-
-
-@dataclass(kw_only=True)
-class _Stage:
-    """What a clip is drawn with: a large picture and a small one in its corner."""
-
-    main: SceneRenderer
-    inset: SceneRenderer
-
-    def picture(self, qpos: np.ndarray) -> np.ndarray:
-        drawn = self.main.frame(qpos, camera=appearance.FRONT)
-        _lay_in(drawn, self.inset.frame(qpos, camera=appearance.TOP))
-        return drawn
-
-
-@contextlib.contextmanager
-def _stage(model: mujoco.MjModel, width: int, height: int) -> Iterator[_Stage]:
-    small = round(height * INSET)
-    with (
-        SceneRenderer(model=model, width=width, height=height) as main,
-        SceneRenderer(model=model, width=small, height=small) as inset,
-    ):
-        yield _Stage(main=main, inset=inset)
-
-
-def _shown_fps(fps: int, every: int) -> int:
     for name, value in (("fps", fps), ("every", every)):
         if value < 1:
             raise RenderError(f"{name} of a video must be at least 1, got {value}")
-    return max(1, round(fps / every))
+    shown = max(1, round(fps / every))
+    with _drawing(model, width, height) as draw:
+        pictures = chain.from_iterable(
+            _with_pause(
+                _side_by_side([_clip_frames(draw, clip, every) for clip in row]),
+                round(PAUSE * shown),
+            )
+            for row in rows
+        )
+        write_video(path, frames=pictures, fps=shown)
 
 
-def _clip_frames(stage: _Stage, clip: EpisodeClip, every: int) -> Iterator[np.ndarray]:
+@contextlib.contextmanager
+def _drawing(model: mujoco.MjModel, width: int, height: int) -> Iterator[Draw]:
+    """A function from a state to the view from the front with the one from above."""
+    side = round(height * INSET)
+    with (
+        SceneRenderer(model=model, width=width, height=height) as main,
+        SceneRenderer(model=model, width=side, height=side) as inset,
+    ):
+
+        def draw(qpos: np.ndarray) -> np.ndarray:
+            picture = main.frame(qpos, camera=appearance.FRONT)
+            _add_inset(picture, inset.frame(qpos, camera=appearance.TOP))
+            return picture
+
+        yield draw
+
+
+def _clip_frames(draw: Draw, clip: EpisodeClip, every: int) -> Iterator[np.ndarray]:
     last = len(clip.qpos) - 1
     for k in [*range(0, last, every), last]:
         lines = (
             clip.title,
             f"step {k + 1}/{last + 1}",
             f"distance {1000 * clip.distance_m[k]:.0f} mm",
-            clip.end if k == last else "running",
+            clip.outcome if k == last else "running",
         )
         verdict = GREEN if clip.is_success else RED
         accent = verdict if k == last else AMBER
-        yield annotate(stage.picture(clip.qpos[k]), lines=lines, accent=accent)
+        yield annotate(draw(clip.qpos[k]), lines=lines, accent=accent)
 
 
-def _held(pictures: Iterator[np.ndarray], fps: int) -> Iterator[np.ndarray]:
-    """The last picture stays a while."""
+def _with_pause(pictures: Iterator[np.ndarray], n: int) -> Iterator[np.ndarray]:
+    """The pictures, and the last one `n` more times."""
     for picture in pictures:
         yield picture
-    yield from [picture] * round(HOLD * fps)
+    yield from [picture] * n
 
 
-def _together(streams: Sequence[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+def _side_by_side(streams: Sequence[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
     """Pictures side by side; a stream that has ended keeps its last one."""
-    shown: list[np.ndarray] = []
-    for fresh in zip_longest(*streams):
-        old = shown or fresh
-        shown = [b if a is None else a for a, b in zip(fresh, old, strict=True)]
-        yield np.concatenate(shown, axis=1)
+    last: list[np.ndarray] = []
+    for pictures in zip_longest(*streams):
+        old = last or pictures
+        last = [b if a is None else a for a, b in zip(pictures, old, strict=True)]
+        yield np.concatenate(last, axis=1)
 
 
-def _lay_in(picture: np.ndarray, small: np.ndarray) -> None:
+def _add_inset(picture: np.ndarray, small: np.ndarray) -> None:
     """Put `small` with a white rim into the top right corner of `picture`: the sky."""
     height, width = small.shape[:2]
     top, right = 10, picture.shape[1] - 10
@@ -229,7 +191,7 @@ def _lay_in(picture: np.ndarray, small: np.ndarray) -> None:
 def _encode(
     path: Path, first: np.ndarray, others: Iterator[np.ndarray], fps: int
 ) -> None:
-    import av  # here, because only videos need FFmpeg
+    import av  # only videos need FFmpeg
 
     with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as file:
         stream = file.add_stream("libx264", rate=fps)

@@ -1,4 +1,4 @@
-"""How the object slides on the table: what dry friction predicts, and what happens."""
+"""How the object slides on the table: predicted by dry friction, and measured."""
 
 from dataclasses import dataclass
 
@@ -9,30 +9,30 @@ from so101rl.errors import So101Error, check_positive
 from so101rl.scene.scene import OBJECT, TABLE, ContactPair, Scene
 
 GRAVITY = 9.81  # [m/s^2] MuJoCo's own
-DRAWN, TURNED, TOWED = 0, 1, slice(2, None)  # what is done to the object of each world
-TOWS = 8  # at speeds around the one asked for, because a hop more or less matters
-SPREAD = 0.25  # their share below and above it
+PULLED, TURNED, TOWED = 0, 1, slice(2, None)  # what is done to each world's object
+TOWS = 8  # at several speeds, because a single hop changes the measured force
+SPREAD = 0.25  # of these speeds below and above the one asked for, as a share
 WORLDS = 2 + TOWS
-MOST = 1.2  # pull and moment grow to so much of what Coulomb says
-TOW = 1.0  # [s] of the steady pull
-HAND = 20.0  # [rad/s] of the spring that tows, critically damped
-SLID = 1e-4  # [m] what has moved so far slides; before, it creeps by a tenth of it
+MOST = 1.2  # ratio of the largest pull and moment to the predicted ones
+TOW = 1.0  # [s] duration of the tow
+SPRING = 20.0  # [rad/s] of the critically damped spring that tows
+SLID = 1e-4  # [m] from here on it slides; before, it creeps by a tenth of this
 
 
 class NoFrictionError(So101Error):
     """There is no friction between object and table that could be tested."""
 
     def __init__(self, reason: str) -> None:
-        """Pass on why."""
+        """Say why: which pair is missing or has no friction."""
         super().__init__(
-            f"there is no friction to test: {reason}; right is a pair [{OBJECT}, "
-            f"{TABLE}] with a friction > 0 among env.scene.pairs"
+            f"there is no friction to test: {reason}; expected a pair [{OBJECT}, "
+            f"{TABLE}] with a friction > 0 in env.scene.pairs"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coulomb:
-    """What dry friction says of an object that stands on the corners of its base.
+    """What dry friction predicts for an object that stands on the corners of its base.
 
     Attributes:
         pair: name of the contact pair of object and table.
@@ -70,7 +70,7 @@ def coulomb(scene: Scene) -> Coulomb:
 
 
 def _support(scene: Scene) -> tuple[str, ContactPair]:
-    """The pair that carries the object, and its name."""
+    """Name and contact pair of object and table."""
     for name, pair in scene.pairs.items():
         if set(pair.geoms) == {OBJECT, TABLE}:
             if pair.friction == 0:
@@ -120,7 +120,7 @@ class Pulls:
         return float(self.height[self._steady()].max())
 
     def slows_by(self) -> float:
-        """Deceleration of what was let go [m/s^2], from the way it slid until rest."""
+        """Deceleration after the tow [m/s^2], from the distance until rest."""
         start, step = self.speed[self._steady()].mean(axis=0), self.time[0]
         glide = self.speed[self.time > TOW].sum(axis=0) + start / 2  # trapezoids
         return float((start**2).sum() / 2 / (glide * step).sum())
@@ -134,11 +134,11 @@ def _first(values: np.ndarray, when: np.ndarray) -> float:
 
 
 def pull(task: TaskEnv, *, rise: float, speed: float) -> Pulls:
-    """Draw one object slowly harder, turn a second, tow the others and let them go.
+    """Pull one object ever harder, turn a second, tow the others and let them go.
 
     Args:
         task: `WORLDS` worlds without randomization, controlled at every physics step.
-        rise: time in which pull and moment grow to 1.2 times Coulomb's [s].
+        rise: time in which pull and moment grow to 1.2 times the predicted ones [s].
         speed: of the tow [m/s].
     """
     check_positive({"job.rise": rise, "job.speed": speed})
@@ -148,14 +148,14 @@ def pull(task: TaskEnv, *, rise: float, speed: float) -> Pulls:
     time = np.arange(1, int(max(rise, TOW + glide) * hz) + 1) / hz
     share = MOST * np.minimum(time / rise, 1.0)
     wrench = np.zeros((len(time), WORLDS, 6))
-    wrench[:, DRAWN, 0] = share * expected.force
+    wrench[:, PULLED, 0] = share * expected.force
     wrench[:, TURNED, 5] = share * expected.moment
     pose = [_lay_down(task)] * 2
     for k, now in enumerate(time):
         if now <= TOW:
             lag = pace * now - (pose[-1] - pose[0])[TOWED, 0]
             slower = pace - (pose[-1] - pose[-2])[TOWED, 0] * hz
-            spring = HAND**2 * lag + 2 * HAND * slower
+            spring = SPRING**2 * lag + 2 * SPRING * slower
             wrench[k, TOWED, 0] = task.scene.object_mass * spring
         task.hardware.object.pull(wrench[k])
         task.hardware.arm.step(task.target_qpos)
@@ -165,8 +165,8 @@ def pull(task: TaskEnv, *, rise: float, speed: float) -> Pulls:
     yaw = np.unwrap(2 * np.arctan2(path[:, TURNED, 6], path[:, TURNED, 3]))
     return Pulls(
         time=time,
-        force=wrench[:, DRAWN, 0],
-        moved=gone[:, DRAWN, 0],
+        force=wrench[:, PULLED, 0],
+        moved=gone[:, PULLED, 0],
         moment=wrench[:, TURNED, 5],
         turned=yaw[1:] - yaw[0],
         tow=wrench[:, TOWED, 0],

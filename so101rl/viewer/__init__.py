@@ -1,1 +1,1 @@
-"""Watching: in a window, in a browser, in pictures."""
+"""Watching a policy or the task: in a window, in a browser, in pictures."""

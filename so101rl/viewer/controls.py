@@ -1,65 +1,49 @@
-"""What the keys of a viewer do, without any viewer."""
+"""The keys of the viewers and what they do, independent of any viewer."""
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple, Self
+from typing import Self
 
 SLOWEST, FASTEST = 1 / 8, 4.0  # times real time
 
 
 class Command(Enum):
-    """What somebody who watches may ask for; the value says it in words."""
+    """What a key does, and which key it is.
 
-    PAUSE = "pause, go on"
-    STEP = "one control step"
-    AGAIN = "same episode again"
-    NEXT = "next seed"
-    PREVIOUS = "previous seed"
-    RESIDUAL = "residual off, on"
-    FASTER = "faster"
-    SLOWER = "slower"
+    MuJoCo's viewers use these keys for the same or not at all; they use every letter.
+
+    Attributes:
+        label: what is printed on the key.
+        glfw: the key's number in GLFW, for the window.
+        imgui: the key's name in Dear ImGui, for the browser.
+        text: what it does.
+    """
+
+    PAUSE = "Space", 32, "Space", "pause, go on"
+    STEP = "Right", 262, "RightArrow", "one control step"
+    AGAIN = "Backspace", 259, "Backspace", "same episode again"
+    NEXT = "Down", 264, "DownArrow", "next seed"
+    PREVIOUS = "Up", 265, "UpArrow", "previous seed"
+    RESIDUAL = "Enter", 257, "Enter", "residual off, on"
+    FASTER = "=", 61, "Equal", "faster"
+    SLOWER = "-", 45, "Minus", "slower"
+
+    def __init__(self, label: str, glfw: int, imgui: str, text: str) -> None:
+        self.label, self.glfw, self.imgui, self.text = label, glfw, imgui, text
 
 
 RESTARTS = (Command.AGAIN, Command.NEXT, Command.PREVIOUS)
 
 
-class Key(NamedTuple):
-    """A key.
-
-    Attributes:
-        label: what is printed on it.
-        glfw: its number for GLFW, which the window uses.
-        imgui: its name for Dear ImGui, which the browser uses.
-    """
-
-    label: str
-    glfw: int
-    imgui: str
-
-
-# MuJoCo's viewers use these for the same or for nothing. All letters are theirs.
-KEYS = {
-    Command.PAUSE: Key("Space", 32, "Space"),
-    Command.STEP: Key("Right", 262, "RightArrow"),
-    Command.AGAIN: Key("Backspace", 259, "Backspace"),
-    Command.NEXT: Key("Down", 264, "DownArrow"),
-    Command.PREVIOUS: Key("Up", 265, "UpArrow"),
-    Command.RESIDUAL: Key("Enter", 257, "Enter"),
-    Command.FASTER: Key("=", 61, "Equal"),
-    Command.SLOWER: Key("-", 45, "Minus"),
-}
-BY_NUMBER = {key.glfw: command for command, key in KEYS.items()}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Controls:
-    """How an episode is watched.
+    """What is shown, and how.
 
     Attributes:
-        episode: its number, as in `episodes.csv`; it chooses the seed.
-        residual: whether the residual acts; None if there is none.
-        paused: whether time stands still.
-        speed: how many times faster than real time.
+        episode: number as in `episodes.csv`; it chooses the seed.
+        residual: whether the residual acts; None without a residual.
+        paused: whether the simulation stands still.
+        speed: multiple of real time.
     """
 
     episode: int
@@ -68,7 +52,7 @@ class Controls:
     speed: float = 1.0
 
     def after(self, command: Command) -> Self:
-        """The controls after a command."""
+        """Return the controls after a command."""
         match command:
             case Command.PAUSE:
                 return replace(self, paused=not self.paused)

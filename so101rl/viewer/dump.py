@@ -1,4 +1,4 @@
-"""The steps before a training diverged, as it left them."""
+"""The steps before a training diverged: `RUN_DIR/dumps/step-N.npz`."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,22 +16,22 @@ SIZE = (640, 480)  # [px] width and height
 
 
 class DumpError(So101Error):
-    """What should be replayed is not what a training left when it diverged."""
+    """`replay=` does not name a file that a diverged training wrote."""
 
     def __init__(self, path: Path, reason: object) -> None:
-        """Write the sentence."""
+        """Name the file, and why it cannot be used."""
         super().__init__(
-            f"replay={path} cannot be read ({reason}); right is a file that a diverged "
-            "training left, RUN_DIR/dumps/step-N.npz"
+            f"replay={path}: expected a file that a diverged training wrote, "
+            f"RUN_DIR/dumps/step-N.npz ({reason})."
         )
 
 
 class Dump(NamedTuple):
-    """States that can be drawn.
+    """The states of the environment that diverged.
 
     Attributes:
         model: the drawn world.
-        states: `qpos` of the environment that diverged (T, nq).
+        states: its finite `qpos` (T, nq), oldest first.
         hz: their rate [Hz].
     """
 
@@ -41,7 +41,7 @@ class Dump(NamedTuple):
 
 
 def read_dump(path: Path) -> Dump:
-    """Read what a training left, `RUN_DIR/dumps/step-N.npz`."""
+    """Read a dump; states that are not finite are left out."""
     try:
         with np.load(path, allow_pickle=False) as dump:
             states = dump["qpos"][:, int(dump["env"])]
@@ -51,12 +51,12 @@ def read_dump(path: Path) -> Dump:
         raise DumpError(path, error) from error
     finite = states[np.isfinite(states).all(axis=1)]
     if not len(finite):
-        raise DumpError(path, "no state in it is finite")
+        raise DumpError(path, "it has no finite state")
     return Dump(model, finite, hz)
 
 
-def film(dump: Dump, directory: Path) -> Path:
-    """Write the steps as `replay.mp4` in `directory`; returns its path."""
+def write_replay(dump: Dump, directory: Path) -> Path:
+    """Film the steps as `replay.mp4` in `directory`; returns its path."""
     width, height = SIZE
     with SceneRenderer(model=dump.model, width=width, height=height) as renderer:
         frames = (

@@ -19,12 +19,12 @@ def write_pictures(env: ResidualEnv, *, directory: Path, seed: int) -> list[Path
     """Draw the task from above and take a picture with every camera.
 
     Args:
-        env: The task; its episodes' first poses are the samples in the drawing.
-        directory: Where the pictures go.
-        seed: Root of the episodes' seeds.
+        env: the task; its episodes' start poses are the samples in the drawing.
+        directory: where the pictures go.
+        seed: root of the episodes' seeds.
 
     Returns:
-        The files: `schematic.png`, `front.png`, `top.png`, `wrist.png`.
+        Their paths: `schematic.png`, `front.png`, `top.png`, `wrist.png`.
     """
     env.reset(seed=episode_seeds(seed, "report", env.num_envs))
     world = drawable(env.env.hardware)

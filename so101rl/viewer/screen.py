@@ -1,4 +1,4 @@
-"""What a window and a browser have in common."""
+"""The screen protocol of window and browser, and the loops that draw on it."""
 
 import itertools
 import time
@@ -13,33 +13,33 @@ from so101rl.scene import appearance
 from so101rl.viewer.controls import Command
 from so101rl.viewer.session import Session
 
-LATE = 0.5  # [s] a drawing that is later does not hurry to catch up
+MAX_DELAY = 0.5  # [s] of drawing that is caught up; more is skipped
 
 Lines = Sequence[tuple[str, str]]
 
 
 class ScreenError(So101Error):
-    """There is nothing to show the world on."""
+    """Neither window nor browser can show the simulation."""
 
 
 class Screen(Protocol):
-    """Shows an `MjData`, and passes on what somebody does."""
+    """Shows an `MjData` and reports keys, buttons and mouse forces."""
 
     def is_open(self) -> bool:
-        """Whether anybody may still watch."""
+        """Whether it still shows anything."""
 
     def commands(self) -> list[Command]:
-        """What was asked for since the last call."""
+        """Commands given since the last call."""
 
     def show(self, lines: Lines) -> None:
         """Show the data, and `lines` of names and values.
 
-        Afterwards its `xfrc_applied` holds the forces of a mouse that drags.
+        Writes the forces of a dragging mouse into the data's `xfrc_applied`.
         """
 
 
 def watch(screen: Screen, session: Session) -> None:
-    """Let a policy work in real time until the screen is closed."""
+    """Run a session in real time until the screen is closed."""
     due = time.monotonic()
     while screen.is_open():
         for command in screen.commands():
@@ -57,7 +57,7 @@ def play(
     states: np.ndarray,
     hz: float,
 ) -> None:
-    """Show states (T, nq) again and again until the screen is closed."""
+    """Repeat states (T, nq) until the screen is closed."""
     due = time.monotonic()
     for step in itertools.cycle(range(len(states))):
         if not screen.is_open():
@@ -69,14 +69,15 @@ def play(
 
 
 def _sleep(due: float) -> float:
-    """Sleep until `due`, or not at all if that is past; returns when it is due."""
-    due = max(due, time.monotonic() - LATE)
+    """Sleep until `due` [s]; returns it, or a later time if it is long past."""
+    due = max(due, time.monotonic() - MAX_DELAY)
     time.sleep(max(0.0, due - time.monotonic()))
     return due
 
 
-def stand_at_the_front(camera: mujoco.MjvCamera) -> None:
-    """Put a viewer's movable camera where the fixed camera `front` is."""
+def set_view(camera: mujoco.MjvCamera, options: mujoco.MjvOption) -> None:
+    """Put a viewer's movable camera where `front` is, and hide the collision geoms."""
+    options.geomgroup[3] = 0
     position, target, _, _ = appearance.VIEWS[appearance.FRONT]
     ahead = np.subtract(target, position)
     camera.lookat, camera.distance = target, np.linalg.norm(ahead)

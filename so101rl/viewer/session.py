@@ -1,4 +1,4 @@
-"""A policy at work, episode after episode, as somebody who watches asks for them."""
+"""A policy at work, episode after episode, controlled by a viewer's commands."""
 
 from typing import Protocol, cast
 
@@ -14,7 +14,7 @@ from so101rl.seeds import MAX_EPISODES, episode_seeds
 from so101rl.viewer.controls import RESTARTS, Command, Controls
 
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-LINGER = 1.0  # [s] an episode's end can be seen before the next begins
+END_SHOWN = 1.0  # [s] that the end of an episode is shown before the next begins
 
 
 class World(Drawable, Protocol):
@@ -28,12 +28,12 @@ class World(Drawable, Protocol):
 
 
 class Session:
-    """One arm under somebody's eyes and hands.
+    """One simulated arm that can be watched and pushed.
 
     Args:
         env: the task, a batch of one.
-        policy: what is asked for residuals; None: nothing was learned.
-        root: root of the episodes' seeds; they are those of an evaluation.
+        policy: gives the residuals; None: the base policy alone.
+        root: root of the episodes' seeds, which are those of an evaluation.
         episode: number of the first episode.
     """
 
@@ -43,15 +43,16 @@ class Session:
         if not 0 <= episode < MAX_EPISODES:
             expected = f"a number from 0 to {MAX_EPISODES - 1}"
             raise ConfigError("job.episode", got=episode, expected=expected)
-        env.env.autoreset = False  # how an episode ended stays to be seen
+        env.env.autoreset = False  # the end of an episode is shown for a while
         self._env, self._root = env, root
         self._policy: Policy = NoResidual() if policy is None else policy
         self._world = cast(World, drawable(env.env.hardware))
         self.model = self._world.drawn_model()
         self.data = mujoco.MjData(self.model)
         self._object = self.model.body(OBJECT).id
-        learned = None if policy is None else True
-        self.controls = Controls(episode=episode, residual=learned)
+        self.controls = Controls(
+            episode=episode, residual=None if policy is None else True
+        )
         self._begin()
 
     @property
@@ -61,11 +62,11 @@ class Session:
 
     @property
     def period(self) -> float:
-        """Time from one control step to the next, as it is watched [s]."""
+        """Time between two control steps at the chosen speed [s]."""
         return 1 / (self._env.env.control_hz * self.controls.speed)
 
     def do(self, command: Command) -> None:
-        """Follow a command."""
+        """Carry out a command."""
         self.controls = self.controls.after(command)
         if command in RESTARTS:
             self._begin()
@@ -73,57 +74,57 @@ class Session:
             self._step()
 
     def advance(self) -> None:
-        """Let time pass: a control step, unless it is paused or the episode is over."""
+        """Do one control step, or wait after the end and begin the next episode."""
         if self.controls.paused:
             return
         if self._outcome is None:
             self._step()
             return
-        self._lingered += 1
-        if self._lingered >= LINGER * self._env.env.control_hz:
+        self._steps_since_end += 1
+        if self._steps_since_end >= END_SHOWN * self._env.env.control_hz:
             self.do(Command.NEXT)
 
     def draw(self) -> None:
-        """Put the world as it is now into `data`, without anybody's pull."""
+        """Copy the current state into `data`, without the forces of a viewer."""
         mujoco.mj_setState(self.model, self.data, self._world.state[0], STATE)
         mujoco.mj_forward(self.model, self.data)
         self.data.xfrc_applied[:] = 0
 
     def lines(self) -> list[tuple[str, str]]:
-        """What there is to say about the episode: names and values."""
+        """Names and values that describe the episode."""
         task, controls = self._env.env, self.controls
         base = type(self._env.base_policy).__name__.lower()
-        learned = {None: "", True: " + residual", False: ", residual off"}
+        residual = {None: "", True: " + residual", False: ", residual off"}
         speed = "paused" if controls.paused else f"{controls.speed:g} x real time"
-        said = [
+        lines = [
             ("episode", f"{controls.episode}, seed {self.seed}"),
-            ("policy", base + learned[controls.residual]),
+            ("policy", base + residual[controls.residual]),
             ("step", f"{task.elapsed[0]} of {task.max_episode_steps}"),
             ("outcome", self._outcome or "under way"),
             ("speed", speed),
         ]
         for name, value in task.metrics().items():
-            what, _, unit = name.rpartition("_")
-            said.append((f"{what.replace('_', ' ')} [{unit}]", f"{value[0]:.3f}"))
+            quantity, _, unit = name.rpartition("_")
+            lines.append((f"{quantity.replace('_', ' ')} [{unit}]", f"{value[0]:.3f}"))
         if self._pulled.any():
             force = 1e3 * np.linalg.norm(self._pulled[:2])
-            said.append(("pulled [mN]", f"{force:.1f}"))
-        return said
+            lines.append(("pulled [mN]", f"{force:.1f}"))
+        return lines
 
     def _begin(self) -> None:
         self._policy.reset()
         self._obs, _ = self._env.reset(seed=[self.seed])
         self._outcome: str | None = None
-        self._lingered, self._pulled = 0, np.zeros(6)
+        self._steps_since_end, self._pulled = 0, np.zeros(6)
         self.draw()
 
     def _step(self) -> None:
-        """One control step, with the pull that a viewer left in `data`."""
+        """Do one control step, with the forces that a viewer put into `data`."""
         if self._outcome is not None:
             return
         self._pulled = self.data.xfrc_applied[self._object].copy()
         self._env.env.hardware.object.pull(self._pulled[None])
-        # Asked even when it is off: a recurrent policy must not lose the thread.
+        # Also when it is off: a recurrent policy must see every observation.
         residual = self._policy.act(self._obs)
         if self.controls.residual is False:
             residual = np.zeros_like(residual)

@@ -1,6 +1,6 @@
 """MuJoCo's own viewer in a browser, served to this machine alone.
 
-It draws in the browser, so the machine that simulates needs neither screen nor OpenGL.
+The browser draws, so the simulating process needs neither display nor OpenGL.
 """
 
 from collections import deque
@@ -22,71 +22,69 @@ from mujoco.experimental.studio import (
 )
 
 from so101rl.errors import ConfigError
-from so101rl.viewer.controls import KEYS, Command
-from so101rl.viewer.screen import Lines, ScreenError, stand_at_the_front
+from so101rl.viewer.controls import Command
+from so101rl.viewer.screen import Lines, ScreenError, set_view
 
-HERE = "127.0.0.1"  # whoever reaches the port controls the viewer
+LOCALHOST = "127.0.0.1"  # whoever reaches the port controls the viewer
 LAST_PORT = 65535
-# Keys are for the world, not for walking through the buttons.
+# Without keyboard navigation, or keys would also move through the buttons.
 FLAGS = int(imgui.WindowFlags.AlwaysAutoResize) | int(imgui.WindowFlags.NoNav)
 
 
 class WebError(ScreenError):
     """The browser's viewer cannot be served."""
 
-    def __init__(self, reason: object, *, cure: str) -> None:
-        """Write the sentence."""
-        super().__init__(f"cannot serve the viewer: {reason}; {cure}")
+    def __init__(self, reason: object, *, remedy: str) -> None:
+        """Give the reason and what helps."""
+        super().__init__(f"cannot serve the viewer: {reason}; {remedy}")
 
 
 class Panel(plugin.ViewerPlugin):
-    """Mouse, keys and a box of words and buttons; runs in the viewer's thread.
+    """Mouse, keys and a box of texts and buttons; runs in the viewer's thread.
 
     Attributes:
-        asked: commands that nobody has followed yet.
+        commands: not yet fetched.
         lines: names and values to be shown.
     """
 
     def __init__(self) -> None:
-        self.asked: deque[Command] = deque()
+        self.commands: deque[Command] = deque()
         self.lines: Lines = ()
         self._state = ux.UxState()
         self._state.camera_index = ux.TUMBLE_CAMERA_IDX
 
     @messages.handler
     def on_init(self, event: viewer_protocol.ViewerInitEvent) -> None:
-        """Stand where the window's viewer stands."""
+        """Look as the window does."""
         ux.setup_theme(ux.GuiTheme.LIGHT)
-        event.viewer.vis_options.geomgroup[3] = 0  # what touches, without its look
-        stand_at_the_front(event.viewer.camera)
+        set_view(event.viewer.camera, event.viewer.vis_options)
 
     @messages.handler
     def on_frame(self, _: messages.UpdateEvent) -> None:
-        """Follow mouse and keys."""
-        seen = self.viewer
-        world = seen.model, seen.data, seen.camera
+        """Handle mouse and keys."""
+        view, model, data = self.viewer, self.viewer.model, self.viewer.data
         viewer_app_events.handle_mouse_events(
-            *world, seen.vis_options, seen.perturb, self._state
+            model, data, view.camera, view.vis_options, view.perturb, self._state
         )
         viewer_app_events.handle_camera_select_keyboard_events(
-            seen.model, seen.camera, self._state
+            model, view.camera, self._state
         )
-        viewer_utils.apply_perturb(seen, seen.model, seen.data)
-        for command, key in KEYS.items():
-            if imgui.IsKeyChordPressed(getattr(imgui.Key, key.imgui)):
-                self.asked.append(command)
+        viewer_utils.apply_perturb(view, model, data)
+        for command in Command:
+            if imgui.IsKeyChordPressed(getattr(imgui.Key, command.imgui)):
+                self.commands.append(command)
 
     @messages.handler
     def on_gui(self, _: messages.BuildGuiEvent) -> None:
-        """Write the box."""
+        """Draw the box."""
         imgui.SetNextWindowPos(imgui.Vec2(10, 10), imgui.Cond.FirstUseEver)
         if imgui.Begin("so101rl", None, FLAGS)[0]:
             for name, value in self.lines:
                 imgui.TextUnformatted(f"{name}: {value}")
             imgui.Separator()
-            for command, key in KEYS.items():
-                if imgui.Button(f"{command.value}  [{key.label}]"):
-                    self.asked.append(command)
+            for command in Command:
+                if imgui.Button(f"{command.text}  [{command.label}]"):
+                    self.commands.append(command)
         imgui.End()
 
 
@@ -104,23 +102,21 @@ class Web:
         self._model, self._data = model, data
 
     def is_open(self) -> bool:
-        """Whether it is still served; a browser may leave and come back."""
+        """Whether it is still served; browsers may come and go."""
         try:
             return bool(self._handle.is_running())
         except (OSError, RuntimeError) as error:
             raise WebError(
-                str(error).partition(",")[0], cure="job.port=0 takes a free one"
+                str(error).partition(",")[0], remedy="job.port=0 takes a free one"
             ) from error
 
     def commands(self) -> list[Command]:
-        """Keys and buttons pressed since the last call."""
-        asked = []
-        while self._panel.asked:
-            asked.append(self._panel.asked.popleft())
-        return asked
+        """Commands of keys and buttons pressed since the last call."""
+        waiting = self._panel.commands
+        return [waiting.popleft() for _ in range(len(waiting))]
 
     def show(self, lines: Lines) -> None:
-        """Send the world and `lines` to the browser, and fetch who drags at it."""
+        """Send the data and `lines` to the browser, and fetch the mouse's forces."""
         self._panel.lines = lines
         self._handle.sync(self._model, self._data)
 
@@ -130,7 +126,7 @@ def open_web(model: mujoco.MjModel, data: mujoco.MjData, *, port: int) -> Iterat
     """Serve a viewer that shows `data`; leaving the context ends it.
 
     Args:
-        model: the drawn world.
+        model: the drawn model.
         data: its state.
         port: where to serve; 0: the first free one from 8080 on.
     """
@@ -147,23 +143,23 @@ def open_web(model: mujoco.MjModel, data: mujoco.MjData, *, port: int) -> Iterat
 
 
 def _local_viewer() -> type:
-    """MuJoCo's web viewer, but for this machine alone; its own listens to the world."""
+    """MuJoCo's web viewer, which by itself listens on all interfaces, on localhost."""
     try:
         from mujoco.experimental.studio.web_viewer import WebViewer
     except ImportError as error:
         raise WebError(
-            f"{error.name} is missing", cure="pip install websockets"
+            f"{error.name} is missing", remedy="pip install websockets"
         ) from error
 
     class LocalViewer(WebViewer):
-        _host = property(lambda self: HERE, lambda self, _: None)
+        _host = property(lambda self: LOCALHOST, lambda self, _: None)
 
         def _start_server(self) -> None:
             listening = self._http_sock.getsockname()[0]
-            if listening != HERE:
+            if listening != LOCALHOST:
                 raise WebError(
-                    f"it would listen on {listening}, not on {HERE} alone",
-                    cure="this MuJoCo is newer than we know; job.window=false does",
+                    f"it would listen on {listening}, not only on {LOCALHOST}",
+                    remedy="this MuJoCo version is unknown; job.window=false works",
                 )
             super()._start_server()
 

@@ -9,23 +9,20 @@ from typing import Any
 
 import mujoco
 
-from so101rl.viewer.controls import BY_NUMBER, KEYS, Command
-from so101rl.viewer.screen import Lines, ScreenError, stand_at_the_front
+from so101rl.viewer.controls import Command
+from so101rl.viewer.screen import Lines, ScreenError, set_view
 
-CLOSING = 5.0  # [s] patience with a window that is being closed
-HELP = "\n".join(key.label for key in KEYS.values())
-HELP_WORDS = "\n".join(command.value for command in KEYS)
+CLOSING = 5.0  # [s] that a closing window is waited for
+HELP_KEYS = "\n".join(command.label for command in Command)
+HELP_TEXTS = "\n".join(command.text for command in Command)
+BY_NUMBER = {command.glfw: command for command in Command}
 
 
 class WindowError(ScreenError):
     """The viewer's window cannot be opened."""
 
     def __init__(self, reason: object) -> None:
-        """Write the sentence.
-
-        Args:
-            reason: What the viewer answered.
-        """
+        """Give the viewer's reason, and other ways to watch."""
         super().__init__(
             f"cannot open the viewer: {str(reason).strip().rstrip('.')}. On macOS "
             "start it with `mjpython main.py job=view`; job.window=web shows it in a "
@@ -38,34 +35,31 @@ class Window:
 
     Args:
         handle: what `mujoco.viewer.launch_passive` returned.
-        pressed: keys as its thread reports them.
+        pressed: numbers of keys, appended by its thread.
     """
 
     def __init__(self, handle: Any, pressed: deque[int]):
         self._handle, self._pressed = handle, pressed
         with handle.lock():
-            handle.opt.geomgroup[3] = 0  # what touches, without its look
-            stand_at_the_front(handle.cam)
+            set_view(handle.cam, handle.opt)
 
     def is_open(self) -> bool:
-        """Whether the window is still there."""
+        """Whether the window is still open."""
         return bool(self._handle.is_running())
 
     def commands(self) -> list[Command]:
-        """The keys pressed since the last call; MuJoCo's own are not among them."""
-        asked = []
-        while self._pressed:
-            asked.append(BY_NUMBER.get(self._pressed.popleft()))
-        return [command for command in asked if command is not None]
+        """Commands of the keys pressed since the last call; other keys are MuJoCo's."""
+        pressed = [self._pressed.popleft() for _ in range(len(self._pressed))]
+        return [BY_NUMBER[key] for key in pressed if key in BY_NUMBER]
 
     def show(self, lines: Lines) -> None:
-        """Draw the world, with `lines` and the keys in two corners."""
+        """Draw the data, with `lines` and the keys in two corners."""
         place, size = mujoco.mjtGridPos, mujoco.mjtFontScale.mjFONTSCALE_150
         names, values = ("\n".join(column) for column in zip(*lines, strict=True))
         self._handle.set_texts(
             [
                 (size, place.mjGRID_TOPRIGHT, names, values),
-                (size, place.mjGRID_BOTTOMLEFT, HELP, HELP_WORDS),
+                (size, place.mjGRID_BOTTOMLEFT, HELP_KEYS, HELP_TEXTS),
             ]
         )
         self._handle.sync()
@@ -74,7 +68,7 @@ class Window:
 @contextmanager
 def open_window(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[Window]:
     """Open a window that shows `data`; leaving the context closes it."""
-    import glfw  # here, because both look for a screen
+    import glfw  # here, because both imports look for a display
     from mujoco import viewer
 
     glfw.ERROR_REPORTING = "ignore"
@@ -96,6 +90,6 @@ def open_window(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[Window]:
         with handle:
             yield Window(handle, pressed)
     finally:
-        # A process that ends while the viewer's thread still draws would crash.
+        # The process would crash if it ended while the viewer's thread draws.
         for thread in set(threading.enumerate()) - before:
             thread.join(timeout=CLOSING)

@@ -18,7 +18,7 @@ from so101rl.hardware.sim import SimHardware
 from so101rl.policies import checkpoint
 from so101rl.runs.run_dir import RunDir
 from so101rl.training.nan_guard import NanGuard
-from so101rl.viewer.dump import film, read_dump
+from so101rl.viewer.dump import read_dump, write_replay
 
 NAN = float("nan")
 
@@ -158,7 +158,7 @@ def test_a_dump_can_be_replayed(run_main, monkeypatch, tmp_path):
         seen.append((path, np.array([frame.shape for frame in frames]), fps))
 
     monkeypatch.setattr("so101rl.viewer.dump.write_video", writing)
-    film(read_dump(dump), tmp_path / "out")
+    write_replay(read_dump(dump), tmp_path / "out")
     (file, shapes, fps) = seen[0]
     assert file == tmp_path / "out" / "replay.mp4"
     assert fps == 30

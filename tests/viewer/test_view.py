@@ -2,7 +2,7 @@
 
 import socket
 import sys
-import time
+import threading
 import urllib.request
 from collections import deque
 from types import SimpleNamespace
@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 import pytest
 from conftest import config_of, make_env
+from mujoco.experimental.dear_imgui import dear_imgui
 from PIL import Image
 
 from so101rl.errors import ConfigError
@@ -21,8 +22,8 @@ from so101rl.rendering import gl
 from so101rl.rendering.renderer import RenderError, drawable
 from so101rl.scene.scene import OBJECT
 from so101rl.seeds import episode_seeds
-from so101rl.viewer import pictures, screen, window
-from so101rl.viewer.controls import KEYS, Command, Controls
+from so101rl.viewer import pictures, screen, web, window
+from so101rl.viewer.controls import Command, Controls
 from so101rl.viewer.dump import DumpError, read_dump
 from so101rl.viewer.session import Session
 
@@ -71,11 +72,8 @@ def session(shared):
     return shared
 
 
-# ---- keys ----
-
-
 @pytest.mark.parametrize(
-    ("typed", "changed"),
+    ("commands", "changed"),
     [
         ([Command.PAUSE], {"paused": True}),
         ([Command.PAUSE, Command.PAUSE], {}),
@@ -90,9 +88,9 @@ def session(shared):
         ([Command.SLOWER] * 9, {"speed": 0.125}),
     ],
 )
-def test_a_key_changes_what_it_should_and_nothing_else(typed, changed):
+def test_a_key_changes_what_it_should_and_nothing_else(commands, changed):
     controls = Controls(episode=3, residual=True)
-    for command in typed:
+    for command in commands:
         controls = controls.after(command)
     assert controls == Controls(**({"episode": 3, "residual": True} | changed))
 
@@ -102,17 +100,7 @@ def test_without_a_learned_policy_there_is_no_residual_to_switch():
     assert controls.after(Command.RESIDUAL) == controls
 
 
-def test_every_command_has_a_key_that_exists_in_window_and_browser():
-    from mujoco.experimental.dear_imgui import dear_imgui
-
-    assert set(KEYS) == set(Command)
-    names = {getattr(glfw, name): name for name in dir(glfw) if name[:4] == "KEY_"}
-    for key in KEYS.values():
-        assert key.glfw in names
-        assert hasattr(dear_imgui.Key, key.imgui)
-
-
-def test_no_key_is_one_of_mujoco_s_own():
+def test_every_key_exists_in_window_and_browser_and_is_not_one_of_mujoco_s():
     toggles = {key for *_, key in mujoco.mjVISSTRING + mujoco.mjRNDSTRING if key}
     others = {
         "Tab",
@@ -123,38 +111,34 @@ def test_no_key_is_one_of_mujoco_s_own():
         *"012345",
         *(f"F{i}" for i in range(8)),
     }
-    assert not {key.label for key in KEYS.values()} & (toggles | others)
-
-
-# ---- episodes ----
+    numbers = {getattr(glfw, name) for name in dir(glfw) if name.startswith("KEY_")}
+    for command in Command:
+        assert command.glfw in numbers
+        assert hasattr(dear_imgui.Key, command.imgui)
+        assert command.label not in toggles | others
+    assert len({command.glfw for command in Command}) == len(Command)
 
 
 def test_an_episode_is_that_of_the_evaluation_and_can_be_seen_again(session):
     first = states(session, 12)
     session.do(Command.NEXT)
-    second = states(session, 12)
-    assert (first != second).any()
-    session.do(Command.PREVIOUS)
-    assert session.seed == episode_seeds(0, "report", 1)[0]
-    assert states(session, 12).tobytes() == first.tobytes()
-    session.do(Command.AGAIN)
-    assert states(session, 12).tobytes() == first.tobytes()
     env = make_env(n=1)
     env.reset(seed=episode_seeds(0, "report", 2)[1:])
-    session.do(Command.NEXT)
     assert (session.data.qpos == drawable(env.env.hardware).qpos[0]).all()
+    assert (states(session, 12) != first).any()
+    for command in (Command.PREVIOUS, Command.AGAIN):
+        session.do(command)
+        assert session.seed == episode_seeds(0, "report", 1)[0]
+        assert states(session, 12).tobytes() == first.tobytes()
 
 
 def test_the_first_episode_can_be_chosen():
     late = make_session(episode=7)
     assert late.seed == episode_seeds(0, "report", 8)[7]
     assert ("episode", f"7, seed {late.seed}") in late.lines()
-
-
-@pytest.mark.parametrize("episode", [-1, 2**28])
-def test_an_episode_that_cannot_be_is_refused(episode):
-    with pytest.raises(ConfigError, match=rf"job\.episode={episode}"):
-        make_session(episode=episode)
+    for episode in (-1, 2**28):
+        with pytest.raises(ConfigError, match=rf"job\.episode={episode}"):
+            make_session(episode=episode)
 
 
 def test_the_residual_can_be_switched_off_and_is_asked_all_the_same(session):
@@ -199,9 +183,6 @@ def test_an_end_stays_to_be_seen_and_the_next_episode_follows():
     assert ("outcome", "under way") in short.lines()
 
 
-# ---- hands ----
-
-
 @pytest.mark.parametrize(("share", "slides"), [(0.9, False), (1.2, True)])
 def test_who_drags_the_sheet_must_overcome_its_friction(share, slides):
     held = make_session("base_policy=zero", "randomization=none")
@@ -225,9 +206,6 @@ def test_a_hand_is_forgotten_with_the_episode(session):
     session.do(Command.AGAIN)
     assert "pulled [mN]" not in dict(session.lines())
     assert not session._world.applied.any()
-
-
-# ---- window ----
 
 
 class Handle:
@@ -256,7 +234,7 @@ class Handle:
     def sync(self):
         self.shown.append(self.data.qpos.copy())
         # A letter is MuJoCo's, whatever it does there.
-        self.key_callback({3: KEYS[Command.NEXT].glfw}.get(len(self.shown), ord("N")))
+        self.key_callback({3: Command.NEXT.glfw}.get(len(self.shown), ord("N")))
 
 
 @pytest.fixture
@@ -287,7 +265,7 @@ def test_the_window_shows_a_policy_at_work_and_follows_its_keys(handles):
 
 
 def test_keys_come_in_order_and_once():
-    pressed = deque([KEYS[Command.PAUSE].glfw, 999, KEYS[Command.NEXT].glfw])
+    pressed = deque([Command.PAUSE.glfw, 999, Command.NEXT.glfw])
     shown = window.Window(Handle(None, None, key_callback=None), pressed)
     assert shown.commands() == [Command.PAUSE, Command.NEXT]
     assert shown.commands() == []
@@ -311,49 +289,39 @@ def test_a_dump_without_a_state_that_can_be_drawn_is_named(tmp_path):
         read_dump(path)
 
 
-def test_a_window_that_cannot_open_says_what_to_do(monkeypatch):
+@pytest.mark.parametrize(
+    ("has_screen", "message"),
+    [(True, r"no GL\. On macOS.*job\.window=false"), (False, "no screen")],
+)
+def test_a_window_that_cannot_open_says_what_to_do(monkeypatch, has_screen, message):
     def broken(model, data, **_):
-        raise RuntimeError("no screen.")
+        raise RuntimeError("no GL.")
 
-    monkeypatch.setattr("glfw.init", lambda: True)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("glfw.init", lambda: has_screen)
     monkeypatch.setattr("mujoco.viewer.launch_passive", broken)
     with (
-        pytest.raises(
-            window.WindowError, match=r"no screen\. On macOS.*job\.window=false"
-        ),
+        pytest.raises(window.WindowError, match=message),
         window.open_window(None, None),
     ):
         pytest.fail("there is no window")
 
 
-def test_a_screen_that_is_gone_is_named(monkeypatch):
-    monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr("glfw.init", lambda: False)
-    with (
-        pytest.raises(window.WindowError, match="no screen"),
-        window.open_window(None, None),
-    ):
-        pytest.fail("there is no window")
-
-
-@pytest.mark.parametrize("word", ["maybe", "2", "Web"])
-def test_a_window_that_does_not_exist_is_refused(word):
-    with pytest.raises(ConfigError, match=r"job\.window=.*true, false, web or null"):
-        view.view(config_of("job=view", f"job.window={word}"))
-
-
-# ---- browser ----
-
-
-@pytest.mark.parametrize("port", [-1, 65536])
-def test_a_port_that_cannot_be_is_refused(port):
-    with pytest.raises(ConfigError, match=rf"job\.port={port}"):
-        view.view(config_of("job=view", "job.window=web", f"job.port={port}"))
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["job.window=maybe"], r"job\.window=maybe: expected true, false, web or null"),
+        (["job.window=2"], r"job\.window=2: expected"),
+        (["job.window=web", "job.port=-1"], r"job\.port=-1"),
+        (["job.window=web", "job.port=65536"], r"job\.port=65536"),
+    ],
+)
+def test_a_screen_that_cannot_be_is_refused(typed, message):
+    with pytest.raises(ConfigError, match=message):
+        view.view(config_of("job=view", *typed))
 
 
 def test_without_websockets_it_says_what_to_install(session, monkeypatch):
-    from so101rl.viewer import web
-
     hidden = "mujoco.experimental.studio.web_viewer"
     monkeypatch.setitem(sys.modules, hidden, None)
     with (
@@ -365,24 +333,20 @@ def test_without_websockets_it_says_what_to_install(session, monkeypatch):
 
 def test_the_browser_is_served_the_world_on_this_machine_alone(session):
     pytest.importorskip("websockets")
-    from so101rl.viewer import web
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with web.open_web(session.model, session.data, port=port) as shown:
-        page = fetched(f"http://127.0.0.1:{port}/", shown)
-        assert b"MuJoCo" in page
+        assert b"MuJoCo" in fetched(f"http://127.0.0.1:{port}/", shown)
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.0.0.2", port))
         shown.show(session.lines())
-        shown._panel.asked.append(Command.NEXT)
+        shown._panel.commands.append(Command.NEXT)
         assert shown.commands() == [Command.NEXT]
         assert shown.commands() == []
+        used = rf"{port} is already in use.*job\.port=0"
         with (
-            pytest.raises(
-                web.WebError, match=rf"{port} is already in use.*job\.port=0"
-            ),
+            pytest.raises(web.WebError, match=used),
             web.open_web(session.model, session.data, port=port) as second,
         ):
             fetched("http://127.0.0.1:1/", second)
@@ -390,16 +354,14 @@ def test_the_browser_is_served_the_world_on_this_machine_alone(session):
 
 def fetched(address, shown):
     """What is served at `address`, as soon as it is served."""
+    pause = threading.Event()
     while shown.is_open():
         try:
             with urllib.request.urlopen(address) as page:
                 return page.read()
         except OSError:
-            time.sleep(0.05)
+            pause.wait(0.02)
     return b""
-
-
-# ---- pictures ----
 
 
 def test_without_a_screen_it_writes_pictures(tmp_path, monkeypatch, capsys):

@@ -1,1 +1,1 @@
-"""Rules by subject: each reads a run's facts and returns a finding or None."""
+"""Rules by subject: every function is the rule for the symptom of its name."""

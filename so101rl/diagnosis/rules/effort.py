@@ -1,15 +1,15 @@
-"""Symptoms of the residual itself: too weak, too strong, unused, cut off."""
+"""Symptoms of the residual itself: too weak, too strong, unused, clipped."""
 
 from omegaconf import DictConfig
 
 from so101rl.diagnosis.facts import Facts
 from so101rl.diagnosis.finding import Finding
-from so101rl.diagnosis.verdict import compared
-from so101rl.statistics import BASE, RESIDUAL
+from so101rl.diagnosis.verdict import base_comparison
+from so101rl.statistics import BASE
 
 
 def penalty_dominates(facts: Facts, limits: DictConfig) -> Finding | None:
-    """The reward is mostly about keeping the residual small."""
+    """The penalty outweighs the other reward terms."""
     lines = [line for line in facts.lines if "reward/residual" in line]
     cost = sum(abs(line["reward/residual"]) for line in lines)
     task = sum(
@@ -38,8 +38,8 @@ def residual_off(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def little_authority(facts: Facts, limits: DictConfig) -> Finding | None:
-    """Alpha is small, and the base does as well alone."""
-    pair = compared(facts)
+    """Alpha is small, and the base alone is as good."""
+    pair = base_comparison(facts)
     if pair is None or pair.is_better(limits.significance):
         return None
     if not facts.alpha or facts.alpha > limits.alpha:
@@ -51,7 +51,7 @@ def little_authority(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def residual_saturated(facts: Facts, limits: DictConfig) -> Finding | None:
-    """All joints of the residual stand at a limit most of the time."""
+    """The residual is close to its largest size most of the time."""
     size = facts.size()
     if size is None or size[0] < limits.share:
         return None
@@ -73,25 +73,19 @@ def residual_unused(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def actions_clipped(facts: Facts, limits: DictConfig) -> Finding | None:
-    """Base and residual ask for more than an action can be."""
-    if RESIDUAL in facts.effort and facts.policy_step:
-        share, where = facts.effort[RESIDUAL].clipped, "without noise"
-    else:
-        late = facts.late("residual/clipped")
-        if late is None:
-            return None
-        share, where = late, "in training, noise included"
-    if share < limits.share:
+    """The sum of base and residual is often clipped."""
+    clipped = facts.clipped()
+    if clipped is None or clipped[0] < limits.share:
         return None
     return Finding(
-        f"{share:.0%} of the joint actions are cut off at 1 ({where})",
+        f"{clipped[0]:.0%} of the joint actions are cut off at 1 ({clipped[1]})",
         "Base and residual want longer steps than env.act_scale lets them take.",
     )
 
 
 def worse_than_base(facts: Facts, limits: DictConfig) -> Finding | None:
-    """The residual loses episodes that the base solves."""
-    pair = compared(facts)
+    """The base solves more of the same episodes."""
+    pair = base_comparison(facts)
     if pair is None or not pair.is_worse(limits.significance):
         return None
     base = facts.success(BASE)
@@ -100,14 +94,3 @@ def worse_than_base(facts: Facts, limits: DictConfig) -> Finding | None:
         f"and won {pair.won}",
         "The residual disturbs a base that works.",
     )
-
-
-RULES = (
-    residual_off,
-    penalty_dominates,
-    little_authority,
-    residual_saturated,
-    residual_unused,
-    actions_clipped,
-    worse_than_base,
-)

@@ -13,7 +13,7 @@ VARIANCE, VALUE = "train/explained_variance", "train/value_loss"
 
 
 def diverged(facts: Facts, limits: DictConfig) -> Finding | None:
-    """Numbers were no longer finite."""
+    """The training ended because a number was not finite."""
     error = facts.info["error"]
     if error is None or error["kind"] != "diverged":
         return None
@@ -25,7 +25,7 @@ def diverged(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def unstable_updates(facts: Facts, limits: DictConfig) -> Finding | None:
-    """Updates change the policy more than its data allows."""
+    """Updates change the policy too much."""
     kl, clip = facts.points(KL), facts.points(CLIP)
     if not kl and not clip:
         return None
@@ -39,7 +39,7 @@ def unstable_updates(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def critic_grows(facts: Facts, limits: DictConfig) -> Finding | None:
-    """An off-policy critic chases its own estimates."""
+    """The loss of an off-policy critic grows."""
     early, late = facts.early(CRITIC), facts.late(CRITIC)
     if early is None or late is None or late < limits.factor * early:
         return None
@@ -50,7 +50,7 @@ def critic_grows(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def exploration_lost(facts: Facts, limits: DictConfig) -> Finding | None:
-    """The noise is gone."""
+    """The exploration noise is gone."""
     for metric, least in ((STD, limits.std), (ENTROPY, limits.ent_coef)):
         late = facts.late(metric)
         if late is not None and late < least:
@@ -62,7 +62,7 @@ def exploration_lost(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def exploration_stays(facts: Facts, limits: DictConfig) -> Finding | None:
-    """The noise does not shrink."""
+    """The exploration noise does not shrink."""
     early, late = facts.early(STD), facts.late(STD)
     if early is None or late is None or late < limits.ratio * early:
         return None
@@ -73,7 +73,7 @@ def exploration_stays(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def value_poor(facts: Facts, limits: DictConfig) -> Finding | None:
-    """The value network does not foresee the returns."""
+    """The value network hardly predicts the returns."""
     variance, loss = facts.late(VARIANCE), facts.late(VALUE)
     if variance is None or loss is None or variance > limits.explained_variance:
         return None
@@ -81,13 +81,3 @@ def value_poor(facts: Facts, limits: DictConfig) -> Finding | None:
         f"explained_variance {variance:.2f}, value_loss {loss:.2g} at the end",
         "It hardly foresees the returns: a good action and a lucky one look the same.",
     )
-
-
-RULES = (
-    diverged,
-    unstable_updates,
-    critic_grows,
-    exploration_lost,
-    exploration_stays,
-    value_poor,
-)

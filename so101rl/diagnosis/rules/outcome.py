@@ -1,14 +1,13 @@
-"""Symptoms of the result: how episodes fail, and what a success rate hides."""
+"""Symptoms of the result: how episodes fail, and where a success rate misleads."""
 
 import math
-from functools import partial
 from statistics import median
 
 from omegaconf import DictConfig
 
 from so101rl.diagnosis.facts import SELECT, Facts
-from so101rl.diagnosis.finding import Finding, Rule
-from so101rl.diagnosis.verdict import never_better
+from so101rl.diagnosis.finding import Finding
+from so101rl.diagnosis.verdict import never_improved
 from so101rl.figures.failure_classes import FAILURE_CLASSES
 from so101rl.statistics import BASE, RESIDUAL, wilson
 
@@ -24,7 +23,7 @@ def dominant_failure(facts: Facts, limits: DictConfig, name: str) -> Finding | N
         return None
     if not n or n < limits.share * total:
         return None
-    shows = f"{n} of {total} failures{' of step 0' if never_better(facts) else ''}"
+    shows = f"{n} of {total} failures{' of step 0' if never_improved(facts) else ''}"
     rows = [row for row in facts.rows.get(policy, ()) if row["failure"] == name]
     if rows:
         away = 1000 * median(row["final_distance_m"] for row in rows)
@@ -34,7 +33,7 @@ def dominant_failure(facts: Facts, limits: DictConfig, name: str) -> Finding | N
 
 
 def base_solves(facts: Facts, limits: DictConfig) -> Finding | None:
-    """The base needs no help."""
+    """The base alone is nearly perfect."""
     found = facts.interval(BASE)
     if found is None or found[0] < limits.good:
         return None
@@ -45,7 +44,7 @@ def base_solves(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def selection_luck(facts: Facts, limits: DictConfig) -> Finding | None:
-    """The best checkpoint was chosen by too few episodes."""
+    """The best checkpoint is worse on the held-out episodes than on the select ones."""
     select, success = facts.points(SELECT), facts.success()
     if not select or success is None or max(select) - success < limits.gap:
         return None
@@ -57,7 +56,7 @@ def selection_luck(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def not_randomized(facts: Facts, limits: DictConfig) -> Finding | None:
-    """All episodes are alike."""
+    """Nothing is randomized."""
     if facts.values.get("randomization.terms") != {}:
         return None
     return Finding(
@@ -67,7 +66,7 @@ def not_randomized(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def worse_elsewhere(facts: Facts, limits: DictConfig) -> Finding | None:
-    """The policy was evaluated in another world and solves less there."""
+    """An evaluation in another world solves fewer episodes."""
     success, interval = facts.success(), facts.interval()
     if success is None or interval is None or not facts.elsewhere:
         return None
@@ -80,12 +79,3 @@ def worse_elsewhere(facts: Facts, limits: DictConfig) -> Finding | None:
         f"{success:.0%} as trained, {rate:.0%} with another {worst.changed}",
         "It knows its own world by heart; train it where worlds differ more.",
     )
-
-
-RULES: dict[str, Rule] = {
-    **{name: partial(dominant_failure, name=name) for name in FAILURE_CLASSES},
-    "base_solves": base_solves,
-    "selection_luck": selection_luck,
-    "not_randomized": not_randomized,
-    "worse_elsewhere": worse_elsewhere,
-}

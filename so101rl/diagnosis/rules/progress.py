@@ -1,4 +1,4 @@
-"""Symptoms of the curve of success, and of the time that it took."""
+"""Symptoms of the success curve and of the speed of a training."""
 
 from statistics import fmean
 
@@ -21,13 +21,13 @@ def nothing_solved(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def fell_back(facts: Facts, limits: DictConfig) -> Finding | None:
-    """It could do more than it can."""
-    rates = facts.scored()
+    """Success fell after its best."""
+    rates = facts.select_rates()
     if not rates:
         return None
     best, last = max(rates), fmean(rates[-max(1, len(rates) // 3) :])
     n = facts.values["evaluation.select_episodes"]
-    # The best of many noisy scores lies above their mean even if nothing was lost.
+    # The best of many noisy rates is above their mean even if nothing was lost.
     apart = wilson(round(last * n), n)[1] < wilson(round(best * n), n)[0]
     if best - last < limits.drop or not apart:
         return None
@@ -38,8 +38,8 @@ def fell_back(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def still_rising(facts: Facts, limits: DictConfig) -> Finding | None:
-    """It was still getting better."""
-    rates = facts.scored()
+    """Success was still rising at the end."""
+    rates = facts.select_rates()
     if not rates:
         return None
     third = max(1, len(rates) // 3)
@@ -53,10 +53,10 @@ def still_rising(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def flat(facts: Facts, limits: DictConfig) -> Finding | None:
-    """It got no better."""
-    rates = facts.scored()
+    """Success did not change."""
+    rates = facts.select_rates()
     if not rates or max(rates) == 0:
-        return None  # or else nothing_solved says it
+        return None  # that is nothing_solved
     third = max(1, len(rates) // 3)
     first, last = fmean(rates[:third]), fmean(rates[-third:])
     if abs(last - first) > limits.rise or fmean(rates) > limits.done:
@@ -68,7 +68,7 @@ def flat(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def too_short(facts: Facts, limits: DictConfig) -> Finding | None:
-    """It had a fraction of the steps that its algorithm is meant to have."""
+    """It had only a fraction of the steps that conf/algo has."""
     asked, usual = (
         facts.values.get(key) for key in ("total_timesteps", "algo.total_timesteps")
     )
@@ -81,7 +81,7 @@ def too_short(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def noise_gap(facts: Facts, limits: DictConfig) -> Finding | None:
-    """With noise it solves much more, or much less, than without."""
+    """With exploration noise it solves much more, or much less, than without."""
     noisy, quiet = facts.late(ROLLOUT), facts.late(SELECT)
     if noisy is None or quiet is None or abs(noisy - quiet) < limits.gap:
         return None
@@ -94,21 +94,10 @@ def noise_gap(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def slow(facts: Facts, limits: DictConfig) -> Finding | None:
-    """It took long."""
+    """It had few env steps per second."""
     if facts.fps is None or facts.fps > limits.fps:
         return None
     return Finding(
         f"{facts.fps:,.0f} env steps per second (median)",
         "Most of the time goes into updates, or the machine was busy.",
     )
-
-
-RULES = (
-    nothing_solved,
-    fell_back,
-    still_rising,
-    flat,
-    too_short,
-    noise_gap,
-    slow,
-)
