@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import made_up
 import numpy as np
 import pytest
 from conftest import ROOT, config_of
@@ -16,24 +17,26 @@ from so101rl.config.schema import RANGES, settings
 from so101rl.diagnosis.advice import changes, command
 from so101rl.diagnosis.facts import Effort, Elsewhere, Facts, read_facts
 from so101rl.diagnosis.symptoms import RULES, symptoms
-from so101rl.diagnosis.text import told
+from so101rl.diagnosis.text import explanation
 from so101rl.diagnosis.verdict import (
     FAIR,
     GOOD,
     POOR,
     UNJUDGED,
     UNSURE,
-    compared,
-    judged,
+    base_comparison,
+    judge,
 )
-from so101rl.errors import DivergedError
+from so101rl.errors import ConfigError, DivergedError
 from so101rl.figures.diagnosis import figure_diagnosis
 from so101rl.figures.failure_classes import FAILURE_CLASSES
+from so101rl.jobs.explain import explain
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.trajectories import Trajectory, write_trajectories
 
 JOB = config_of("job=explain").job
-ALGOS = ("ppo", "sac", "td3")
+CONFIGS = [config_of("job=explain", f"algo={name}") for name in ("ppo", "sac", "td3")]
+PAGE = (ROOT / "docs" / "tuning.md").read_text()
 GROUP_KEYS = ("base_policy", "env", "randomization")
 N = 100
 PPO = {
@@ -53,22 +56,13 @@ RATES = (0.75, 0.6, 0.7, 0.8, 0.9, 1.0, 0.98, 1.0)
 
 
 def rows(policy, solved, failure="wrong_yaw"):
-    return [
-        {
-            "policy": policy,
-            "episode": i,
-            "seed": i,
-            "is_success": i < solved,
-            "return": 1.0,
-            "length": 100,
-            "final_distance_m": 0.004,
-            "final_yaw_error_rad": 0.2,
-            "time_to_success_s": None,
-            "mean_residual_l2": 0.5,
-            "failure": "none" if i < solved else failure,
-        }
-        for i in range(N)
-    ]
+    found = made_up.episodes(policy, solved, N)
+    for row in found:
+        own = {"seed": row["episode"], "final_distance_m": 0.004}
+        row |= {**own, "final_yaw_error_rad": 0.2}
+        if not row["is_success"]:
+            row["failure"] = failure
+    return found
 
 
 def scores(solved, failure="wrong_yaw"):
@@ -95,22 +89,15 @@ def lines(rates=RATES, **metrics):
 
 
 def a_run(*typed, base=75, residual=99, failure="wrong_yaw", **known):
-    """Facts of a run that nothing is wrong with, but for what is typed and known."""
-    cfg = config_of(*typed)
-    values = settings(cfg)
-    chosen = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
-    chosen |= {"randomization": "default"}
-    chosen |= dict(word.split("=") for word in typed if word.split("=")[0] in chosen)
+    """Facts of a run without any symptom, except for what is typed and known."""
+    groups = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
+    groups |= {"randomization": "default"}
+    groups |= dict(word.split("=") for word in typed if word.split("=")[0] in groups)
+    info = {"name": "some-run", "seed": 0, "status": "finished", "error": None}
     good = {
         "path": Path("run"),
-        "info": {
-            "name": "some-run",
-            "seed": 0,
-            "status": "finished",
-            "error": None,
-            "groups": chosen,
-        },
-        "values": values,
+        "info": {**info, "groups": groups},
+        "values": settings(config_of(*typed)),
         "typed": list(typed),
         "lines": lines(),
         "fps": 5000.0,
@@ -130,6 +117,10 @@ def a_run(*typed, base=75, residual=99, failure="wrong_yaw", **known):
 
 def names(facts):
     return [symptom.name for symptom in symptoms(facts, JOB.symptoms)]
+
+
+def explained(facts):
+    return explanation(facts, symptoms(facts, JOB.symptoms), JOB)
 
 
 def ended(status, kind, message="it is over"):
@@ -181,40 +172,33 @@ SICK = {
 
 def test_a_good_run_has_no_symptom():
     assert names(a_run()) == []
-    answer = told(a_run(), [], JOB)
+    answer = explained(a_run())
     assert answer[1].startswith("GOOD: solves 99% [95, 100] of 100 held-out episodes")
     assert answer[-1] == "Nothing needs changing."
-    hard = a_run(elsewhere=[Elsewhere("randomization", 40, 100)])
-    answer = told(hard, symptoms(hard, JOB.symptoms), JOB)
-    assert answer[-1] == (
+    assert explained(SICK["worse_elsewhere"]())[-1] == (
         "Also seen: worse_elsewhere (99% as trained, 40% with another randomization)."
     )
 
 
-@pytest.mark.parametrize("name", SICK)
-def test_a_symptom_is_found_where_it_is(name):
-    assert name in names(SICK[name]())
-
-
-def test_every_rule_is_tried_and_has_its_limits():
+def test_every_symptom_is_found_where_it_is():
     assert set(SICK) == set(RULES) == set(JOB.symptoms)
+    for name, make in SICK.items():
+        assert name in names(make())
+
+
+SINK = (0.7, 0.1, *[0.0] * 6)
+RISING = (0.7, 0.9, 1, 1, 2, 2, 2, 3)
 
 
 @pytest.mark.parametrize(
     ("first", "facts"),
     [
-        (
-            "unstable_updates",
-            {"lines": lines((0.7, 0.1, *[0.0] * 6), train__approx_kl=1e8)},
-        ),
+        ("unstable_updates", {"lines": lines(SINK, train__approx_kl=1e8)}),
         (
             "penalty_dominates",
             {"lines": lines(reward__residual=-20.0, train__approx_kl=0.8)},
         ),
-        (
-            "exploration_stays",
-            {"lines": lines([0.75] * 8, train__std=(0.7, 0.9, 1, 1, 2, 2, 2, 3))},
-        ),
+        ("exploration_stays", {"lines": lines([0.75] * 8, train__std=RISING)}),
         ("diverged", {"info": ended("failed", "diverged"), "scores": {}, "rows": {}}),
     ],
 )
@@ -222,22 +206,20 @@ def test_the_cause_comes_before_what_follows_from_it(first, facts):
     assert names(a_run(residual=60, **facts))[0] == first
 
 
-def test_what_a_run_did_not_write_down_is_no_symptom():
+def test_what_a_run_did_not_record_is_no_symptom():
     bare = a_run(lines=[], fps=None, scores={}, policy_step=None, rows={}, effort={})
     assert names(bare) == []
-    assert judged(bare, JOB) == UNJUDGED
-    assert "ended before its first log line" in "\n".join(told(bare, [], JOB))
+    assert judge(bare, JOB) == UNJUDGED
+    assert "ended before its first log line" in "\n".join(explained(bare))
     few = dataclasses.replace(bare, lines=lines(RATES[:2]))
     assert names(few) == []
-    assert "has not played" in "\n".join(told(few, [], JOB))
+    assert "has not played" in "\n".join(explained(few))
 
 
 def test_an_off_policy_run_is_judged_by_what_it_logs():
-    good = a_run("algo=sac", lines=off_policy(train__ent_coef=0.01))
-    assert names(good) == []
-    assert "exploration_lost" in names(
-        a_run("algo=sac", lines=off_policy(train__ent_coef=1e-7))
-    )
+    for ent_coef, found in ((0.01, []), (1e-7, ["exploration_lost"])):
+        logged = off_policy(train__ent_coef=ent_coef)
+        assert names(a_run("algo=sac", lines=logged)) == found
 
 
 def test_a_base_alone_is_not_called_bad():
@@ -251,47 +233,40 @@ def test_a_base_alone_is_not_called_bad():
         effort={},
     )
     assert names(alone) == ["wrong_yaw"]
-    answer = "\n".join(told(alone, symptoms(alone, JOB.symptoms), JOB))
+    answer = "\n".join(explained(alone))
     assert "NOT TRAINED: the base 75% [66, 82] of 100 episodes" in answer
     assert "on top of it: python main.py\n" in answer
 
 
 def test_the_verdict_counts_the_doubt():
-    assert judged(a_run(residual=95), JOB) == GOOD
-    assert judged(a_run(residual=90), JOB) == FAIR
-    assert judged(a_run(residual=30, base=10), JOB) == POOR
-    assert judged(a_run(residual=70, base=99), JOB) == POOR
-    assert judged(a_run(residual=80, policy_step=0), JOB) == POOR
-    assert judged(a_run(base=99, policy_step=0), JOB) == GOOD
-
-
-@pytest.mark.parametrize(("rate", "n"), [(0, 1), (100, 1), (100, 3), (50, 10)])
-def test_few_episodes_are_no_verdict(rate, n):
-    few = a_run(scores={"residual": {**scores(rate), "n_episodes": n}}, rows={})
-    assert judged(few, JOB) == UNSURE
-    answer = "\n".join(told(few, [], JOB))
+    assert judge(a_run(residual=95), JOB) == GOOD
+    assert judge(a_run(residual=90), JOB) == FAIR
+    assert judge(a_run(residual=30, base=10), JOB) == POOR
+    assert judge(a_run(residual=70, base=99), JOB) == POOR
+    assert judge(a_run(residual=80, policy_step=0), JOB) == POOR
+    assert judge(a_run(base=99, policy_step=0), JOB) == GOOD
+    for rate, n in ((0, 1), (100, 1), (100, 3), (50, 10)):
+        few = a_run(scores={"residual": {**scores(rate), "n_episodes": n}}, rows={})
+        assert judge(few, JOB) == UNSURE
+    answer = "\n".join(explanation(few, [], JOB))
     assert "too few to tell; more: python main.py job=evaluate run=run" in answer
 
 
 def test_a_warm_start_that_got_no_better_names_its_source():
     warm = a_run(policy_step=0, info={**a_run().info, "init_from": {"name": "a-run"}})
-    answer = " ".join(told(warm, [], JOB))
+    answer = " ".join(explained(warm))
     assert "GOOD" in answer
     assert "step 0, that of init_from: training got no better." in answer
-    assert "init_from" not in " ".join(told(a_run(policy_step=0), [], JOB))
+    assert "init_from" not in " ".join(explained(a_run(policy_step=0)))
 
 
-def test_noise_is_no_falling_back():
+def test_noise_is_no_symptom():
     rates = (0.75, 0.92, 0.75, 0.78, 0.76, 0.72, 0.74, 0.75)
     few = a_run("evaluation.select_episodes=16", lines=lines(rates))
-    assert "fell_back" not in names(few)
     last = a_run(lines=lines((0.7, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.7)))
-    assert "fell_back" not in names(last)
-
-
-def test_a_few_episodes_elsewhere_are_no_symptom():
-    few = a_run(base=75, residual=90, elsewhere=[Elsewhere("randomization", 2, 3)])
-    assert "worse_elsewhere" not in names(few)
+    assert "fell_back" not in names(few) + names(last)
+    elsewhere = a_run(residual=90, elsewhere=[Elsewhere("randomization", 2, 3)])
+    assert "worse_elsewhere" not in names(elsewhere)
 
 
 def test_alpha_is_that_of_the_judged_policy():
@@ -301,13 +276,13 @@ def test_alpha_is_that_of_the_judged_policy():
 
 
 def test_base_and_residual_are_compared_episode_by_episode():
-    pair = compared(a_run(base=60, residual=65))
-    assert (pair.won, pair.lost, pair.p) == (5, 0, pytest.approx(2 / 2**5))
-    assert not pair.is_better(0.05) and not pair.is_worse(0.05)
-    pair = compared(a_run(base=66, residual=60))
-    assert (pair.won, pair.lost, pair.p) == (0, 6, pytest.approx(2 / 2**6))
-    assert pair.is_worse(0.05)
-    assert compared(a_run(base=60, residual=60)).p == 1.0
+    for base, residual, won, lost, p in (
+        (60, 65, 5, 0, 2 / 2**5),
+        (66, 60, 0, 6, 2 / 2**6),
+    ):
+        pair = base_comparison(a_run(base=base, residual=residual))
+        assert (pair.won, pair.lost, pair.p) == (won, lost, pytest.approx(p))
+        assert not pair.is_better(0.05) and pair.is_worse(0.05) == (lost == 6)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +290,7 @@ def test_base_and_residual_are_compared_episode_by_episode():
     [
         ("killed", "stopped", "job=resume run=run"),
         ("killed", "infrastructure", "job=resume run=run"),
-        ("failed", "config", "correct the key"),
+        ("failed", "config", "the key"),
         ("failed", "bug", "report"),
         ("failed", "diverged", "(diverged): it is over"),
         ("running", None, "a process is running it"),
@@ -323,22 +298,19 @@ def test_base_and_residual_are_compared_episode_by_episode():
 )
 def test_a_run_that_did_not_finish_says_what_to_do(status, kind, hint):
     facts = a_run(info=ended(status, kind), scores={}, rows={}, effort={})
-    answer = told(facts, [], JOB)
+    answer = explanation(facts, [], JOB)
     assert answer[1].startswith(f"{status.upper()} after 160,000 of 500,000 env steps")
     assert hint in "\n".join(answer)
 
 
-def test_the_answer_is_short_however_sick_the_run():
+def test_the_answer_is_short_however_many_symptoms():
     sick = [found for make in SICK.values() for found in symptoms(make(), JOB.symptoms)]
     everything = list({symptom.name: symptom for symptom in sick}.values())
     facts = a_run(residual=80, info=ended("killed", "stopped"))
-    answer = told(facts, everything, JOB)
+    answer = explanation(facts, everything, JOB)
     assert len(answer) < JOB.lines  # one is left for the figure
     assert sum(everything[0].name in line for line in answer) == 1
     assert answer[-1].startswith("Next, one change at a time: python main.py ")
-
-
-# ---- advice ------------------------------------------------------------------------
 
 
 def all_changes(facts, measured=0.1):
@@ -360,7 +332,7 @@ def test_all_advice_can_be_typed_and_built(algo, base):
     typed = [f"algo={algo}", f"base_policy={base}", "residual.alpha=0.5"]
     first = {}
     for change in all_changes(a_run(*typed, "total_timesteps=1000")):
-        first.setdefault(change.key, change.word)
+        first.setdefault(change.key, change.override)
         for number in np.ravel(change.new):
             low, high = RANGES.get(change.key, (-np.inf, np.inf))
             assert isinstance(number, str) or low <= number <= high
@@ -374,10 +346,7 @@ def test_all_advice_can_be_typed_and_built(algo, base):
 
 
 def test_every_key_of_the_advice_exists_somewhere():
-    known = set()
-    for algo in ALGOS:
-        cfg = compose([f"algo={algo}", "base_policy=jacobian"])
-        known |= {*settings(cfg), *GROUP_KEYS}
+    known = set(GROUP_KEYS).union(*map(settings, CONFIGS))
     for name, own in JOB.symptoms.items():
         assert own["try"], name
         for key, how in own["try"].items():
@@ -387,7 +356,7 @@ def test_every_key_of_the_advice_exists_somewhere():
 
 def advice(how, *typed, measured=None):
     found = changes(how, a_run(*typed), measured)
-    return found[0].word if found else None
+    return found[0].override if found else None
 
 
 @pytest.mark.parametrize(
@@ -438,35 +407,22 @@ def test_a_change_that_makes_no_sense_is_not_offered(key, how, typed):
 
 def test_the_command_is_the_runs_own_with_one_thing_changed():
     typed = ["algo=ppo", "algo.learning_rate=0.03", "residual.alpha=[1,1,1,1,1,0]"]
-    facts = dataclasses.replace(
-        a_run(*typed), typed=["job=resume", "run=somewhere", *typed]
-    )
+    facts = dataclasses.replace(a_run(*typed), typed=["job=resume", "run=x", *typed])
     [change] = changes({"algo.learning_rate": {"times": 0.1}}, facts, None)
     assert command(facts, change) == (
         "python main.py algo=ppo 'residual.alpha=[1,1,1,1,1,0]' "
         "algo.learning_rate=0.003"
     )
-
-
-def test_without_its_command_only_the_change_is_told():
-    facts = a_run(typed=None, residual=0, lines=lines([0.0] * 8))
-    answer = told(facts, symptoms(facts, JOB.symptoms), JOB)
-    change = answer[-1].removeprefix("Next, one change at a time: ")
+    untyped = a_run(typed=None, residual=0, lines=lines([0.0] * 8))
+    change = explained(untyped)[-1].removeprefix("Next, one change at a time: ")
     assert "python" not in change and change.count("=") == 1
-
-
-# ---- the run directory -------------------------------------------------------------
 
 
 def write_run(path, *typed, rates=RATES, evaluated=True, error=None):
     """A run directory as a training leaves it."""
     facts = a_run(*typed)
-    run = RunDir.create(
-        path,
-        cfg=config_of(*typed),
-        command="main.py",
-        groups=facts.groups,
-    )
+    groups = facts.info["groups"]
+    run = RunDir.create(path, cfg=config_of(*typed), command="main.py", groups=groups)
     (path / ".hydra" / "overrides.yaml").write_text(json.dumps(list(typed)))
     for line in lines(rates):
         own = dict(line)
@@ -492,6 +448,10 @@ def paths(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
+def read(run):
+    return read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+
+
 def test_the_job_says_and_draws_and_touches_nothing_else(run_main, tmp_path):
     write_run(tmp_path / "run", "algo.learning_rate=0.002")
     before = paths(tmp_path)
@@ -502,21 +462,16 @@ def test_the_job_says_and_draws_and_touches_nothing_else(run_main, tmp_path):
     assert added == {"run/figures", "run/figures/diagnosis.png"}
 
 
-def test_the_job_needs_a_run(run_main):
-    code, said, _ = run_main("job=explain")
-    assert code == 2
-    assert said.err == "error: run=null: expected a run directory, or latest.\n"
+def test_the_job_needs_a_run():
+    with pytest.raises(ConfigError, match="run=null: expected a run directory, or la"):
+        explain(config_of("job=explain"))
 
 
 def test_a_training_that_diverged_is_explained(tmp_path):
-    run = write_run(
-        tmp_path / "run",
-        "algo.learning_rate=10",
-        evaluated=False,
-        error=DivergedError("the loss", "nan"),
-    )
-    facts = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
-    answer = told(facts, symptoms(facts, JOB.symptoms), JOB)
+    error = DivergedError("the loss", "nan")
+    typed = "algo.learning_rate=10"
+    run = write_run(tmp_path / "run", typed, evaluated=False, error=error)
+    answer = explained(read(run))
     assert answer[1].startswith("FAILED after 160,000 of 500,000 env steps (diverged)")
     assert answer[-1].endswith("python main.py algo.learning_rate=1")
 
@@ -548,7 +503,7 @@ def test_a_run_is_read_from_its_files(tmp_path):
         command="main.py job=evaluate run=run randomization=hard residual.alpha=0.1",
     )
     write_evaluation(another_policy, 30, 10)
-    facts = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+    facts = read(run)
     assert facts.typed == ["algo.learning_rate=0.002"]
     assert facts.values["algo.learning_rate"] == 0.002
     assert facts.fps == 4000.0
@@ -559,8 +514,8 @@ def test_a_run_is_read_from_its_files(tmp_path):
     assert facts.points("rollout/success_rate") == list(RATES[2:])
     assert len(facts.points("residual/l2")) == len(RATES) + 1
     assert facts.elsewhere == [Elsewhere("randomization", 40, N)]
-    assert compared(facts).won == 24
-    inside = read_facts(other.path, few=JOB.few, episodes=JOB.episodes)
+    assert base_comparison(facts).won == 24
+    inside = read(other)
     assert inside.typed == [*facts.typed, "randomization=hard"]
     assert inside.lines == []
 
@@ -569,11 +524,10 @@ def test_the_command_names_the_run_that_it_began_with(tmp_path):
     run = write_run(tmp_path / "run", "init_from=/runs/first")
     typed = run.path / ".hydra" / "overrides.yaml"
     typed.write_text('["algo=ppo", "init_from=latest"]')
-    facts = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+    facts = read(run)
     assert command(facts) == "python main.py algo=ppo init_from=/runs/first"
     typed.unlink()
-    bare = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
-    assert bare.typed is None
+    assert read(run).typed is None
 
 
 @pytest.mark.parametrize(
@@ -589,11 +543,8 @@ def test_a_residual_at_its_limit_is_all_of_its_largest(tmp_path, alpha, mean, la
     run = write_run(tmp_path / "run", f"residual.alpha={alpha}", rates=())
     for step in range(JOB.few):
         run.log(step + 1, {"residual/l2": largest, "residual/alpha": mean})
-    facts = read_facts(run.path, few=JOB.few, episodes=JOB.episodes)
+    facts = read(run)
     assert facts.points("residual/share") == pytest.approx([1.0] * JOB.few)
-
-
-# ---- the figure --------------------------------------------------------------------
 
 
 def panels(monkeypatch, run, found, drawn):
@@ -637,18 +588,14 @@ def test_without_data_there_is_no_figure(tmp_path):
     assert not (run.path / "figures").exists()
 
 
-# ---- the page, and what it costs ---------------------------------------------------
-
-
 def test_the_page_has_every_symptom_with_its_limits():
-    page = (ROOT / "docs" / "tuning.md").read_text()
     cells = {
-        match[1]: match[0] for match in re.finditer(r"^\| `(\w+)` \|.*$", page, re.M)
+        match[1]: match[0] for match in re.finditer(r"^\| `(\w+)` \|.*$", PAGE, re.M)
     }
     assert set(cells) == set(RULES)
     for name, own in JOB.symptoms.items():
-        told_keys = set(re.findall(r"`([a-z_.]+)[=`]", cells[name])) - {name}
-        assert set(map(str, own["try"])) <= told_keys, name
+        keys = set(re.findall(r"`([a-z_.]+)[=`]", cells[name])) - {name}
+        assert set(map(str, own["try"])) <= keys, name
         for limit, value in own.items():
             if limit != "try":
                 shown = {f"{value:g}", f"{100 * value:g} %"}
@@ -656,15 +603,12 @@ def test_the_page_has_every_symptom_with_its_limits():
 
 
 def test_every_key_of_the_page_exists():
-    page = (ROOT / "docs" / "tuning.md").read_text()
     known = set()
-    for algo in ALGOS:
-        cfg = compose([f"algo={algo}", "job=explain"])
-        for key in settings(cfg):
-            parts = key.split(".")
-            known |= {".".join(parts[: i + 1]) for i in range(len(parts))}
+    for key in set().union(*map(settings, CONFIGS)):
+        parts = key.split(".")
+        known |= {".".join(parts[: i + 1]) for i in range(len(parts))}
     groups = "env|base_policy|algo|residual|evaluation|hardware|randomization|job"
-    for key in re.findall(rf"`((?:{groups})\.[a-z_.0-9]+?)(?:=[^`]*)?`", page):
+    for key in re.findall(rf"`((?:{groups})\.[a-z_.0-9]+?)(?:=[^`]*)?`", PAGE):
         assert key in known, key
 
 
