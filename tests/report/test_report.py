@@ -37,34 +37,29 @@ SOLVED = {"a": [8, 9, 10, 8, 11, 9, 10], "b": B, "c": [9, 8, *[None] * 5]}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A study's folder, and its report without figure, which takes longest."""
+    """A study's folder, and its report."""
     sweep = tmp_path_factory.mktemp("made") / "alpha"
     make_study(sweep, SOLVED)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder, "draw", lambda *_: None)
-        return sweep, report_on(sweep)
+    return sweep, report_on(sweep)
 
 
 @pytest.fixture
 def sweep(made, tmp_path):
-    """A copy of the study's folder that a test may change."""
-    return shutil.copytree(made[0], tmp_path / "alpha")
+    """A copy of the study's folder, the report beside it, that a test may change."""
+    return shutil.copytree(made[0].parent, tmp_path / "made") / "alpha"
 
 
 @pytest.fixture
-def out(made, tmp_path):
-    """A copy of the report's folder that a test may change."""
-    return shutil.copytree(made[0].parent / "out", tmp_path / "out")
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    monkeypatch.setattr(folder, "draw", lambda *_: None)
+def out(sweep):
+    return sweep.parent / "out"
 
 
 def report_on(sweep):
+    """Write the report of a study, without figure, which takes longest."""
     loaded = load_registered(sweep, None)
-    return write_report(sweep.parent / "out", loaded, sweep / "registration.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "draw", lambda *_: None)
+        return write_report(sweep.parent / "out", loaded, sweep / "registration.json")
 
 
 def notes_of(study):
@@ -83,18 +78,13 @@ def part_of(path, **changes):
     return {**json.loads((path / "run.json").read_text())["part_of"], **changes}
 
 
-# --- the facts about runs ---
-
-
-def test_a_run_ended_by_its_machine_has_not_failed(tmp_path):
+def test_runs_without_a_result_have_a_status_and_a_reason(tmp_path):
+    """What its machine has ended has not failed by its settings."""
     run = make_run(tmp_path / "b/seed-2", status="failed", error="no\nspace")
     for kind, status in (("diverged", "failed"), ("infrastructure", "killed")):
         edit_info(run.path, error={**run.info["error"], "kind": kind})
         found = read_record(RunDir.open(run.path), "b", METRIC)
         assert (found.status, found.reason) == (status, "DivergedError: no space")
-
-
-def test_a_run_without_the_metric_gives_no_result(tmp_path):
     run, metric = (
         make_run(tmp_path / "x", residual=0),
         "residual/mean_time_to_success_s",
@@ -147,38 +137,34 @@ def test_runs_that_deviate_from_the_registration_are_listed(sweep):
 
 def test_later_registrations_and_edits_are_listed(sweep):
     content = json.loads((sweep / "registration.json").read_text())
-    at, git = "2026-11-21T13:30:00.000+00:00", {"commit": "c" * 40, "dirty": False}
-    changes = ["study.seeds: 12 -> 7"]
-    entry = {"at": at, "sha256": "1" * 64, "changes": changes, "git": git}
+    entry = {"at": "2026-11-21T13:30:00.000+00:00", "git": {"commit": "c" * 40}}
+    entry |= {"sha256": "1" * 64, "changes": ["study.seeds: 12 -> 7"]}
     text = to_json({**content, "deviations": [entry]})
     (sweep / "registration.json").write_text(text)
     part = part_of(sweep / "c/seed-0", registration="1" * 64)
     edit_info(sweep / "c/seed-0", part_of=part)
     now = {**content["study"], "seeds": 7, "significance": 0.1}
     study = load_registered(sweep, now).study
-    assert study.deviations == [
-        "2026-11-21T13:30, commit cccccccccc: study.seeds: 12 -> 7",
-        "in the study's file by now, but run as registered: "
-        "study.significance: 0.05 -> 0.1",
-    ]
-    assert study.significance == 0.05
+    assert (study.significance, len(study.deviations)) == (0.05, 2)
+    edited, now = study.deviations
+    assert edited == "2026-11-21T13:30, commit cccccccccc: study.seeds: 12 -> 7"
+    assert now.endswith("but run as registered: study.significance: 0.05 -> 0.1")
 
 
 def test_mixed_and_uncommitted_code_is_pointed_out(made):
     study = made[1].study
     first, *others = study.records
     for changes, note in (
-        ({"commit": "b" * 40}, "Commit: aaaaaaaaaa, bbbbbbbbbb."),
-        ({"commit": "b" * 40}, "code is the same at all of these commits"),
+        (
+            {"commit": "b" * 40},
+            "aa, bbbbbbbbbb.\nThe package's code is the same at all",
+        ),
         ({"code": "f"}, "The runs come from different code."),
         ({"dirty": True}, "1 of 16 runs had changes that were not committed."),
         ({"commit": ""}, "Commit: aaaaaaaaaa, unknown."),
     ):
         mixed = replace(study, records=[replace(first, **changes), *others])
         assert note in notes_of(mixed) and note not in notes_of(study)
-
-
-# --- what is written ---
 
 
 def test_same_runs_same_bytes_wherever_they_lie(tmp_path):
@@ -228,7 +214,7 @@ def test_every_number_names_its_run_and_keeps_its_episodes(made, out):
     assert packed - of_residuals < of_residuals / 2
 
 
-def test_foreign_text_is_escaped_everywhere(tmp_path, undrawn):
+def test_foreign_text_is_escaped_everywhere(tmp_path):
     error = "<b>50 % & more_ | of #1 {x} $y$ ~ ^ \\ `z`*"
     make_run(tmp_path / "runs/a", status="failed", error=error)
     write_report(tmp_path, load_unregistered(find_runs([tmp_path]), "x"), None)
@@ -242,7 +228,7 @@ def test_foreign_text_is_escaped_everywhere(tmp_path, undrawn):
         assert re.fullmatch(r"a\\.+b", latex.escaped(f"a{letter}b"))
 
 
-def test_a_report_elsewhere_names_the_command_for_its_own_folder(sweep, out, undrawn):
+def test_a_report_elsewhere_names_the_command_for_its_own_folder(sweep, out):
     """The study of its name may be another one by then."""
     readme, study = out / "README.md", load_registered(sweep, None).study
     start = "python main.py job=report"
@@ -256,9 +242,6 @@ def test_a_report_elsewhere_names_the_command_for_its_own_folder(sweep, out, und
     readme.write_text("mine")
     report_on(sweep)
     assert readme.read_text() == "mine"
-
-
-# --- verify ---
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -316,7 +299,7 @@ def test_one_edited_number_is_found(made, out, name, was, now, message):
         verify(out, load_registered(made[0], None))
 
 
-def test_a_run_that_was_left_out_or_has_other_facts_is_found(sweep, out, undrawn):
+def test_a_run_that_was_left_out_or_has_other_facts_is_found(sweep, out):
     edit_info(sweep / "b/seed-3", wall_clock_s=1.0)
     message = r"study/records/10/wall_clock_s: written 63\.5, the runs have 1\.0"
     with pytest.raises(VerifyError, match=message):
@@ -328,10 +311,7 @@ def test_a_run_that_was_left_out_or_has_other_facts_is_found(sweep, out, undrawn
         verify(out, load_registered(sweep, None))
 
 
-# --- the command line ---
-
-
-def test_command_line_writes_and_verifies(tmp_path, run_main, undrawn):
+def test_command_line_writes_and_verifies(tmp_path, run_main):
     make_run(tmp_path / "runs/a", seed=0)
     make_run(tmp_path / "runs/b", seed=1, residual=17)
     code, printed, _ = run_main("job=report", "runs=[runs]", "out=out")
@@ -343,25 +323,21 @@ def test_command_line_writes_and_verifies(tmp_path, run_main, undrawn):
     assert not (tmp_path / "outputs").exists()
 
 
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ({"runs": ["absent"], "out": "out"}, r"absent\]: there is no such folder"),
-        ({"out": "out"}, "runs=null"),
-        ({"runs": ["."]}, "experiment=null"),
-        ({"runs": ["."], "out": "out"}, "no runs: expected folders"),
-    ],
-)
-def test_a_report_of_nothing_is_refused(tmp_path, monkeypatch, keys, message):
-    monkeypatch.chdir(tmp_path)
+def test_a_report_of_nothing_is_refused(tmp_path, monkeypatch):
     state = SimpleNamespace(runtime=SimpleNamespace(choices={}))
     monkeypatch.setattr(job.HydraConfig, "get", lambda: state)
     known = {"runs": None, "out": None, "study": None, "verify": False}
-    with pytest.raises(So101Error, match=message):
-        job.report(OmegaConf.create(known | keys))
-
-
-# --- runs without a registration ---
+    for keys, message in (
+        (
+            {"runs": [f"{tmp_path}/absent"], "out": "x"},
+            r"absent\]: there is no such fol",
+        ),
+        ({"out": "x"}, "runs=null"),
+        ({"runs": [f"{tmp_path}"]}, "experiment=null"),
+        ({"runs": [f"{tmp_path}"], "out": "x"}, "no runs: expected folders"),
+    ):
+        with pytest.raises(So101Error, match=message):
+            job.report(OmegaConf.create(known | keys))
 
 
 def arms_of(*runs):
@@ -426,12 +402,12 @@ def test_make_results_takes_a_new_folder_only(tmp_path):
     (tmp_path / "python").write_text("#!/bin/sh\necho ran $*\n")
     (tmp_path / "python").chmod(0o755)
     command = ["make", "-s", "-o", "setup", "results", f"BIN={tmp_path}"]
-    new, taken = (
-        subprocess.run([*command, f"STUDY={path}"], cwd=ROOT, capture_output=True)
-        for path in (tmp_path / "new", tmp_path)
+    new = subprocess.run(
+        [*command, f"STUDY={tmp_path}/new"], cwd=ROOT, capture_output=True, text=True
     )
-    assert f"hydra.sweep.dir={tmp_path / 'new'}".encode() in new.stdout
-    text = f"job=report runs=[{tmp_path / 'new'}] out=experiments/first"
-    assert new.returncode == 0 and text.encode() in new.stdout
-    assert taken.returncode == 2 and b"ran" not in taken.stdout
-    assert f"{tmp_path} is there already".encode() in taken.stderr
+    assert f"hydra.sweep.dir={tmp_path}/new" in new.stdout
+    assert f"report runs=[{tmp_path}/new] out=experiments/first" in new.stdout
+    command.append(f"STUDY={tmp_path}")
+    taken = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert taken.returncode == 2 and "ran" not in taken.stdout
+    assert f"{tmp_path} is there already" in taken.stderr
