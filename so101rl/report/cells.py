@@ -55,22 +55,22 @@ def content_of(
     conditions: Sequence[ConditionResult],
 ) -> Content:
     """Format the numbers of a report."""
-    policy, measure = find_metric(study.metric)
+    policy, metric = find_metric(study.metric)
     last_row = {row.arm: row.name for row in rows}  # of an arm's rows: the tested one
     by_row = {last_row[one.arm]: one for one in comparisons}
     found = [by_row.get(row.name) for row in rows]
     results = Table(
-        head=_head(study, policy, measure),
+        head=_head(study, policy, metric),
         rows=[
-            _cells(row, one, study, measure)
+            _cells(row, one, study, metric)
             for row, one in zip(rows, found, strict=True)
         ],
         claims=[one is not None and one.decision in CLAIMS for one in found],
     )
     return Content(
         results,
-        notes(study, rows, comparisons, measure),
-        _conditions(study, conditions, policy, measure) if conditions else None,
+        notes(study, rows, comparisons, metric),
+        _conditions(study, conditions, policy, metric) if conditions else None,
     )
 
 
@@ -78,7 +78,7 @@ def _conditions(
     study: StudyRecord,
     conditions: Sequence[ConditionResult],
     policy: str,
-    measure: Metric,
+    metric: Metric,
 ) -> Table:
     """Return the table of arms by conditions."""
     names = list(dict.fromkeys(one.test for one in conditions))
@@ -91,36 +91,36 @@ def _conditions(
             one = by_place[arm, name]
             n = len(one.values)
             seeds = f" ({n} of {one.of} seeds)" if n < one.of else ""
-            cells.append(f"{_mean(one, measure)}{seeds}")
+            cells.append(f"{_mean(one, metric)}{seeds}")
         rows.append(cells)
-    title = f"{own_policy} {measure.title}{measure.in_unit}"
+    title = f"{own_policy} {metric.title}{metric.in_unit}"
     head = [title, *(f"on {name}" for name in names)]
     return Table(head, rows, [False] * len(rows))
 
 
-def _mean(one: "Row | ConditionResult", measure: Metric) -> str:
+def _mean(one: "Row | ConditionResult", metric: Metric) -> str:
     """Return a mean with its interval, and a mark if that is Wilson's."""
     mark = " W" if one.by == WILSON else ""
-    return f"{interval(measure, one.mean, one.low, one.high)}{mark}"
+    return f"{interval(metric, one.mean, one.low, one.high)}{mark}"
 
 
-def _head(study: StudyRecord, policy: str, measure: Metric) -> list[str]:
+def _head(study: StudyRecord, policy: str, metric: Metric) -> list[str]:
     head = [
         "arm",
         "env steps",
         "seeds x episodes",
-        f"{policy} {measure.title}{measure.in_unit}",
-        f"IQM{measure.in_unit}",
+        f"{policy} {metric.title}{metric.in_unit}",
+        f"IQM{metric.in_unit}",
     ]
     if not study.reference:
         return [*head, "note"]
-    points = " [points]" if measure.unit == "%" else measure.in_unit
+    points = " [points]" if metric.unit == "%" else metric.in_unit
     difference = f"difference to {study.reference}{points}"
     return [*head, difference, "p", "p (Holm)", "effect d_z", "verdict"]
 
 
 def _cells(
-    row: Row, one: ArmComparison | None, study: StudyRecord, measure: Metric
+    row: Row, one: ArmComparison | None, study: StudyRecord, metric: Metric
 ) -> list[str]:
     """Return a row of the main table, with the arm's comparison if it has one here."""
     ends = dict.fromkeys([*row.env_steps[:1], *row.env_steps[-1:]])
@@ -131,8 +131,8 @@ def _cells(
         row.name,
         " to ".join(map(short, ends)) if row.kind != BASE else "",
         f"{seeds} x {episodes or NO_NUMBER}",
-        _mean(row, measure),
-        NO_NUMBER if row.iqm is None else measure.shown(row.iqm),
+        _mean(row, metric),
+        NO_NUMBER if row.iqm is None else metric.shown(row.iqm),
     ]
     if not study.reference:
         return [*cells, ", ".join(row.marks)]
@@ -142,7 +142,7 @@ def _cells(
         return [*cells, "", "", "", "", ", ".join([*verdict, *row.marks])]
     return [
         *cells,
-        interval(measure, one.difference, one.low, one.high, sign=True),
+        interval(metric, one.difference, one.low, one.high, sign=True),
         *(NO_NUMBER if p is None else f"{p:.2g}" for p in (one.p, one.adjusted_p)),
         NO_NUMBER if one.effect is None else f"{one.effect:.2f}",
         ", ".join([one.verdict, *row.marks]),
@@ -150,7 +150,7 @@ def _cells(
 
 
 def interval(
-    measure: Metric,
+    metric: Metric,
     mean: float | None,
     low: float | None,
     high: float | None,
@@ -159,10 +159,10 @@ def interval(
     """Return a mean with its interval, without unit."""
     if mean is None:
         return NO_NUMBER
-    shown = measure.shown(mean, sign=sign)
+    shown = metric.shown(mean, sign=sign)
     if low is None or high is None:
         return shown
-    return f"{shown} [{measure.shown(low)}, {measure.shown(high)}]"
+    return f"{shown} [{metric.shown(low)}, {metric.shown(high)}]"
 
 
 def short(steps: int) -> str:

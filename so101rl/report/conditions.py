@@ -12,7 +12,7 @@ class ConditionResult:
     """The policy of an arm under one test; `report.json` has the fields.
 
     Attributes:
-        values: of the study's measure, by seed.
+        values: of the study's metric, by seed.
         mean: over the seeds; None without any.
         low: of its 95 % interval; None if there is none.
         by: the kind of interval, as in `table.Row`.
@@ -33,7 +33,7 @@ def condition_results(
     study: StudyRecord, episodes: EpisodesByRun
 ) -> list[ConditionResult]:
     """Return the results of all arms under all tests; empty if no run was tested."""
-    policy, measure = find_metric(study.metric)
+    policy, metric = find_metric(study.metric)
     own_policy = policy.partition(ON)[0]
     names = {name for own in episodes.values() for name in own if ON in name}
     tests = sorted({name.partition(ON)[2] for name in names})
@@ -49,9 +49,9 @@ def condition_results(
             values = {
                 seed: value
                 for seed, own in rows.items()
-                if (value := measure.read(own)) is not None
+                if (value := metric.read(own)) is not None
             }
-            interval = across_seeds(values, [*map(len, rows.values())], measure)
+            interval = across_seeds(values, [*map(len, rows.values())], metric)
             planned = len(study.arms[arm])
             results.append(ConditionResult(arm, test, values, of=planned, **interval))
     return results

@@ -64,13 +64,13 @@ def make_report(study: StudyRecord, episodes: EpisodesByRun) -> Report:
 
 def results_csv(report: Report, episodes: EpisodesByRun) -> str:
     """Return the text of `results.csv`: a row of facts and results per run."""
-    policy, measure = find_metric(report.study.metric)
+    policy, metric = find_metric(report.study.metric)
     key = report.study.metric.partition("/")[2]
     policies = list(dict.fromkeys((base_of(policy), policy)))
     names = [field.name for field in fields(RunRecord)]
     lines: list[list[Any]] = [[*names, *(f"{name}/{key}" for name in policies)]]
     for record in report.study.records:
         own = episodes.get(record.uid, {}) if record.has_result else {}
-        values = [measure.read(own[name]) if name in own else None for name in policies]
+        values = [metric.read(own[name]) if name in own else None for name in policies]
         lines.append([*astuple(record), *values])
     return csv_text(lines)

@@ -12,7 +12,7 @@ from so101rl.runs.metrics import find_metric
 
 def draw(folder: Path, report: Report, curves: Curves) -> Path | None:
     """Write `figure.png` and `figure.svg`; return None if no run gave a result."""
-    _, measure = find_metric(report.study.metric)
+    _, metric = find_metric(report.study.metric)
     rows = [row for row in report.rows if row.kind != WORST and row.mean is not None]
     if not any(row.arm for row in rows):
         return None
@@ -23,8 +23,8 @@ def draw(folder: Path, report: Report, curves: Curves) -> Path | None:
         folder,
         StudyResult(
             title=title.strip(),
-            label=f"{measure.title}{measure.in_unit}",
-            limits=(0.0, measure.factor) if measure.unit == "%" else None,
+            label=f"{metric.title}{metric.in_unit}",
+            limits=(0.0, metric.factor) if metric.unit == "%" else None,
             arms=[_arm(row, report, curves) for row in rows],
         ),
     )
@@ -33,7 +33,7 @@ def draw(folder: Path, report: Report, curves: Curves) -> Path | None:
 def _arm(row: Row, report: Report, curves: Curves) -> ArmResult:
     """Return what the figure shows of a row, in the unit of the axis."""
     assert row.mean is not None
-    _, measure = find_metric(report.study.metric)
+    _, metric = find_metric(report.study.metric)
     one = next((one for one in report.comparisons if one.arm == row.arm), None)
     remark = one.verdict if one else ""
     if row.arm and row.arm == report.study.reference:
@@ -42,15 +42,15 @@ def _arm(row: Row, report: Report, curves: Curves) -> ArmResult:
         seeds = f"{len(row.values)} of {row.of} seeds"
         remark = f"{seeds}; {remark}" if remark else seeds
     low, high = (
-        None if end is None else measure.factor * end for end in (row.low, row.high)
+        None if end is None else metric.factor * end for end in (row.low, row.high)
     )
     return ArmResult(
         name=row.name,
         remark=remark,
         is_claim=one is not None and one.decision in CLAIMS,
         is_base=not row.arm,
-        values={seed: measure.factor * value for seed, value in row.values.items()},
-        mean=measure.factor * row.mean,
+        values={seed: metric.factor * value for seed, value in row.values.items()},
+        mean=metric.factor * row.mean,
         low=low,
         high=high,
         curves=[curves.get(uid, ()) for uid in row.runs.values()] if row.arm else [],

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from so101rl.report.record import MISSING, StudyRecord
 from so101rl.report.table import DEVIATES, INCOMPLETE, PRELIMINARY, WILSON, Row, T
-from so101rl.report.verdict import UNDECIDED, ArmComparison
+from so101rl.report.verdict import ArmComparison
 from so101rl.runs.metrics import Metric
 from so101rl.statistics import MIN_SEEDS
+from so101rl.statistics.multiple_comparisons import UNDECIDED
 
 HASH_LENGTH = 10  # characters of a hash
 MOST_PAIRS = 1000  # more are not worth an exact number
@@ -32,7 +33,7 @@ def notes(
     study: StudyRecord,
     rows: Sequence[Row],
     found: Sequence[ArmComparison],
-    measure: Metric,
+    metric: Metric,
 ) -> list[Note]:
     """Return all notes; how to read the table comes first."""
     return [
@@ -41,7 +42,7 @@ def notes(
         *_without_result(study),
         *_weak_intervals(rows, found),
         *_improvements(found),
-        *_plans(found, measure),
+        *_plans(found, metric),
         *_deviations(study),
         *_origin(study),
         *map(Note, study.remarks),
@@ -145,16 +146,16 @@ def _improvements(found: Sequence[ArmComparison]) -> Iterator[Note]:
         yield Note(text, items)
 
 
-def _plans(found: Sequence[ArmComparison], measure: Metric) -> Iterator[Note]:
+def _plans(found: Sequence[ArmComparison], metric: Metric) -> Iterator[Note]:
     """List what undecided comparisons could have shown."""
-    unit = "points" if measure.unit == "%" else measure.unit
+    unit = "points" if metric.unit == "%" else metric.unit
     items = []
     for one in found:
         if one.decision != UNDECIDED:
             continue
         parts = []
         if one.detectable is not None:
-            size = f"{measure.shown(one.detectable)} {unit}".strip()
+            size = f"{metric.shown(one.detectable)} {unit}".strip()
             parts.append(f"{len(one.seeds)} pairs show a difference of {size}")
         if one.seeds_for is not None:
             few = one.seeds_for <= MOST_PAIRS

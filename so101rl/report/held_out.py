@@ -13,11 +13,7 @@ REPORT = "report"
 
 
 def check_root(record: RunRecord) -> None:
-    """Raise if a run's root seed is for tuning.
-
-    Raises:
-        StudyError: it is.
-    """
+    """Raise a `StudyError` if a run's root seed is for tuning."""
     if record.seed >= TUNING_FROM:
         raise StudyError(
             f"{record.folder} ({record.run}): seed={record.seed}: expected less than "
@@ -26,14 +22,11 @@ def check_root(record: RunRecord) -> None:
 
 
 def check_episodes(record: RunRecord, episodes: EpisodesByPolicy) -> None:
-    """Raise if a run's episodes are not its own report episodes, each once.
+    """Raise a `StudyError` if episodes are not the run's report episodes, each once.
 
     An episode's seed holds its role and root, see `so101rl.seeds`: so this finds
     episodes that somebody may have trained, selected or tuned on, without trusting the
     config. A warm start from another run is fine: that run saw episodes of other roles.
-
-    Raises:
-        StudyError: naming the first wrong episode.
     """
     for policy, rows in episodes.items():
         own = episode_seeds(record.seed, REPORT, len(rows))
@@ -51,11 +44,7 @@ def check_episodes(record: RunRecord, episodes: EpisodesByPolicy) -> None:
 
 
 def check_same_number(study: StudyRecord, episodes: EpisodesByRun) -> None:
-    """Raise if arms that are compared played different numbers of episodes.
-
-    Raises:
-        StudyError: two runs of one seed did.
-    """
+    """Raise a `StudyError` if arms to compare have different numbers of episodes."""
     first: dict[int, tuple[RunRecord, int]] = {}
     for record in study.results if study.reference else []:
         n = len(next(iter(episodes[record.uid].values())))

@@ -4,14 +4,8 @@ from so101rl.report.cells import CONDITIONS_TITLE, Content, Table
 
 SPECIAL = str.maketrans(
     {
+        **{letter: f"\\{letter}" for letter in "&%$#_{}"},
         "\\": r"\textbackslash{}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "{": r"\{",
-        "}": r"\}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "<": r"\textless{}",

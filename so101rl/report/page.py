@@ -81,14 +81,14 @@ def _verdicts(report: Report) -> Iterator[str]:
     """List the verdicts."""
     if not report.comparisons:
         return
-    _, measure = find_metric(report.study.metric)
+    _, metric = find_metric(report.study.metric)
     marks = {row.arm: row.marks for row in report.rows}  # of the row with its test
     yield f"<p>Against {escape(report.study.reference)}:</p><ul>"
     for one in report.comparisons:
         verdict = escape(", ".join([one.verdict, *marks[one.arm]]))
         if one.decision in CLAIMS:
             verdict = f"<strong>{verdict}</strong>"
-        size = interval(measure, one.difference, one.low, one.high, sign=True)
+        size = interval(metric, one.difference, one.low, one.high, sign=True)
         yield f"<li>{escape(one.arm)}: {verdict}; difference {escape(size)}</li>"
     yield "</ul>"
 
@@ -119,7 +119,7 @@ def _note(note: Note) -> str:
 
 def _runs(report: Report) -> str:
     """Return a folded table of all runs."""
-    _, measure = find_metric(report.study.metric)
+    _, metric = find_metric(report.study.metric)
     values = {
         uid: row.values[seed]
         for row in report.rows
@@ -130,7 +130,7 @@ def _runs(report: Report) -> str:
         [
             record.arm,
             str(record.seed),
-            measure.shown(values[record.uid]) if record.has_result else "",
+            metric.shown(values[record.uid]) if record.has_result else "",
             record.status,
             record.commit[:10] + (" *" if record.dirty else ""),
             record.uid,
@@ -138,15 +138,8 @@ def _runs(report: Report) -> str:
         ]
         for record in report.study.records
     ]
-    head = [
-        "arm",
-        "seed",
-        f"result{measure.in_unit}",
-        "status",
-        "commit",
-        "uid",
-        "name",
-    ]
+    result = f"result{metric.in_unit}"
+    head = ["arm", "seed", result, "status", "commit", "uid", "name"]
     table = _table(Table(head, lines, [False] * len(lines)))
     count = f"{len(lines)} runs (*: with changes that were not committed)"
     return f"<details><summary>{count}</summary>{table}</details>"

@@ -153,7 +153,12 @@ def _compare_seeds(
 ) -> Iterator[str]:
     """Compare two arms seed by seed with the sign-flip test."""
     for seed in both:
-        _check_same_episodes(a, b, seed)
+        own, other = ([row["seed"] for row in side.episodes[seed]] for side in (a, b))
+        if own != other:
+            raise StudyError(
+                f"{a.runs[seed].path} and {b.runs[seed].path} did not play the same "
+                f"episodes ({len(own)} and {len(other)})"
+            )
     first, second = ({seed: side.means[seed] for seed in both} for side in (a, b))
     test = paired_test(first, second)
     found = test.difference
@@ -169,11 +174,10 @@ def _compare_seeds(
     failed = (a.failed.keys() & b.runs.keys()) | (b.failed.keys() & a.runs.keys())
     if failed:
         seeds = ", ".join(map(str, sorted(failed)))
-        yield f"No claim about A and B: seed {seeds} gave no result in one of them."
+        yield f"No claim: seed {seeds} gave no result in one of them."
         return
     verdict = verdicts({"": test}, significance)[""]
-    text = verdict.describe(*NAMES)
-    yield f"{text[0].upper()}{text[1:]}."
+    yield f"A: {verdict.describe('B')}."
     if verdict.decision in ("better", "worse"):
         yield NOT_REGISTERED
         return
@@ -208,15 +212,6 @@ def _compare_settings(a: Side, b: Side) -> Iterator[str]:
     yield "they differ in (A | B):"
     for key, value in first.items():
         yield f"  {key}: {value} | {second[key]}"
-
-
-def _check_same_episodes(a: Side, b: Side, seed: int) -> None:
-    first, second = ([row["seed"] for row in side.episodes[seed]] for side in (a, b))
-    if first != second:
-        raise StudyError(
-            f"{a.runs[seed].path} and {b.runs[seed].path} did not play the same "
-            f"episodes ({len(first)} and {len(second)})"
-        )
 
 
 def _success(run: RunDir, rows: Episodes) -> float:

@@ -71,7 +71,7 @@ def read_values(study: StudyRecord, episodes: EpisodesByRun) -> ValuesByArm:
     Raises:
         So101Error: the episodes are not those that a report may use.
     """
-    policy, measure = find_metric(study.metric)
+    policy, metric = find_metric(study.metric)
     for record in study.records:
         check_root(record)
     values: dict[str, dict[int, float]] = {arm: {} for arm in study.arms}
@@ -82,7 +82,7 @@ def read_values(study: StudyRecord, episodes: EpisodesByRun) -> ValuesByArm:
             if name not in own:
                 raise FileError(f"{run}: no episodes of {name}")
         check_episodes(record, own)
-        value = measure.read(own[policy])
+        value = metric.read(own[policy])
         if value is None:
             raise ScoreError(f"{run} has no {study.metric}")
         values[record.arm][record.seed] = value
@@ -103,22 +103,22 @@ def with_worst(
 
 def rows(study: StudyRecord, episodes: EpisodesByRun, values: ValuesByArm) -> list[Row]:
     """Return the rows of the table: bases, then the arms in their order."""
-    policy, measure = find_metric(study.metric)
-    found = list(_base_rows(study, episodes, measure, base_of(policy)))
+    policy, metric = find_metric(study.metric)
+    found = list(_base_rows(study, episodes, metric, base_of(policy)))
     for arm, own in values.items():
         records = study.results_of(arm)
         planned = len(study.arms[arm])
         head = {"name": arm, "arm": arm, "kind": ARM}
-        found.append(_row(own, records, measure, planned, **head))
-        if study.failed_seeds(arm) and measure.worst is not None:
-            worst = f"{measure.shown(measure.worst)} {measure.unit}".strip()
+        found.append(_row(own, records, metric, planned, **head))
+        if study.failed_seeds(arm) and metric.worst is not None:
+            worst = f"{metric.shown(metric.worst)} {metric.unit}".strip()
             head = {
                 "name": f"{arm}, failed seeds as {worst}",
                 "arm": arm,
                 "kind": WORST,
             }
             all_values = with_worst(study, arm, own)
-            row = _row(all_values, records, measure, planned, **head)
+            row = _row(all_values, records, metric, planned, **head)
             uids = {one.seed: one.uid for one in study.records if one.arm == arm}
             uids |= {one.seed: one.uid for one in records}  # a result takes precedence
             found.append(replace(row, runs=uids))
@@ -128,7 +128,7 @@ def rows(study: StudyRecord, episodes: EpisodesByRun, values: ValuesByArm) -> li
 def _row(
     values: Mapping[int, float],
     records: Sequence[RunRecord],
-    measure: Metric,
+    metric: Metric,
     planned: int,
     *,
     name: str,
@@ -152,7 +152,7 @@ def _row(
         return row
     return replace(
         row,
-        **across_seeds(values, episodes, measure),
+        **across_seeds(values, episodes, metric),
         **_interquartile(values),
         odd=odd_shape(values),
     )
@@ -170,7 +170,7 @@ def _marks(
 
 
 def across_seeds(
-    values: Mapping[int, float], episodes: Sequence[int], measure: Metric
+    values: Mapping[int, float], episodes: Sequence[int], metric: Metric
 ) -> dict[str, Any]:
     """Return mean, interval and its kind over seeds, as fields of `Row`.
 
@@ -181,7 +181,7 @@ def across_seeds(
     Args:
         values: by seed.
         episodes: how many the runs played; the smallest number is used.
-        measure: that the values are of.
+        metric: that the values are of.
     """
     if not values:
         return {}
@@ -189,7 +189,7 @@ def across_seeds(
         found, by = t_interval(values), T
     else:
         value = next(iter(values.values()))
-        if measure.title != "success" or not episodes:
+        if metric.title != "success" or not episodes:
             return {"mean": value}
         n = min(episodes)
         found, by = Interval(value, *wilson(round(value * n), n)), WILSON
@@ -212,7 +212,7 @@ def _interquartile(values: Mapping[int, float]) -> dict[str, Any]:
 
 
 def _base_rows(
-    study: StudyRecord, episodes: EpisodesByRun, measure: Metric, base: str
+    study: StudyRecord, episodes: EpisodesByRun, metric: Metric, base: str
 ) -> Iterator[Row]:
     """Yield a row per base; arms whose base played the very same episodes share it."""
     groups: list[tuple[list[str], dict[int, RunRecord]]] = []
@@ -235,7 +235,7 @@ def _base_rows(
         values = {
             seed: value
             for seed in sorted(own)
-            if (value := measure.read(episodes[own[seed].uid][base])) is not None
+            if (value := metric.read(episodes[own[seed].uid][base])) is not None
         }
         if not values or len(values) < len(own):
             continue
@@ -243,4 +243,4 @@ def _base_rows(
         if labels.count(label) > 1:
             name += f" in {', '.join(arms)}"
         head = {"name": name, "arm": "", "kind": BASE}
-        yield _row(values, [*own.values()], measure, len(values), **head)
+        yield _row(values, [*own.values()], metric, len(values), **head)

@@ -15,10 +15,10 @@ from so101rl.statistics import (
     seeds_needed,
     verdicts,
 )
+from so101rl.statistics.multiple_comparisons import UNDECIDED, too_few_pairs
 
 LEAST_PAIRS = 2  # for a difference with an interval
 WITHHELD = "withheld"  # decision if planned runs are missing
-UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,12 @@ def _comparison(
     comparisons, seeds = len(study.arms) - 1, list(pairs)
     decision, text = WITHHELD, "no claim: runs are missing"
     if verdict is not None:
-        decision, text = verdict.decision, _describe(verdict, study)
+        _, metric = find_metric(study.metric)
+        text = verdict.describe(study.reference, metric.above, metric.below)
+        decision = verdict.decision
     elif len(seeds) == len(study.arms[arm]):
         needed = seeds_needed(comparisons, study.significance)
-        text = f"no claim: {len(seeds)} paired seeds, it takes {needed}"
+        text = too_few_pairs(len(seeds), needed)
     if test is None:
         return ArmComparison(arm, study.reference, seeds, verdict=text)
     planned: dict[str, Any] = {}
@@ -133,14 +135,3 @@ def _comparison(
         **planned,
         odd=odd_shape({seed: own - other for seed, (own, other) in pairs.items()}),
     )
-
-
-def _describe(verdict: Verdict, study: StudyRecord) -> str:
-    """Return the verdict in a few words, which stand beside the arm's name."""
-    _, measure = find_metric(study.metric)
-    words = {"better": measure.above, "worse": measure.below}
-    if verdict.decision in words:
-        return f"{words[verdict.decision]} than {study.reference}"
-    if verdict.decision == UNDECIDED:
-        return "no difference shown"
-    return f"no claim: {verdict.comparison.n} paired seeds, it takes {verdict.needed}"

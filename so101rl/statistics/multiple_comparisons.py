@@ -28,15 +28,25 @@ class Verdict:
     comparison: Comparison
     needed: int
 
-    def describe(self, a: str, b: str) -> str:
-        """Return the claim as a sentence without its full stop."""
-        n, needed = self.comparison.n, self.needed
+    def describe(self, other: str, above: str = BETTER, below: str = WORSE) -> str:
+        """Return the claim about arm a in a few words.
+
+        Args:
+            other: name of arm b.
+            above: what an arm with the larger mean is called.
+            below: what an arm with the smaller mean is called.
+        """
         return {
-            BETTER: f"{a} is better than {b}",
-            WORSE: f"{a} is worse than {b}",
-            UNDECIDED: f"no difference shown between {a} and {b}",
-            REFUSED: f"no claim about {a} and {b}: {n} paired seeds, it takes {needed}",
+            BETTER: f"{above} than {other}",
+            WORSE: f"{below} than {other}",
+            UNDECIDED: "no difference shown",
+            REFUSED: too_few_pairs(self.comparison.n, self.needed),
         }[self.decision]
+
+
+def too_few_pairs(n: int, needed: int) -> str:
+    """Return why n pairs allow no claim."""
+    return f"no claim: {n} paired seeds, it takes {needed}"
 
 
 def verdicts(
