@@ -88,13 +88,16 @@ def test_a_wrong_number_of_alphas_is_refused():
         Alpha([0.5, 0.5])
 
 
-@pytest.mark.parametrize("alpha", [[0, 0.5, 1, 0, 0.5, 1], 0.75])
-def test_the_command_is_base_plus_alpha_times_residual_within_leash(alpha):
-    typed = [f"residual.alpha={alpha}", "residual.penalty=0.5"]
-    env = make_env(*typed, "randomization=none", "base_policy=zero", n=1)
+@pytest.mark.parametrize(
+    ("base_policy", "alpha"), [("jacobian", [0, 0.5, 1, 0, 0.5, 1]), ("zero", 0.75)]
+)
+def test_the_command_is_base_plus_alpha_times_residual_within_leash(base_policy, alpha):
+    typed = [f"base_policy={base_policy}", f"residual.alpha={alpha}"]
+    env = make_env(*typed, "residual.penalty=0.5", "randomization=none", n=1)
     env.reset(seed=0)
     leash, widest = env.env.leash, 0.0
-    down = np.repeat([[[0.0, 1, 0, 0, 0, 0]]], 60, axis=0)  # into the table
+    pushes = 60 if base_policy == "zero" else 0  # jacobian would end the episode
+    down = np.repeat([[[0.0, 1, 0, 0, 0, 0]]], pushes, axis=0)  # into the table
     for action in [*ACTIONS[:20, :1], *down]:
         base, before = env.base_action.copy(), env.env.target_qpos.copy()
         measured, _ = env.env.hardware.arm.read()
@@ -111,7 +114,7 @@ def test_the_command_is_base_plus_alpha_times_residual_within_leash(alpha):
         length = np.linalg.norm(np.array(alpha) * action)
         assert info["residual_l2"][0] == pytest.approx(length)
         assert info["clipped"][0] == pytest.approx(np.mean(np.abs(total) > 1))
-    assert widest == pytest.approx(leash)
+    assert widest == pytest.approx(leash) or not pushes
 
 
 # ---- base policies that misbehave ----
