@@ -81,9 +81,6 @@ def test_alpha_0_is_the_base_and_zero_with_alpha_1_is_plain_rl_bit_for_bit(
 )
 def test_alpha(alpha, step, expected):
     np.testing.assert_allclose(Alpha(alpha).at(step), np.broadcast_to(expected, 6))
-
-
-def test_a_wrong_number_of_alphas_is_refused():
     with pytest.raises(ConfigError, match=r"residual.alpha=\[0.5, 0.5\]: expected one"):
         Alpha([0.5, 0.5])
 

@@ -1,8 +1,4 @@
-"""The physics that everything rests on: press, drag, hold, and the last safety check.
-
-The finger is led along a line by angles found beforehand, with gravity and the press
-fed forward as an offset of the servo targets, so no policy has a part in it.
-"""
+"""Physics with no policy in it: press, drag, hold; and the last safety check."""
 
 import mujoco
 import numpy as np
@@ -151,29 +147,18 @@ def test_the_arm_holds_its_home_and_where_gravity_pulls_most(preset):
 # ---- safety ----
 
 LOW, HIGH = so101.joint_limits()
-LIMITS = SafetyLimits(lower=LOW, upper=HIGH, max_step=0.1)
 
 
-@pytest.mark.parametrize(
-    ("target", "previous", "sent"),
-    [
-        (np.full(6, 0.5), np.zeros(6), np.full(6, 0.1)),  # a step at most
-        (np.full(6, 0.05), np.zeros(6), np.full(6, 0.05)),
-        (LOW - 1, LOW + 0.05, LOW),  # within the joints
-        (HIGH + 1, HIGH - 0.05, HIGH),
-    ],
-)
-def test_a_target_is_clipped_to_a_step_and_to_the_joints(target, previous, sent):
-    got = LIMITS.apply(np.tile(target, (2, 1)), np.tile(previous, (2, 1)))
-    np.testing.assert_allclose(got, np.tile(sent, (2, 1)))
-
-
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_a_target_that_is_not_finite_is_refused(wrong):
-    target = np.zeros((3, 6))
-    target[1, 4] = wrong
-    with pytest.raises(UnsafeCommandError, match="arm 1 is not finite"):
-        LIMITS.apply(target, np.zeros((3, 6)))
+def test_a_target_is_clipped_to_a_step_and_the_joints_and_refused_if_not_finite():
+    limits = SafetyLimits(lower=LOW, upper=HIGH, max_step=0.1)
+    target = np.array([np.full(6, 0.5), np.full(6, 0.05), LOW - 1, HIGH + 1])
+    previous = np.array([np.zeros(6), np.zeros(6), LOW + 0.05, HIGH - 0.05])
+    sent = np.array([np.full(6, 0.1), np.full(6, 0.05), LOW, HIGH])
+    np.testing.assert_allclose(limits.apply(target, previous), sent)
+    for wrong in (np.nan, np.inf, -np.inf):
+        target[1, 4] = wrong
+        with pytest.raises(UnsafeCommandError, match="arm 1 is not finite"):
+            limits.apply(target, previous)
 
 
 def test_the_simulated_arm_obeys_the_limits_and_returns_what_it_sent():
