@@ -39,9 +39,6 @@ class Constant(BasePolicy):
         return np.tile(self.action, (len(ids), 1))
 
 
-# ---- the two identities ----
-
-
 @pytest.mark.parametrize(
     ("base", "alpha"), [("zero", 0), ("jacobian", 0), ("hybrid", 0), ("zero", 1)]
 )
@@ -63,9 +60,6 @@ def test_alpha_0_is_the_base_and_zero_with_alpha_1_is_plain_rl_bit_for_bit(
         np.testing.assert_array_equal(env.env.hardware.state, task.hardware.state)
         np.testing.assert_equal(env.env.obs, obs)
     assert ends >= 2
-
-
-# ---- alpha ----
 
 
 @pytest.mark.parametrize(
@@ -112,9 +106,6 @@ def test_the_command_is_base_plus_alpha_times_residual_within_leash(base_policy,
         assert info["residual_l2"][0] == pytest.approx(length)
         assert info["clipped"][0] == pytest.approx(np.mean(np.abs(total) > 1))
     assert widest == pytest.approx(leash) or not pushes
-
-
-# ---- base policies that misbehave ----
 
 
 @pytest.mark.parametrize(
@@ -186,9 +177,6 @@ def test_the_learner_sees_the_base_action_if_asked(task):
     )
     np.testing.assert_array_equal(obs[:, :-6], without)
     np.testing.assert_allclose(obs[:, -6:], np.tile(policy.action, (N, 1)), rtol=1e-6)
-
-
-# ---- how a learner starts; more in tests/algos ----
 
 
 def learner(algo, *typed):

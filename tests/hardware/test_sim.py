@@ -66,9 +66,6 @@ def follow(task, targets):
     return [np.array(each) for each in zip(*views, strict=True)]
 
 
-# ---- the sheet ----
-
-
 def test_a_sheet_stays_until_it_is_dragged_and_where_it_was_left(task, ways):
     kp, above, down, path = task.hardware.actuator.kp, ways[0], ways[1], ways[1:]
     task.hardware.arm.reset(ONE, above[None])
@@ -121,9 +118,6 @@ def test_a_hammering_arm_neither_flips_nor_throws_the_sheet():
     assert np.degrees(2 * np.hypot(x, y)).max() < 5  # tilt of a flat sheet
 
 
-# ---- the arm ----
-
-
 @pytest.mark.parametrize("preset", SAG)
 def test_the_arm_holds_its_home_and_where_gravity_pulls_most(preset):
     env = still(f"hardware.actuator={preset}")
@@ -143,8 +137,6 @@ def test_the_arm_holds_its_home_and_where_gravity_pulls_most(preset):
         assert np.abs(poses[-1] - poses[100]).max() < 0.005
     assert np.abs(env.kinematics.tool(home[None]).gravity).max() > 0.85
 
-
-# ---- safety ----
 
 LOW, HIGH = so101.joint_limits()
 

@@ -175,9 +175,6 @@ def test_noise_has_the_configured_deviation():
     assert np.abs(qpos.mean(axis=(0, 1))).max() < 0.001
 
 
-# ---- mistakes ----
-
-
 class Wrong(Scale):
     def draw(self, nominal, uniform):
         return np.zeros((len(uniform), 3))
