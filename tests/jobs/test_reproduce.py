@@ -1,79 +1,74 @@
 """A finished run can be trained again, and every number compared."""
 
-import json
-from pathlib import Path
+import shutil
 
 import pytest
-from conftest import PPO_KEYS
+from finished import edit_json, finished_run
 
-from so101rl.jobs.reproduce import FOLDER
+from so101rl.jobs.reproduce import FOLDER, compare_results
 from so101rl.runs.run_dir import RunDir
 
 
 @pytest.fixture
-def finished(run_main):
-    code, _, path = run_main(*PPO_KEYS)
-    assert code == 0
-    return path
+def copied(tmp_path):
+    return shutil.copytree(finished_run(), tmp_path / "copied")
 
 
-def edit(path, change):
-    path.write_text(change(path.read_text()))
+def replace(path, before, after):
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
 
 
-def test_a_run_is_reproduced_elsewhere(finished, run_main):
-    code, said, _ = run_main("job=reproduce", f"run={finished}")
+def test_a_run_is_reproduced_elsewhere_in_other_surroundings(copied, run_main):
+    edit_json(copied / "run.json", versions={"torch": "1.0"}, code_sha256="0")
+    code, said, _ = run_main("job=reproduce", f"run={copied}")
     assert code == 0
     assert "identical: metrics, episodes, evaluation and policies" in said.out
+    assert "differs here: torch: 1.0 -> " in said.out
+    assert "differs here: code" in said.out
     (second,) = FOLDER.iterdir()
-    assert second.name.startswith(RunDir.open(finished).info["name"])
-    assert (second / "metrics.jsonl").read_bytes() == (
-        finished / "metrics.jsonl"
-    ).read_bytes()
-    # What comes out is a run like any other, and knows what was typed.
-    typed = Path(".hydra") / "overrides.yaml"
-    assert (second / typed).read_bytes() == (finished / typed).read_bytes()
+    assert second.name == f"{RunDir.open(copied).info['name']}-1"
+    # The reproduction is a run like any other, and has the typed keys.
+    for name in ("metrics.jsonl", ".hydra/overrides.yaml"):
+        assert (second / name).read_bytes() == (copied / name).read_bytes()
     assert run_main("job=resume", f"run={second}")[0] == 0
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "message"),
+    ("file", "before", "after", "message"),
     [
         (
             "metrics.jsonl",
-            lambda text: text.replace(
-                '"residual/alpha": 1.0', '"residual/alpha": 0.5', 1
-            ),
-            "line 2: step 32, residual/alpha: 0.5 -> 1.0",
+            '"residual/alpha": 1.0',
+            '"residual/alpha": 0.5',
+            "metrics.jsonl line 2: step 32, residual/alpha: 1.0 -> 0.5",
         ),
-        ("metrics.jsonl", lambda text: text + text.splitlines()[-1] + "\n", "lines"),
-        ("episodes.csv", lambda text: text.replace("base,0", "base,9"), "episodes"),
-        ("evaluation.json", lambda text: text.replace("3", "4"), "evaluation.json"),
+        ("metrics.jsonl", '"step": 0}', '"step": 0 }', "written differently"),
+        ("episodes.csv", "base,0", "base,9", "episodes.csv: other episodes"),
+        ("evaluation.json", "3", "4", "evaluation.json: other results"),
+        (
+            "checkpoints/best/checkpoint.json",
+            '"policy.pt": "',
+            '"policy.pt": "0',
+            "best",
+        ),
     ],
 )
-def test_what_differs_is_named(file, change, message, finished, run_main):
-    edit(finished / file, change)
-    code, said, _ = run_main("job=reproduce", f"run={finished}")
+def test_what_differs_is_named(file, before, after, message, copied):
+    assert list(compare_results(finished_run(), copied)) == []
+    replace(copied / file, before, after)
+    (found,) = compare_results(finished_run(), copied)
+    assert message in found
+
+
+def test_a_run_that_differs_or_never_finished_is_refused(copied, run_main):
+    (copied / "metrics.jsonl").write_text("")
+    code, said, _ = run_main("job=reproduce", f"run={copied}")
     assert code == 2
-    assert message in said.err
-
-
-def test_other_surroundings_are_named(finished, run_main):
-    def older(text):
-        info = json.loads(text)
-        info["versions"]["torch"], info["code_sha256"] = "1.0", "0"
-        return json.dumps(info)
-
-    edit(finished / "run.json", older)
-    code, said, _ = run_main("job=reproduce", f"run={finished}")
-    assert code == 0  # a change that changes nothing
-    assert "differs here: torch: 1.0 -> " in said.out
-    assert "differs here: code" in said.out
-
-
-def test_only_a_finished_run_can_be_reproduced(finished, run_main):
-    edit(finished / "run.json", lambda text: text.replace("finished", "killed"))
-    code, said, _ = run_main("job=reproduce", f"run={finished}")
+    assert "metrics.jsonl: 0 and 7 lines" in said.err
+    edit_json(copied / "run.json", status="killed")
+    code, said, _ = run_main("job=reproduce", f"run={copied}")
     assert code == 2
     assert "is killed" in said.err
-    assert not Path(FOLDER).exists()
+    assert len(list(FOLDER.iterdir())) == 1

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import PPO_KEYS, config_of
-from interrupting import outcome
+from finished import finished_run, interrupted, outcome
 from learners import TINY, tiny
 from untrained import learner, untrained
 
-from so101rl.algos.initialization import set_exploration
 from so101rl.errors import So101Error
 from so101rl.runs.run_dir import RunDir
 from so101rl.training.warm_start import check_same_source, warm_start
@@ -20,60 +19,47 @@ pytestmark = pytest.mark.filterwarnings("ignore:You have specified a mini-batch 
 SMALL = ["n_threads=1", "algo.policy_kwargs.net_arch=[8]"]
 
 
-@pytest.fixture
-def source(tmp_path):
-    """Make a run, without a training, whose best policy is none that starts."""
-    return lambda cfg: untrained(tmp_path / "source", cfg)
-
-
 def residuals(model):
     obs = np.random.default_rng(0).normal(size=(9, *model.observation_space.shape))
     return model.predict(obs, deterministic=True)[0]
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A run without a training, whose best policy is none that starts."""
+    return untrained(tmp_path_factory.mktemp("source"), config_of(*SMALL))[0]
+
+
 @pytest.mark.parametrize("algo", TINY)
-def test_it_begins_with_exactly_that_policy(algo, source, capsys):
-    cfg = config_of(*tiny(algo), "n_threads=1")
-    run, before = source(cfg)
+def test_it_begins_with_exactly_that_policy(algo, tmp_path, capsys):
+    cfg = config_of(*tiny(algo), "n_threads=1", "residual.exploration_std=null")
+    run, before = untrained(tmp_path, cfg)
     model = learner(cfg)
     assert not residuals(model).any()  # zero_init, which must not undo the rest
     cfg.init_from = str(run.path)
     found = warm_start(cfg, model)
     np.testing.assert_array_equal(residuals(model), residuals(before))
-    theirs = before.policy.state_dict()
-    set_exploration(before, 0.5)
-    for name, tensor in model.policy.state_dict().items():
-        assert torch.equal(tensor, theirs[name]), name
-    assert found["uid"] == run.info["uid"]
-    assert found["step"] == 7
+    tensors = model.policy.state_dict()
+    for name, tensor in before.policy.state_dict().items():
+        assert torch.equal(tensor, tensors[name]), name
+    assert (found["uid"], found["step"]) == (run.info["uid"], 7)
     said = capsys.readouterr().out
-    assert f"init_from {run.path}: all {len(theirs)} tensors" in said
+    assert f"init_from {run.path}: all {len(tensors)} tensors" in said
     assert ("replay buffer" in said) == ("buffer_size" in cfg.algo)
     assert "differs" not in said
+    if algo == "sac":  # the config may set the exploration anew
+        cfg.residual.exploration_std = 0.2
+        warm_start(cfg, model)
+        std = model.policy.actor.log_std.bias.exp()
+        torch.testing.assert_close(std, torch.full((6,), 0.2))
 
 
-@pytest.mark.parametrize(("std", "kept"), [(None, True), (0.2, False)])
-def test_how_far_it_explores_is_the_config_s_to_say(std, kept, source):
-    cfg = config_of(*tiny("sac"), "n_threads=1")
-    run, before = source(cfg)
-    cfg.residual.exploration_std = std
-    cfg.init_from = str(run.path)
-    model = learner(cfg)
-    warm_start(cfg, model)
-    ours, theirs = (m.policy.actor.log_std.bias for m in (model, before))
-    assert torch.equal(ours, theirs) == kept
-    if not kept:
-        torch.testing.assert_close(ours.exp(), torch.full((6,), std))
-
-
-def test_what_differs_is_said(source, capsys):
-    cfg = config_of(*SMALL)
-    run, _ = source(cfg)
-    now = config_of(*SMALL, "base_policy=zero", "randomization=hard")
-    now.residual = cfg.residual.copy()
-    now.residual.alpha = 0.5
-    now.init_from = str(run.path)
-    warm_start(now, learner(now))
+def test_what_differs_is_printed(source, capsys):
+    cfg = config_of(*SMALL, "base_policy=zero", "randomization=hard")
+    cfg.residual = config_of(*SMALL).residual
+    cfg.residual.alpha = 0.5
+    cfg.init_from = str(source.path)
+    warm_start(cfg, learner(cfg))
     said = capsys.readouterr().out
     assert "differs: residual.alpha: 1.0 -> 0.5\n" in said
     assert " keys, Jacobian -> Zero\n" in said
@@ -85,127 +71,70 @@ def test_what_differs_is_said(source, capsys):
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["algo=trpo"], "stable_baselines3.PPO learned its policy, sb3_contrib.TRPO"),
-        (
-            ["algo.policy_kwargs.net_arch=[9]"],
-            "[8] -> [9]; type algo.policy_kwargs.net_arch=[8]",
-        ),
-        (["+algo.policy_kwargs.ortho_init=false"], "absent -> False; leave it out"),
-        (["env.observation.goal=1.0"], "env.observation.goal: 0.1 -> 1.0"),
-        (["env/observation=paper25"], " -> 1.0\n  and 4 more"),
-        (["base_policy=zero"], "had env/observation=markov residual.observe_base"),
+        ("algo=trpo", "stable_baselines3.PPO learned its policy, sb3_contrib.TRPO"),
+        ("algo.policy_kwargs.net_arch=[8,9]", "type algo.policy_kwargs.net_arch=[8]"),
+        ("+algo.policy_kwargs.ortho_init=false", "absent -> False; leave it out"),
+        ("env.observation.goal=1.0", "env.observation.goal: 0.1 -> 1.0"),
+        ("env/observation=paper25", " -> 1.0\n  and 4 more"),
+        ("base_policy=zero", "had env/observation=markov residual.observe_base"),
     ],
 )
 def test_what_does_not_fit_is_refused(typed, message, source):
-    run, _ = source(config_of(*SMALL))
-    cfg = config_of(*SMALL, *typed)
-    cfg.init_from = str(run.path)
+    cfg = config_of(*SMALL, typed)
+    cfg.init_from = str(source.path)
     model = learner(cfg)
     before = residuals(model)
     with pytest.raises(So101Error) as error:
         warm_start(cfg, model)
     assert message in str(error.value)
-    assert str(error.value).startswith(f"init_from={run.path}")
+    assert str(error.value).startswith(f"init_from={source.path}")
     assert len(str(error.value).splitlines()) <= 6
     np.testing.assert_array_equal(residuals(model), before)
 
 
-def test_another_order_of_the_observations_is_another_policy(source):
-    cfg = config_of(*SMALL)
-    run, _ = source(cfg)
-    cfg.env.observation = dict(reversed(cfg.env.observation.items()))
-    cfg.init_from = str(run.path)
-    with pytest.raises(So101Error, match="order: "):
-        warm_start(cfg, learner(cfg))
-
-
-# ---- on the command line ----
-
-WARM = [*PPO_KEYS, "env=paper_push_hard", "init_from=outputs/first"]
-
-
-@pytest.fixture
-def first(run_main):
-    code, _, path = run_main(*PPO_KEYS, name="outputs/first")
-    assert code == 0
-    return RunDir.open(path)
-
-
-def test_a_warm_started_run_says_where_it_comes_from_and_needs_it_no_more(
-    first, run_main
+def test_a_run_says_where_it_comes_from_and_only_its_first_step_needs_that(
+    run_main, tmp_path
 ):
-    code, said, path = run_main(*WARM, "init_from=latest", name="second")
+    first = shutil.copytree(finished_run(), tmp_path / "outputs" / "first")
+    typed = [*PPO_KEYS, "env=paper_push_hard", "keep_checkpoints=9"]
+    code, _, whole = run_main(*typed, "init_from=latest", name="whole")
     assert code == 0
-    run = RunDir.open(path)
-    assert run.config().init_from == str(first.path)
+    run, info = RunDir.open(whole), RunDir.open(first).info
+    assert run.config().init_from == str(first)
     found = run.info["init_from"]
-    assert (found["name"], found["uid"]) == (first.info["name"], first.info["uid"])
-    record = json.loads((path / "provenance.json").read_text())
-    assert record["init_from"] == found
-    # Reproducing it does need the source, and the same one.
-    code, said, _ = run_main("job=reproduce", f"run={path}")
-    assert code == 0
-    assert f"init_from {first.path}" in said.out
-    shutil.move(first.path, "moved")
-    assert run_main("job=evaluate", f"run={path}")[0] == 0
-    code, said, _ = run_main("job=reproduce", f"run={path}")
-    assert code == 2
-    assert said.err.startswith(f"error: init_from={first.path}: there is no such")
-    assert run_main("job=reproduce", f"run={path}", "init_from=moved")[0] == 0
-    for other in (path, "null"):
-        code, said, _ = run_main("job=reproduce", f"run={path}", f"init_from={other}")
-        assert code == 2
-        assert f"init_from={other}: the policy is not the one" in said.err
+    assert (found["name"], found["uid"]) == (info["name"], info["uid"])
+    assert json.loads((whole / "provenance.json").read_text())["init_from"] == found
+
+    moved = shutil.move(first, tmp_path / "moved")
+    early, late = (interrupted(whole, tmp_path / f"at-{n}", n) for n in (0, 96))
+    assert run_main("job=resume", f"run={late}")[0] == 0
+    assert outcome(late) == outcome(whole)
+    assert run_main("job=evaluate", f"run={whole}")[0] == 0
+    for job, path in (("resume", early), ("reproduce", whole)):
+        for source, message in (
+            (first, f"init_from={first}: there is no such"),
+            (whole, f"init_from={whole}: the policy is not the one that this run"),
+            ("null", "init_from"),
+        ):
+            typed = (f"job={job}", f"run={path}", f"init_from={source}")
+            code, said, _ = run_main(*typed)
+            assert code == 2
+            assert message in said.err
+        code, said, _ = run_main(f"job={job}", f"run={path}", f"init_from={moved}")
+        assert code == 0, said.err
+    assert outcome(early) == outcome(whole)
 
 
-@pytest.mark.parametrize("algo", ["ppo", pytest.param("sac", marks=pytest.mark.slow)])
-def test_a_warm_started_run_that_was_shot_ends_as_one_that_was_not(
-    algo,
-    run_main,
-    shoot,
-):
-    keys = tiny(algo)
-    assert run_main(*keys, name="first")[0] == 0
-    warm = [*keys, "env=paper_push_hard", "init_from=first"]
-    _, _, whole = run_main(*warm, name="whole")
-    for point in (5, 22):
-        shoot(point, *warm, name=f"shot-{point}")
-    best = whole.parent / "first" / "checkpoints" / "best"
-    shutil.move(best, "elsewhere")
-    code, said, _ = run_main("job=resume", "run=shot-22")
-    assert code == 0, said.err  # past its beginning it needs nobody
-    assert outcome(whole.parent / "shot-22") == outcome(whole)
-    shutil.copytree(whole / "checkpoints" / "final", best)
-    code, said, _ = run_main("job=resume", "run=shot-5")
-    assert code == 2
-    assert "is not the one that this run began with" in said.err
-    shutil.rmtree(best)
-    shutil.move("elsewhere", best)
-    code, said, _ = run_main("job=resume", "run=shot-5", "init_from=null")
-    assert code == 2
-    assert "init_from: " in said.err
-    shutil.move("first", "moved")
-    code, said, _ = run_main("job=resume", "run=shot-5", "init_from=moved")
-    assert code == 0, said.err
-    assert "starting again from step 0" in said.out
-    assert outcome(whole.parent / "shot-5") == outcome(whole)
-
-
-SOURCE = {"path": "there", "sha256": "ab" * 32}
-
-
-@pytest.mark.parametrize(
-    ("begun", "source", "message"),
-    [
-        (SOURCE, None, "init_from=null: .*sha256 abababababab -> none"),
-        (None, SOURCE, "init_from=there: .*sha256 none -> abababababab"),
-        (SOURCE, SOURCE | {"sha256": "cd" * 32}, "-> cdcdcdcdcdcd"),
-    ],
-)
-def test_no_source_is_another_one(begun, source, message):
-    with pytest.raises(So101Error, match=message):
-        check_same_source({"init_from": begun}, source)
-    check_same_source({"init_from": begun}, begun)
+def test_no_source_is_another_source():
+    one, other = ({"path": "there", "sha256": text * 32} for text in ("ab", "cd"))
+    for begun, now, message in (
+        (one, None, "init_from=null: .*sha256 abababababab -> none"),
+        (None, one, "init_from=there: .*sha256 none -> abababababab"),
+        (one, other, "-> cdcdcdcdcdcd"),
+    ):
+        with pytest.raises(So101Error, match=message):
+            check_same_source({"init_from": begun}, now)
+    check_same_source({"init_from": one}, one)
     check_same_source({}, None)  # of an earlier version
 
 
@@ -215,7 +144,6 @@ def test_no_source_is_another_one(begun, source, message):
         (["init_from=nowhere"], "init_from=nowhere: there is no such directory"),
         (["init_from=latest"], "init_from=latest: no run with checkpoints/best"),
         (["job=evaluate", "init_from=x"], "only a training begins with a run's"),
-        (["-m", "init_from=latest"], "in a sweep, each run would begin with the"),
         (["-m", "init_from=x,latest"], "in a sweep, each run would begin with the"),
     ],
 )
