@@ -16,20 +16,21 @@ NEWEST := $(firstword $(shell ls -t multirun/*/study.db 2>/dev/null))
 STORAGE ?= $(if $(NEWEST),sqlite:///$(NEWEST))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format ui dashboard bench race algorithms peer faults sweepfaults plantedfaults postgres pruning coverage results clean
+.PHONY: help setup run test wheel-check check format ui dashboard bench race algorithms peer faults sweepfaults plantedfaults postgres pruning coverage results clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  ARGS='...' is passed on: make run ARGS='seed=1 algo=sac', make test ARGS='-m slow'"
 
 setup: $(STAMP)  ## create .venv with the pinned packages (once)
 
-# --no-compile: Python compiles what it imports, and most of it is never imported.
+# pip compiles what it installs: where PYTHONDONTWRITEBYTECODE is set, as in many
+# containers, every start would compile torch, Stable-Baselines3 and MLflow anew.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "so101rl needs Python 3.11 or newer: make setup PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install torch -c constraints.txt --index-url $(TORCH_INDEX))
-	$(BIN)/python -m pip install --no-compile -e '.[dev]' -c constraints.txt
+	$(BIN)/python -m pip install -e '.[dev]' -c constraints.txt
 	touch $@
 
 run: setup  ## train a residual PPO policy on Jacobian IK, then evaluate both
@@ -38,6 +39,16 @@ run: setup  ## train a residual PPO policy on Jacobian IK, then evaluate both
 # Files in their order: those with few tests, which xdist would put last, are the long ones.
 test: setup  ## the tests, on all cores (minutes on two)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# What is built, installed and tried lies in a temporary folder: nothing of the checkout
+# can be found from there.
+wheel-check: setup  ## build the wheel, install it into an empty environment, use it
+	@set -e; here=$$(pwd); folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(BIN)/python -m pip wheel -q --no-deps -w "$$folder" .; \
+	$(PYTHON) -m venv "$$folder/venv"; \
+	"$$folder"/venv/bin/python -m pip install -q "$$folder"/so101rl-*.whl -c constraints.txt; \
+	mkdir "$$folder/empty"; cd "$$folder/empty"; \
+	"$$folder"/venv/bin/python "$$here/tests/wheel_check.py"
 
 check: setup  ## formatting, lint and types
 	$(BIN)/ruff format --check .

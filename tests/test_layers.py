@@ -1,6 +1,7 @@
 """Imports go one way, and nobody imports a concrete class."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,10 @@ def test_imports_go_one_way(path):
 
 def test_main_is_short():
     assert len((ROOT / "main.py").read_text().splitlines()) <= 40
+
+
+def test_the_map_has_every_room_in_the_order_of_imports():
+    page = (ROOT / "docs/map.md").read_text().partition("## The rooms")[2]
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    rooms = [name.strip("/") for row in rows for name in re.findall(r"`(.*?)`", row)]
+    assert rooms == ORDER
