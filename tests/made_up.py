@@ -133,23 +133,6 @@ def edit_info(path, **changes):
     write(path / "run.json", json.dumps(info | changes))
 
 
-def register(sweep, study, alphas, n=N):
-    """Write `registration.json` of a study; returns its hash."""
-    own = {"evaluation": {"n_episodes": n}}
-    made = {
-        arm: settings(
-            OmegaConf.create({"residual": {"alpha": alpha}, **own}), without=SAME_ARM
-        )
-        for arm, alpha in alphas.items()
-    }
-    promised = {"study": study, "settings": made}
-    head = {"name": sweep.name, "sha256": sha256(promised), "registered": REGISTERED}
-    git = {"commit": "b" * 40, "dirty": False, "diff_sha256": None}
-    content = {**head, "git": git, **promised, "deviations": []}
-    write(sweep / "registration.json", to_json(content))
-    return head["sha256"]
-
-
 def make_study(sweep, solved, **changes):
     """A registered study and all of its runs; its first arm is the reference.
 
@@ -169,7 +152,18 @@ def make_study(sweep, solved, **changes):
         "correction": "holm",
         "significance": 0.05,
     } | changes
-    part = {"sweep": sweep.name, "registration": register(sweep, study, alphas)}
+    own = {"evaluation": {"n_episodes": N}}
+    cfgs = {arm: {"residual": {"alpha": alpha}, **own} for arm, alpha in alphas.items()}
+    made = {
+        arm: settings(OmegaConf.create(cfg), without=SAME_ARM)
+        for arm, cfg in cfgs.items()
+    }
+    promised = {"study": study, "settings": made}
+    digest, git = sha256(promised), {"commit": "b" * 40, "dirty": False}
+    head = {"name": sweep.name, "sha256": digest, "registered": REGISTERED, "git": git}
+    text = to_json({**head, **promised, "deviations": []})
+    write(sweep / "registration.json", text)
+    part = {"sweep": sweep.name, "registration": digest}
     for arm, counts in solved.items():
         for seed, count in enumerate(counts):
             if count is not None:

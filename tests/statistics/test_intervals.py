@@ -1,8 +1,6 @@
 """Intervals against published values, and against what they promise."""
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -47,14 +45,9 @@ def test_wilson_equals_scipy_and_stays_in_range(n, confidence):
         assert found == pytest.approx((ends.low, ends.high), rel=0, abs=1e-14)
         assert found[0] >= 0 and found[1] <= 1
         assert {type(end) for end in found} == {float}
-
-
-@pytest.mark.parametrize(
-    ("k", "n"), [(5, 4), (-1, 4), (0, 0), (0.5, 4), (math.nan, 4), (1, math.inf)]
-)
-def test_wilson_refuses_what_is_no_count(k, n):
-    with pytest.raises(StatisticsError):
-        wilson(k, n)
+    for k, m in ((n + 1, n), (-1, n), (0, 0), (0.5, n), (math.nan, n), (1, math.inf)):
+        with pytest.raises(StatisticsError):
+            wilson(k, m)
 
 
 def test_t_interval_equals_student_1908():
@@ -122,24 +115,9 @@ def test_profile_is_the_share_above_each_threshold():
     assert [numbers(point) for point in found] == expected
 
 
-@pytest.mark.parametrize(
-    ("values", "warning"),
-    [
-        ([0.3, 0.3, 0.1 + 0.2], "constant"),
-        ([0.02, 0.0, 0.01, 0.98, 0.95], "bimodal"),
-        ([0.97, 0.98, 0.96, 0.97, 0.31], "skewed"),
-        ([0.90, 0.92, 0.94, 0.96, 0.98], None),
-        ([0.1, 0.9], None),
-    ],
-)
-def test_shape_warning_names_the_obvious(values, warning):
-    assert shape_warning(by_seed(values)) == warning
-
-
-def test_import_is_cheap():
-    program = (
-        "import sys, so101rl.statistics; print({'scipy', 'numpy'} & {*sys.modules})"
-    )
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+def test_shape_warning_names_the_obvious():
+    assert shape_warning(by_seed([0.3, 0.3, 0.1 + 0.2])) == "constant"
+    assert shape_warning(by_seed([0.02, 0.0, 0.01, 0.98, 0.95])) == "bimodal"
+    assert shape_warning(by_seed([0.97, 0.98, 0.96, 0.97, 0.31])) == "skewed"
+    assert shape_warning(by_seed([0.90, 0.92, 0.94, 0.96, 0.98])) is None
+    assert shape_warning(by_seed([0.1, 0.9])) is None
