@@ -37,7 +37,7 @@ def write_report(
         registration: a file that is copied into the folder.
 
     Raises:
-        So101Error: the runs make no honest report; then nothing is written.
+        So101Error: the runs make no report; then nothing is written.
     """
     study, runs = loaded
     episodes = {record.uid: episodes_of(runs[record.uid]) for record in study.results}

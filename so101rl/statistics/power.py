@@ -14,7 +14,7 @@ LARGEST = 100.0  # effect in standard deviations, which any test shows
 
 
 class Plan(NamedTuple):
-    """What an undecided comparison could have shown; None where nothing can be said.
+    """What an undecided comparison could have shown; None if it is unknown.
 
     Attributes:
         detectable: difference that as many pairs show with 80 % power.

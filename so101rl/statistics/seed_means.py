@@ -10,7 +10,7 @@ ROUNDING = 1e-9  # relative; values that differ by less are equal
 
 
 class StatisticsError(So101Error):
-    """The data allow no honest interval, test or claim."""
+    """The data allow no interval, test or claim."""
 
 
 def sorted_values(means: Mapping[int, float], least: int) -> list[float]:

@@ -1,8 +1,11 @@
 """A report counts every run, and claims what its test allows."""
 
+from dataclasses import replace
+
 import pytest
 from made_up import N, episodes
 
+from so101rl.report import figure
 from so101rl.report.document import make_report
 from so101rl.report.held_out import describe_seed
 from so101rl.report.record import RunRecord, StudyRecord
@@ -45,6 +48,7 @@ def study_of(solved, metric=METRIC):
             {"a": A[:6], "b": B[:6], "c": A[:6]},
             ["no claim: 6 paired seeds, it takes 7"] * 2,
         ),
+        ({"a": [8], "b": [9], "c": [9]}, ["no claim: 1 paired seeds, it takes 7"] * 2),
         # To count the reference as zero would make the others look better.
         ({"a": ["failed", *A[1:]]}, [NO_RUNS] * 2),
         # As zeros, seven seeds nobody has run would make b worse than a.
@@ -70,8 +74,10 @@ def test_less_is_described_in_the_words_of_the_metric():
     assert report.rows[1].values[0] == pytest.approx((40 + 1.5) / 30)
 
 
-def test_a_failed_seed_is_listed_and_counts_as_zero():
-    report = make_report(*study_of(SOLVED | {"b": ["failed", *B[1:]]}))
+def test_a_failed_seed_is_listed_and_counts_as_zero(monkeypatch):
+    study, played = study_of(SOLVED | {"b": ["failed", *B[1:]]})
+    study.records[-1] = replace(study.records[-1], deviates=True)
+    report = make_report(study, played)
     cells = {cells[0]: cells[1:] for cells in report.content.results.rows}
     assert cells["b"][1] == "7 of 8 x 20"
     assert cells["b"][4:] == ["", "", "", "", "PRELIMINARY, INCOMPLETE"]  # no test
@@ -82,6 +88,14 @@ def test_a_failed_seed_is_listed_and_counts_as_zero():
     note = next(note for note in report.content.notes if note.is_important)
     assert note.text == "1 of 24 runs gave no result:"
     assert note.items[0].endswith("b, seed 0): failed, no luck")
+    assert cells["c"][-1] == "no difference shown, PRELIMINARY, DEVIATES"
+    assert "DEVIATES: some of its runs are not" in report.content.notes[0].text
+    monkeypatch.setattr(figure, "figure_study", lambda _, drawn: drawn)
+    drawn = figure.draw(None, report, {})
+    assert drawn.title == "alpha PRELIMINARY, INCOMPLETE, DEVIATES"
+    remarks = ["", "reference", "7 of 8 seeds; no difference shown", NOT_SHOWN]
+    assert [arm.remark for arm in drawn.arms] == remarks
+    assert figure.draw(None, replace(report, rows=report.rows[:1]), {}) is None
 
 
 def test_bases_that_share_no_seed_are_not_averaged():
@@ -98,9 +112,10 @@ def test_bases_that_share_no_seed_are_not_averaged():
     [
         (
             episodes("base", 9, root=2, role="tune"),
-            "tune episode 0 of root seed 2: exp",
+            "tune episode 0 of root seed 2",
         ),
         (episodes("base", 9, root=2, role="train"), "train episode 0 of root seed 2"),
+        ([{**episodes("base", 9)[0], "seed": -1}], "with the unknown seed"),
         (episodes("base", 9, root=3), "report episode 0 of root seed 3"),
         (episodes("base", 9, root=2)[:1] * 2, "one episode twice"),
         (episodes("base", 9, 10, root=2), "a/seed-2 played 20 .* and b/seed-2 10"),

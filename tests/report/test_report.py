@@ -247,6 +247,10 @@ def test_a_report_verifies_with_all_or_some_of_its_runs(sweep, out):
     assert "curves.csv" in curves
     shutil.rmtree(sweep / "b")
     assert "9 of 16 run directories" in verify(out, load_registered(sweep, None))[1]
+    for name in ("table.tex", "episodes.csv.gz"):
+        (out / name).unlink()
+        with pytest.raises(So101Error, match=f"cannot read .*{name}"):
+            verify(out, None)
 
 
 @pytest.mark.parametrize(

@@ -222,4 +222,5 @@ def test_mcnemar_pairs_episodes_by_seed_not_by_order():
     assert (found.won, found.lost, found.p) == (6, 0, pytest.approx(2 / 2**6))
     assert found.is_better(0.05) and not found.is_worse(0.05)
     assert found.describe(0.01)[0] == "No difference from its base shown"
+    assert found.describe(0.05)[0] == "Better than its base beyond chance"
     assert mcnemar_test(rows[:100]) is None
