@@ -99,6 +99,14 @@ def test_without_autoreset_what_has_ended_stands_still_until_it_is_reset():
         assert list(moved[:, 1]) == [True] * 4 + [False] * 3
 
 
+def test_success_takes_its_control_steps_in_every_episode():
+    start = ["env.check_feasibility=false", "env.start_pose=[0.25,0.06,0.0]"]
+    env = make_env("randomization=none", "base_policy=zero", *start, n=1)
+    env.reset(seed=0)
+    ended = [env.step(np.zeros((1, 6)))[2][0] for _ in range(10)]
+    assert list(np.flatnonzero(ended) + 1) == [5, 10]
+
+
 @pytest.mark.parametrize(
     ("action", "message"),
     [
