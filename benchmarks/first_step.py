@@ -1,7 +1,7 @@
 """A PPO that ends the program at its first env step, to time the start.
 
-`python main.py algo._target_=benchmarks.first_step.FirstStep` runs the usual program up
-to its first environment step, prints the time and exits.
+`packages=[benchmarks] algo._target_=benchmarks.first_step.FirstStep` runs the usual
+program up to its first environment step, prints the time and exits.
 """
 
 import time

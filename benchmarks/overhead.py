@@ -199,7 +199,7 @@ def _config(effort: Effort, folder: Path) -> DictConfig:
     return compose(
         [
             "algo=ppo",
-            "algo._target_=benchmarks.overhead.TimedPPO",
+            *("packages=[benchmarks]", "algo._target_=benchmarks.overhead.TimedPPO"),
             f"total_timesteps={64 if effort.quick else STEPS}",
             f"evaluation.every={10 * STEPS}",
             f"checkpoint_every={10 * STEPS}",

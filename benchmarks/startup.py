@@ -58,7 +58,7 @@ def _first_step(folder: Path, overrides: Sequence[str]) -> float:
     out = _output(
         [
             *MAIN,
-            "algo._target_=benchmarks.first_step.FirstStep",
+            *("packages=[benchmarks]", "algo._target_=benchmarks.first_step.FirstStep"),
             f"tracking.uri=sqlite:///{folder / 'mlflow.db'}",
             f"hydra.run.dir={folder}/{time.monotonic_ns()}",
             *overrides,

@@ -39,14 +39,17 @@ else:
     sys.meta_path.insert(0, _RegisterIds())
 
 
-def load(run: "str | os.PathLike[str]", *, checkpoint: str = "best") -> "LoadedRun":
+def load(
+    run: "str | os.PathLike[str]", *, checkpoint: str = "best", packages: Any = ()
+) -> "LoadedRun":
     """Load a run's policy and results, for scripts and notebooks.
 
     Args:
         run: A run directory, or `latest` for the run started last below `outputs/` and
             `multirun/` of the working directory.
         checkpoint: One of the run's `checkpoints/`: `best`, `final` or `step-N`.
+        packages: Names of packages, beside so101rl, whose classes the run may call.
     """
     from so101rl.api import LoadedRun  # imports torch and mujoco
 
-    return LoadedRun(run, checkpoint=checkpoint)
+    return LoadedRun(run, checkpoint=checkpoint, packages=packages)

@@ -46,7 +46,14 @@ class LoadedRun:
         alpha: Authority of the residual (6,) at that step.
     """
 
-    def __init__(self, run: str | os.PathLike[str], *, checkpoint: str = "best"):
+    def __init__(
+        self,
+        run: str | os.PathLike[str],
+        *,
+        checkpoint: str = "best",
+        packages: Sequence[str] = (),
+    ):
+        self._packages = f"packages=[{','.join(packages)}]"
         self.path = find_run(os.fspath(run)).absolute()
         opened = RunDir.open(self.path)
         self.info, self.config = opened.info, opened.config()
@@ -173,7 +180,8 @@ class LoadedRun:
     def _compose(self, *overrides: str, job: str = "evaluate") -> DictConfig:
         """Compose the run's config with changes."""
         path = str(self.path).replace("\\", "\\\\").replace("'", "\\'")
-        cfg = compose([f"job={job}", f"run='{path}'", *overrides])
+        words = [f"job={job}", f"run='{path}'", self._packages]
+        cfg = compose([*words, *overrides])
         cfg.checkpoint = str(self.path / CHECKPOINTS / self._checkpoint)
         return cfg
 
@@ -254,7 +262,10 @@ def make_vec(
 def _build(
     env: str, base_policy: str, overrides: Sequence[str], *, n: int
 ) -> ResidualEnv:
-    cfg = compose([f"env={env}", f"base_policy={base_policy}", *overrides])
+    typed = {word.partition("=")[0] for word in overrides}
+    options = {"env": env, "base_policy": base_policy}
+    words = [f"{key}={name}" for key, name in options.items() if key not in typed]
+    cfg = compose([*words, *overrides])
     with user_errors():
         return build_seeded(cfg, n)
 

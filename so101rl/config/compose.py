@@ -93,6 +93,9 @@ class CheckedLoader(Loader):
         """
         schema.register()  # the process of a launcher begins here
         try:
+            typed = self._parsed(overrides)
+            self.set_search_path(typed)
+            groups.check_search_path(self)
             if config_name is None or not validate_sweep_overrides:  # Hydra only probes
                 return super().load_configuration(
                     config_name,
@@ -101,7 +104,6 @@ class CheckedLoader(Loader):
                     from_shell,
                     validate_sweep_overrides,
                 )
-            typed = self._parsed(overrides)
             if run_mode == RunMode.MULTIRUN:
                 for job in _sample_jobs(typed):
                     self.load_configuration(config_name, job, RunMode.RUN)

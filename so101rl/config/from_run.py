@@ -100,7 +100,7 @@ def restore(
     saved = OmegaConf.to_container(_load(run_dir, CONFIG_FILE))
     assert isinstance(saved, dict)
     values = {str(key): saved[key] for key in saved if key not in CALL_KEYS}
-    check_saved(values, str(run_dir))
+    check_saved(values, str(run_dir), cfg)
     inner = [group.replace("/", ".") for group in keep if "/" in group]
     composed = {path: OmegaConf.select(cfg, path) for path in inner}
     references_now = references(_plain(cfg))

@@ -34,6 +34,14 @@ def options(loader: Loader) -> dict[str, list[str]]:
     return {group: loader.get_group_options(group) for group in groups}
 
 
+def check_search_path(loader: Loader) -> None:
+    """Refuse a `hydra.searchpath` with a folder or package that does not exist."""
+    for source in loader.get_sources():
+        if source.provider.startswith("hydra.searchpath") and not source.available():
+            expected = "a list of file:///FOLDER or pkg://PACKAGE that exist"
+            raise ConfigError("hydra.searchpath", got=source.path, expected=expected)
+
+
 def check_choice(loader: Loader, typed: Override) -> None:
     """Refuse `group=null`, `+group=option` and `env.observation=` for a group.
 

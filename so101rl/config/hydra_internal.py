@@ -1,5 +1,6 @@
 """All that uses private parts of Hydra 1.3; no other file may."""
 
+import warnings
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,11 @@ class Loader(ConfigLoaderImpl):
         return super().get_group_options(
             group_name, results_filter, config_name, overrides
         )
+
+    def set_search_path(self, typed: list[Override]) -> None:
+        """Find groups and options also where a typed `hydra.searchpath` leads."""
+        with warnings.catch_warnings(action="ignore"):
+            self._process_config_searchpath(None, typed, self.repository)  # type: ignore
 
     def is_group(self, name: str) -> bool:
         """Tell whether there is a config group of this name."""

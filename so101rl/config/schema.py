@@ -30,7 +30,7 @@ GROUPS = (
 # Keys of one call: what to do now. A run's config does not bring them back.
 CALL_KEYS = (
     *("job", "run", "checkpoint", "replay", "prune", "trust"),
-    *("runs", "out", "verify", "study", "part_of"),
+    *("runs", "out", "verify", "study", "part_of", "packages"),
 )
 # Keys that do not change what is learned: a resumed run may have other values.
 NEUTRAL_KEYS = (
@@ -110,6 +110,7 @@ class Config:
     verify: bool = MISSING
     study: StudyConfig | None = MISSING
     part_of: Any = MISSING  # a mapping or null
+    packages: list[str] = MISSING
     checkpoint_every: int = MISSING
     keep_checkpoints: int = MISSING
     log_every: int = MISSING

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from so101rl.config.threads import n_threads
 from so101rl.files import PACKAGE
-from so101rl.sweeps.job import for_jobs
+from so101rl.sweeps.job import INHERITED, for_jobs
 from so101rl.sweeps.processes import Program
 
 ALL = "all"  # the option of `sweep` that searches for nothing
@@ -82,7 +82,8 @@ class SweepContext:
             So101Error: what it is told cannot work.
         """
         name = self.config.hydra.job.config_name
-        cfg = self.loader.load_configuration(name, list(words), RunMode.RUN)
+        words = [*self._inherited(), *words]
+        cfg = self.loader.load_configuration(name, words, RunMode.RUN)
         with open_dict(cfg):
             del cfg["hydra"]
         return cfg
@@ -94,7 +95,13 @@ class SweepContext:
         keys = {item.key_or_group for item in self.typed()}
         threads = max(1, n_threads(None) // n_jobs)
         common = () if "n_threads" in keys else (f"n_threads={threads}",)
-        return Program(self.program_words, Path(conf), common)
+        return Program(self.program_words, Path(conf), (*common, *self._inherited()))
+
+    def _inherited(self) -> list[str]:
+        """What every job is told: where parts of the user's own are."""
+        words = [*self.config.hydra.overrides.hydra, *self.arguments]
+        typed = self.parsed(words)
+        return [one.input_line or "" for one in typed if one.key_or_group in INHERITED]
 
     def plain(self, key: str) -> Any:
         """A node of the config as plain Python."""

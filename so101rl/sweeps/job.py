@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 OURS = ("hydra.sweep", "hydra.launcher", "hydra/sweeper", "hydra/launcher")
+INHERITED = ("packages", "hydra.searchpath")  # every job gets them, see SweepContext
 GREATEST = 100_000  # jobs of one sweep: beyond that somebody has mistyped a range
 
 
@@ -42,7 +43,8 @@ class Job:
 
 def for_jobs(typed: Iterable["Override"]) -> list["Override"]:
     """What the jobs of a sweep are to be told of what was typed for the sweep."""
-    return [item for item in typed if not item.key_or_group.startswith(OURS)]
+    left_out = (*OURS, *INHERITED)
+    return [item for item in typed if not item.key_or_group.startswith(left_out)]
 
 
 def quoted(text: str) -> str:
