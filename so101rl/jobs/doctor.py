@@ -1,4 +1,4 @@
-"""`job=doctor`: what this machine lacks, each with the command that mends it."""
+"""`job=doctor`: checks this machine and names the command that fixes each problem."""
 
 import glob
 import importlib.metadata
@@ -32,7 +32,7 @@ SERIAL_PORTS = (
     "/dev/cu.usbserial*",
 )
 GIB = 2**30
-# A scene of one sphere, drawn as runs draw and checked to be more than one colour.
+# Draws one sphere as runs do; the image must have more than one colour.
 _RENDER = """
 import mujoco, numpy as np
 from so101rl.errors import So101Error
@@ -64,10 +64,10 @@ class Check:
     """One line of the table.
 
     Attributes:
-        name: What was looked at.
+        name: What was checked.
         state: FAIL makes the job end with exit code 1; warn and info do not.
         found: What was found.
-        fix: Command or sentence that mends it.
+        fix: Command or sentence that fixes it.
     """
 
     name: str
@@ -117,7 +117,7 @@ def check_python() -> Check:
 def check_packages() -> Iterator[Check]:
     """Compare what is installed with the pins of constraints.txt."""
     pins = _pins(shipped("constraints.txt"))
-    direct = [_spoken(name) for name in _dependencies()]
+    direct = [_normalized(name) for name in _dependencies()]
     installed = {name: _version(name) for name in direct}
     missing = [name for name, version in installed.items() if version is None]
     other = [
@@ -134,7 +134,7 @@ def check_packages() -> Iterator[Check]:
 
 
 def check_rendering() -> Check:
-    """Draw a tiny scene in a process of its own, which a broken driver may kill."""
+    """Draw a tiny scene in another process, because a broken driver may crash it."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _RENDER],
@@ -158,7 +158,7 @@ def check_rendering() -> Check:
 
 
 def check_threads(wanted: int | None) -> Check:
-    """Look at the cores and at what torch and the simulation would use."""
+    """Compare the cores with the threads that torch and the simulation would use."""
     cores = n_threads(None)
     torch_threads = _torch_threads()
     found = f"{cores} core(s); torch would use {torch_threads}"
@@ -169,7 +169,7 @@ def check_threads(wanted: int | None) -> Check:
 
 
 def check_disk(folder: Path) -> Check:
-    """Look at the free space where runs are written."""
+    """Check the free space where runs are written."""
     free = shutil.disk_usage(folder).free / GIB
     found = f"{free:.1f} GiB free in {folder}"
     if free < 1:
@@ -194,7 +194,7 @@ def check_outputs(folder: Path) -> Check:
 
 
 def check_tracking(uri: str | None) -> Check:
-    """Look for the tracking store; a run does not need it."""
+    """Check the tracking store; a run does not need it."""
     if not uri:
         return Check("tracking", "info", "no store configured (run directory only)")
     if uri.startswith("sqlite:///"):
@@ -223,7 +223,7 @@ def check_serial() -> Check:
 
 
 def _check_sqlite(path: Path) -> Check:
-    """Open the local MLflow store read-only and look for MLflow's tables."""
+    """Open the local MLflow store read-only; it must have MLflow's version table."""
     if not path.exists():
         return Check("tracking", "info", f"{path}: the first run will create it")
     try:
@@ -240,7 +240,7 @@ def _check_sqlite(path: Path) -> Check:
 def _pins(path: Path) -> dict[str, str]:
     """Read `name==version` lines."""
     found = re.findall(r"^([\w.-]+)==([^\s;+]+)", path.read_text(), re.MULTILINE)
-    return {_spoken(name): version for name, version in found}
+    return {_normalized(name): version for name, version in found}
 
 
 def _dependencies() -> list[str]:
@@ -249,8 +249,8 @@ def _dependencies() -> list[str]:
     return [re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line]
 
 
-def _spoken(name: str) -> str:
-    """Write a package name as package indexes compare it."""
+def _normalized(name: str) -> str:
+    """A package name as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -263,7 +263,7 @@ def _version(name: str) -> str | None:
 
 
 def _torch_threads() -> str:
-    """Return torch's number of threads, in words if torch is missing."""
+    """Return torch's number of threads, or a text if torch is missing."""
     try:
         import torch
     except ImportError:

@@ -6,7 +6,7 @@ from so101rl.config.from_run import OUTPUT_ROOTS
 from so101rl.errors import So101Error
 from so101rl.runs.run_dir import RunDir, find_runs
 from so101rl.runs.sweep_dir import SweepDir, find_sweeps
-from so101rl.tracking.delivery import deliver
+from so101rl.tracking.delivery import FAILED, deliver
 
 
 class SyncError(So101Error):
@@ -16,8 +16,8 @@ class SyncError(So101Error):
 def sync(cfg: DictConfig) -> None:
     """Deliver `run=RUN_DIR`, or all runs and sweeps below `outputs/` and `multirun/`.
 
-    A run whose process is gone is settled first; one that is running is left to its
-    own tracker. Whatever a tracker has already it does not get again.
+    A run that is running is left to its own tracker; one whose process is gone counts
+    as killed. A tracker gets nothing that it has already.
 
     Raises:
         SyncError: something could not be delivered.
@@ -26,13 +26,13 @@ def sync(cfg: DictConfig) -> None:
         sweeps, runs = [], [RunDir.open(cfg.run)]
     else:  # sweeps first: then their runs find them
         sweeps, runs = find_sweeps(OUTPUT_ROOTS), find_runs(OUTPUT_ROOTS)
-    for run in tuple(runs):
-        runs += find_runs([run.path / "evaluations"])
+    runs += [inner for run in runs for inner in run.evaluations()]
     everything: list[RunDir | SweepDir] = [*sweeps, *runs]
-    said = [deliver(one, cfg.tracking.trackers) for one in everything]
-    for one, words in zip(everything, said, strict=True):
-        print(f"{one.path}: {words}")
-    failed = sum("failed" in words for words in said)
+    failed = 0
+    for one in everything:
+        result = deliver(one, cfg.tracking.trackers)
+        print(f"{one.path}: {result}", flush=True)
+        failed += FAILED in result
     what = f"{len(runs)} runs" + (f" and {len(sweeps)} sweeps" if sweeps else "")
     print(f"{what}, {failed} not delivered")
     if failed:

@@ -8,7 +8,7 @@ from typing import Any
 
 from so101rl.errors import So101Error
 
-# Name of each column, and what reads it.
+# Each column, and the function that reads its values.
 COLUMNS: dict[str, Callable[[str], Any]] = {
     "policy": str,
     "episode": int,
@@ -25,7 +25,7 @@ COLUMNS: dict[str, Callable[[str], Any]] = {
 
 
 class EpisodeRowError(So101Error):
-    """A row has or lacks columns."""
+    """A row has other columns than COLUMNS."""
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -38,7 +38,7 @@ def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
         if wrong:
             raise EpisodeRowError(
                 f"episode row {number} has or lacks {sorted(wrong)}; "
-                f"right are {', '.join(COLUMNS)}"
+                f"expected {', '.join(COLUMNS)}"
             )
         writer.writerow(row)
     return text.getvalue()

@@ -72,7 +72,7 @@ REMEDIES: dict[str, tuple[str, str | None]] = {
 
 
 def remedy(kind: str, run: Path) -> tuple[str, str | None]:
-    """What to do, and the command for it, if there is one."""
+    """What to do about a kind of failure, and the command for it, if there is one."""
     words, job = REMEDIES[kind]
     return words, None if job is None else on_run(job, run)
 

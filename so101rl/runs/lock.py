@@ -1,4 +1,4 @@
-"""A lock that the kernel frees with its process, however that may end."""
+"""A lock that the kernel frees when its process ends, in whatever way."""
 
 import fcntl
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Lock:
-    """One process's hold on a file.
+    """A file that one process at a time can lock.
 
     Args:
         path: the file; made when the lock is first taken.
@@ -18,7 +18,7 @@ class Lock:
         self._handle: int | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        """What another process gets: the lock stays here."""
+        """A copy for another process: it does not hold the lock."""
         return {"_path": self._path, "_handle": None}
 
     @property
@@ -27,7 +27,7 @@ class Lock:
         return self._handle is not None
 
     def take(self) -> bool:
-        """Try to take it; returns whether nobody else has it."""
+        """Try to take it; returns False if another process holds it."""
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,7 +38,7 @@ class Lock:
         return True
 
     def free(self) -> None:
-        """Let it go; safe to call twice."""
+        """Release it; safe to call twice."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None

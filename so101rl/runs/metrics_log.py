@@ -1,4 +1,4 @@
-"""`metrics.jsonl` and its partner `timings.jsonl`, which has every line's clock."""
+"""`metrics.jsonl`, and `timings.jsonl` with the clock time of each of its lines."""
 
 import json
 import math
@@ -18,11 +18,11 @@ _METRIC = re.compile(r"[A-Za-z0-9_.:/ -]{1,200}")
 
 
 class BadMetric(So101Error):
-    """A metric is not finite, has no plain name, or comes at the wrong step."""
+    """A metric is not finite, has an invalid name, or its step is in the past."""
 
 
 class Logs:
-    """Both logs of a run: line by line the same steps.
+    """Both logs of a run; their lines have the same steps.
 
     Args:
         folder: the run directory.
@@ -32,7 +32,7 @@ class Logs:
         """Prepare without touching the files."""
         self._metrics, self._timings = folder / METRICS, folder / TIMINGS
         self._last_step: int | None = None
-        self._clocks: deque[dict[str, Any]] = deque()  # of lines to be written again
+        self._clocks: deque[dict[str, Any]] = deque()  # of lines to write again
 
     def read(self) -> list[dict[str, Any]]:
         """All lines of `metrics.jsonl`, oldest first."""
@@ -61,7 +61,7 @@ class Logs:
         line = _line(step, metrics)
         if not self._is_repeated(step):
             partner = _line(step, {**timings, CLOCK: time.time()})
-            append(self._timings, partner)  # first: no metric without its time
+            append(self._timings, partner)  # first: every metric has its time
         append(self._metrics, line)
         self._last_step = step
 
@@ -73,23 +73,23 @@ class Logs:
     def go_back(self, step: int, size: int) -> None:
         """Cut off what came after `step`, where `metrics.jsonl` had `size` bytes.
 
-        The clocks stay: lines that are written again get those that they had.
+        The clock times stay: lines that are written again keep them.
         """
         if self._metrics.exists():
             cut(self._metrics, size)
         clocks, length = read_jsonl(self._timings)
         if self._timings.exists():
-            cut(self._timings, length)  # but for a torn last line
+            cut(self._timings, length)  # a torn last line goes
         self._clocks = deque(clocks[len(self.read()) :])
         self._last_step = step
 
     def _is_repeated(self, step: int) -> bool:
-        """Whether the line to be written was written once, and so has its clock."""
+        """Whether the line was written before, so that it has its clock time."""
         if not self._clocks:
             return False
         if self._clocks.popleft()["step"] == step:
             return True
-        # It goes on otherwise than before: what the old clocks say holds no more.
+        # The run differs from before: the old clock times no longer apply.
         self._clocks.clear()
         lines = self._timings.read_bytes().splitlines(keepends=True)
         cut(self._timings, sum(map(len, lines[: len(self.read())])))
@@ -100,7 +100,7 @@ def _line(step: int, values: Mapping[str, float]) -> str:
     record: dict[str, float] = {"step": int(step)}
     for name, value in values.items():
         if name == "step" or not _METRIC.fullmatch(name):
-            raise BadMetric(f"{name!r} is no metric name; right is e.g. train/loss")
+            raise BadMetric(f"metric {name!r}: expected a name such as train/loss")
         number = value if type(value) in (int, float) else float(value)
         if not math.isfinite(number):
             raise BadMetric(f"{name} is {number} at step {step}; metrics are finite")

@@ -1,4 +1,4 @@
-"""What a study promised before its first run, and every later change of mind."""
+"""The plan of a study, written before its first run, and every later deviation."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ def register(
     settings: Mapping[str, Any],
     command: str,
 ) -> tuple[str, list[str]]:
-    """Write down what a study is going to do, or in what it deviates by now.
+    """Write the plan of a study; if there is one, add the deviations from it.
 
     Args:
         folder: the sweep's.

@@ -98,7 +98,7 @@ def code_sha256() -> str:
 
 
 def cpu_name() -> str:
-    """What the processor calls itself."""
+    """The processor's model name."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
@@ -139,7 +139,7 @@ def _models() -> dict[str, Path]:
 
 
 def changes_since(info: Mapping[str, Any]) -> list[str]:
-    """What versions and code are now that they were not in a run.
+    """Versions and code that are not those of a run.
 
     Args:
         info: the content of its `run.json`.
@@ -181,7 +181,7 @@ def first_info(
 
 
 def record(info: Mapping[str, Any]) -> dict[str, Any]:
-    """All that somebody needs who wants to rebuild a run elsewhere.
+    """Everything needed to rebuild a run elsewhere.
 
     Args:
         info: the content of its `run.json`.
@@ -203,9 +203,9 @@ def record(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def full_name(groups: Mapping[str, Any], seed: int, uid: str) -> str:
-    """What tells a run from its neighbours: `jacobian-ppo-s3-calm-otter`.
+    """A run's name, such as `jacobian-ppo-s3-calm-otter`.
 
-    A run that is no training says so first.
+    It begins with the job if that is not `train`.
     """
     job = [] if groups.get("job", "train") == "train" else [str(groups["job"])]
     family = [str(groups[key]) for key in ("base_policy", "algo") if key in groups]
@@ -213,7 +213,7 @@ def full_name(groups: Mapping[str, Any], seed: int, uid: str) -> str:
 
 
 def readable_name(uid: str) -> str:
-    """A short name for people, such as `calm-otter`, picked by the run's unique id."""
+    """A short name such as `calm-otter`, chosen by the run's unique id."""
     pick = int(hashlib.sha256(uid.encode()).hexdigest(), 16)
     pick, animal = divmod(pick, len(ANIMALS))
     return f"{ADJECTIVES[pick % len(ADJECTIVES)]}-{ANIMALS[animal]}"
@@ -230,7 +230,7 @@ def _git(root: Path, *args: str) -> bytes:
 
 
 def now() -> str:
-    """The time now, as every JSON file of ours has it."""
+    """The time now, as JSON files have it."""
     return stamp(datetime.now(UTC))
 
 

@@ -1,7 +1,7 @@
-"""The run directory: the truth about one run, written here and nowhere else.
+"""The run directory: everything that is known about one run.
 
-Trackers and reports only read it. Names are stable, JSON files are replaced
-atomically, and no name can leave the directory.
+Trackers and reports only read it. File names are stable, JSON files are replaced
+atomically, and no file is written outside of the directory.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from so101rl.errors import So101Error
 from so101rl.files import read_json, to_json, write_atomic
 from so101rl.runs.episodes_csv import rows_in, to_csv
 from so101rl.runs.failures import error_entry
-from so101rl.runs.metrics_log import Logs
+from so101rl.runs.metrics_log import METRICS, Logs
 from so101rl.runs.provenance import first_info, now, record, stamp
 from so101rl.runs.signals import Pruned, Stop, Terminated
 from so101rl.runs.status_dir import StatusDir
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 RUN, CONFIG = "run.json", ".hydra/config.yaml"
-REFERENCES = ".hydra/references.yaml"  # the keys of CONFIG that followed another key
+REFERENCES = ".hydra/references.yaml"  # keys of CONFIG that refer to another key
 PROVENANCE = "provenance.json"
 EVALUATION, EPISODES, TESTS = "evaluation.json", "episodes.csv", "tests.csv"
 STATUSES = ("running", "finished", "failed", "killed", "pruned")
@@ -45,6 +45,7 @@ class RunDir(StatusDir):
     """
 
     file_name, kind = RUN, "run"
+    growing_files = (RUN, METRICS, EVALUATION)
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
         """Hold a run whose `run.json` is known: use `create` or `open`."""
@@ -69,13 +70,13 @@ class RunDir(StatusDir):
 
         Args:
             path: the run directory; may exist, but must not hold a run already.
-            cfg: the whole config, `seed` included; stored with everything resolved,
-                and beside it which of its keys followed another.
+            cfg: the whole config, `seed` included; stored resolved, and beside it
+                which of its keys referred to another.
             command: the command line, as typed.
             groups: chosen option per config group (Hydra's `runtime.choices`).
             seeds: further seeds by role; the root seed is always recorded.
             resume: `exact`, or `approximate: ` and why a resumed run may differ.
-            init_from: the run whose policy it begins with, see `warm_start`.
+            init_from: the run whose policy it starts with, see `warm_start`.
         """
         from omegaconf import OmegaConf
 
@@ -116,13 +117,13 @@ class RunDir(StatusDir):
         return self.path / "checkpoints"
 
     def reopen(self, *, step: int, metrics: int, resume: str) -> None:
-        """Go on with a run that ended early and is `locked`.
+        """Continue a run that ended early; call it while it is `locked`.
 
-        Lines after the point where it goes on are cut off. They will be written again,
-        and then get the clocks that they had: nothing happened twice.
+        Log lines after `step` are cut off. When they are written again, they get their
+        former clock times, so that trackers receive nothing twice.
 
         Args:
-            step: env step where it goes on.
+            step: env step where it continues.
             metrics: length that `metrics.jsonl` had there [bytes].
             resume: as in `create`.
         """
@@ -160,7 +161,7 @@ class RunDir(StatusDir):
         """
         if status not in STATUSES[1:]:
             ends = ", ".join(STATUSES[1:])
-            raise RunDirError(f"status {status!r} does not end a run; right are {ends}")
+            raise RunDirError(f"status={status}: expected one of {ends}")
         clock = time.monotonic()
         self.info["wall_clock_s"] += round(clock - self._clock, 3)
         self._clock = clock
@@ -176,11 +177,11 @@ class RunDir(StatusDir):
 
     @contextlib.contextmanager
     def lifecycle(self) -> Iterator["RunDir"]:
-        """Make the status truthful however the block ends.
+        """Write how the block ended.
 
-        Normal end: finished. Ctrl+C and SIGTERM: killed. A sweep's wish: pruned. Any
-        other exception, `sys.exit` included: failed. Exceptions go on upwards. A status
-        that the block itself has set stands.
+        Normal end: finished, unless the block has set another status. Ctrl+C and
+        SIGTERM: killed. SIGUSR1 from a sweep: pruned. Any other exception, `sys.exit`
+        included: failed. Exceptions are raised again.
         """
         with self.stop.signals():
             try:
@@ -202,7 +203,7 @@ class RunDir(StatusDir):
         write_atomic(self.file(EVALUATION), to_json(evaluation))
 
     def write_episodes(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write `episodes.csv` atomically; see `episode_rows`."""
+        """Write `episodes.csv` atomically; see `episodes_csv`."""
         write_atomic(self.file(EPISODES), to_csv(rows))
 
     def write_tests(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -222,7 +223,7 @@ class RunDir(StatusDir):
         return rows_in(self.path / TESTS)
 
     def evaluations(self) -> list["RunDir"]:
-        """What `job=evaluate run=` left within this run, oldest first."""
+        """The runs of `job=evaluate run=` within this one, oldest first."""
         return find_runs([self.path / "evaluations"])
 
     def evaluation(self) -> dict[str, Any] | None:

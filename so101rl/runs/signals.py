@@ -1,9 +1,9 @@
-"""Signals that end a run: at once if nothing is lost, else at the next safe point.
+"""Signals that end a run: at once, or during a training at the next safe point.
 
 A job of a sweep ends with its sweep. The sweep holds the writing end of a pipe and
-never writes. Its death, kill -9 included, closes the pipe, which a thread of the job
-notices: the job then ends as by SIGTERM, with a checkpoint, and by SIGKILL if that
-takes too long.
+never writes. When the sweep ends, by kill -9 too, the pipe closes, and a thread of the
+job ends the job: by SIGTERM, which saves a checkpoint, and by SIGKILL if that takes too
+long.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-PATIENCE_S = 8.0  # after which a training stops wherever it is [s]
+PATIENCE_S = 8.0  # a training that reaches no safe point by then stops anyway [s]
 PARENT_PIPE = "SO101RL_LEASH"  # the number of the pipe's reading end
-PARENT_PATIENCE_S = 15.0  # for a job to save before it is shot [s]
+PARENT_PATIENCE_S = 15.0  # for a job to save before it is killed [s]
 
 
 class Terminated(SystemExit):
@@ -28,19 +28,19 @@ class Terminated(SystemExit):
         super().__init__(128 + signal.SIGTERM)
 
     def __str__(self) -> str:
-        """Say what happened; the code alone tells nobody."""
+        """The message; without it only the exit code would show."""
         return "stopped by SIGTERM"
 
 
 class Pruned(SystemExit):
-    """A sweep has seen enough of a run (SIGUSR1); exit code 0, for nothing is wrong."""
+    """A sweep ended a run early (SIGUSR1); exit code 0, since nothing is wrong."""
 
     def __init__(self) -> None:
         """Take the exit code of success."""
         super().__init__(0)
 
     def __str__(self) -> str:
-        """Say what happened; the code alone tells nobody."""
+        """The message; without it only the exit code would show."""
         return "pruned: the sweep has seen enough of it"
 
 
@@ -52,21 +52,21 @@ REASONS: dict[int, type[BaseException]] = {
 
 
 class Stop:
-    """What somebody who wants a run to end gets.
+    """Whether a run is asked to end, and when it does.
 
     Attributes:
         requested: whether a signal waits for the next safe point.
     """
 
     def __init__(self) -> None:
-        """Nobody wants it to end yet."""
+        """Not asked yet."""
         self.requested = False
         self._reason: type[BaseException] = KeyboardInterrupt
         self._deferring = False
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """Turn signals into exceptions; they belong to the main thread alone."""
+        """Turn signals into exceptions; only the main thread receives signals."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -81,7 +81,7 @@ class Stop:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Let a signal wait for `now`: once, and not for long."""
+        """In the block a first signal waits for `now`, at most PATIENCE_S."""
         self._deferring = True
         try:
             yield
@@ -91,7 +91,7 @@ class Stop:
         self.now()  # it arrived after the last safe point
 
     def now(self) -> None:
-        """A safe point: end here if a signal waits.
+        """A safe point: raise if a signal is waiting.
 
         Raises:
             KeyboardInterrupt: Ctrl+C was pressed.
@@ -113,12 +113,12 @@ class Stop:
 
 
 def follow_parent() -> None:
-    """Follow the sweep that started this process, if one did."""
-    number = os.environ.pop(PARENT_PIPE, None)  # not for the processes of this one
+    """End this process when the sweep that started it ends, if one did."""
+    number = os.environ.pop(PARENT_PIPE, None)  # not inherited by child processes
     if number is None:
         return
     pipe = int(number)
-    if select.select([pipe], [], [], 0)[0]:  # gone already: nothing may begin
+    if select.select([pipe], [], [], 0)[0]:  # the sweep has ended already
         os.kill(os.getpid(), signal.SIGTERM)
     threading.Thread(target=_wait_for_parent, args=(pipe,), daemon=True).start()
 

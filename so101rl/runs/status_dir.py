@@ -28,6 +28,7 @@ class StatusDir:
 
     file_name: ClassVar[str]  # of the JSON file
     kind: ClassVar[str]  # as messages call it
+    growing_files: ClassVar[tuple[str, ...]]  # that change when the work goes on
     advice: ClassVar[str] = "wait, or stop it"  # if another process works here
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from so101rl.runs.failures import on_run, remedy
+from so101rl.runs.failures import format_error, on_run, remedy
 from so101rl.runs.run_dir import RunDir
 from so101rl.statistics import mcnemar_test
 
@@ -30,13 +30,12 @@ def env_steps(run: RunDir) -> int | None:
 
 
 def _ending(run: RunDir, policies: Mapping[str, Any]) -> str:
-    """The first line: what most people want to know."""
+    """The first line: how it ended, or how residual and base compare."""
     status, error = run.info["status"], run.info["error"]
     if error:
         steps = env_steps(run)
         when = f" after {steps:,} env steps" if steps else ""
-        text = " ".join(str(error["message"]).split())
-        return f"**{status.capitalize()}{when}**: {error['class']}: {text}"
+        return f"**{status.capitalize()}{when}**: {format_error(error)}"
     pair = mcnemar_test(run.episodes()) if policies else None
     if pair is not None:
         found, numbers = pair.describe(SIGNIFICANCE)
@@ -57,7 +56,7 @@ def _scores(policies: Mapping[str, Any]) -> str:
 
 
 def _origin(run: RunDir) -> str:
-    """Where it comes from, and where it lies."""
+    """What it was made of, its command, commit and directory."""
     info = run.info
     choices = ", ".join(
         f"{group} {_option(option)}"
@@ -87,7 +86,7 @@ def _next(run: RunDir) -> str:
     """What to type next."""
     info = run.info
     if info["status"] == "running" or info["groups"].get("job") == "evaluate":
-        return ""  # nothing to go on from
+        return ""  # there is nothing to continue
     if info["status"] == "finished":
         return f"Why it is as it is: `{on_run('explain', run.path)}`"
     kind = info["error"]["kind"] if info["error"] else "stopped"

@@ -38,6 +38,7 @@ class SweepDir(StatusDir):
     """
 
     file_name, kind = SWEEP, "sweep"
+    growing_files = (SWEEP, SUMMARY, NUMBERS)
     advice = "wait, or stop it, or choose another hydra.sweep.dir"
 
     @classmethod
@@ -154,7 +155,7 @@ def write_summary(
 
 
 def sweep_of(folder: Path) -> SweepDir | None:
-    """The sweep that a run's folder lies in; None if it has been moved out of it."""
+    """The sweep whose folder a run is in; None if it is in none."""
     for above in folder.parents:
         if (above / SWEEP).is_file():
             return _begun(above)
@@ -169,12 +170,12 @@ def find_sweeps(roots: Sequence[str | os.PathLike[str]]) -> list[SweepDir]:
             if SWEEP in files:
                 found.append(_begun(folder))
             if RUN in files:
-                below.clear()  # a run holds no sweep
+                below.clear()  # no sweep is inside a run
     begun = [sweep for sweep in found if sweep is not None]
     return sorted(begun, key=lambda sweep: (sweep.info["started"], str(sweep.path)))
 
 
 def _begun(folder: str | os.PathLike[str]) -> SweepDir | None:
-    """A sweep; None if it was refused before it could begin."""
+    """A sweep; None if it was refused before `begin`."""
     sweep = SweepDir.open(folder)
     return sweep if "uid" in sweep.info else None

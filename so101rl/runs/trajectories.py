@@ -1,4 +1,4 @@
-"""`trajectories.npz`: what happened step by step in the episodes of `episodes.csv`.
+"""`trajectories.npz`: every step of the episodes in `episodes.csv`.
 
 Plain arrays without pickle. The episodes of a policy lie one after another, in the
 order of `episodes.csv`, and `length` says where one ends.

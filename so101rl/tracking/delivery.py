@@ -1,29 +1,42 @@
-"""Delivering a run or a sweep to its trackers, exactly once."""
+"""Delivering a run or a sweep to its trackers, exactly once.
 
-from collections.abc import Sequence
-from typing import Any
+A receipt, a small file in the run or sweep, holds what a tracker has received: hashes
+of the files that change when a run, or a sweep, goes on.
+"""
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from so101rl.files import read_json, to_json, write_atomic
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.sweep_dir import SweepDir
 from so101rl.tracking.base import Tracker
-from so101rl.tracking.receipts import has_all, signed
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+FOLDER = ".delivered"
+FAILED = "failed"  # in what `deliver` returns
 
 
-def deliver(run: RunDir | SweepDir, trackers: DictConfig) -> str:
-    """Deliver a run or a sweep to all trackers; returns what came of it, in words."""
-    said = []
+def deliver(run: RunDir | SweepDir, trackers: "DictConfig") -> str:
+    """Deliver a run or a sweep to all trackers; returns the result for each as text."""
+    from hydra.utils import instantiate
+
+    results = []
     for name, node in ((str(key), node) for key, node in trackers.items()):
         try:
             tracker = instantiate(node)
             if isinstance(run, SweepDir):
                 tracker = tracker.of_sweeps()
-            said.append(f"{name} {_deliver(run, name, tracker)}")
+            results.append(f"{name} {_deliver(run, name, tracker)}")
         except Exception as error:  # whatever a server or a disk may answer
-            said.append(f"{name} failed ({_short(error)})")
-    return ", ".join(said) or "no tracker is chosen"
+            lines = str(error).splitlines() or [type(error).__name__]
+            results.append(f"{name} {FAILED} ({lines[0][:120]})")
+    return ", ".join(results) or "no tracker is chosen"
 
 
 def _deliver(run: RunDir | SweepDir, name: str, tracker: Tracker[Any] | None) -> str:
@@ -31,16 +44,32 @@ def _deliver(run: RunDir | SweepDir, name: str, tracker: Tracker[Any] | None) ->
         return "keeps no sweeps"
     run.update_status()
     if type(run).open(run.path).info["status"] == "running":
-        kind = "run" if isinstance(run, RunDir) else "sweep"
-        return f"has to wait: the {kind} is running"
-    if has_all(run, name, tracker):
+        return f"has to wait: the {run.kind} is running"
+    path = _receipt(run, name, tracker)
+    if path.exists() and read_json(path) == _hashes(run):
         return "had it"
-    with signed(run, name, tracker):
+    with receipt(run, name, tracker):
         tracker.start(run)
         tracker.finish(run)
     return "has it"
 
 
-def _short(error: Exception) -> str:
-    lines: Sequence[str] = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:120]
+@contextlib.contextmanager
+def receipt(run: RunDir | SweepDir, name: str, tracker: Tracker[Any]) -> Iterator[None]:
+    """Write a receipt if the block delivers: for the files as they were before it."""
+    hashes = _hashes(run)
+    yield
+    write_atomic(_receipt(run, name, tracker), to_json(hashes))
+
+
+def _receipt(run: RunDir | SweepDir, name: str, tracker: Tracker[Any]) -> Path:
+    digest = hashlib.sha256(tracker.place.encode()).hexdigest()[:12]
+    return run.file(f"{FOLDER}/{name}-{digest}.json")
+
+
+def _hashes(run: RunDir | SweepDir) -> dict[str, str]:
+    return {
+        name: hashlib.sha256((run.path / name).read_bytes()).hexdigest()
+        for name in run.growing_files
+        if (run.path / name).exists()
+    }

@@ -1,7 +1,7 @@
-"""One tracker's process: `Mirror` starts it, and its standard input ends with the run.
+"""One tracker's process: `Mirror` starts it, and closes its standard input at the end.
 
-It ends so too if the run's process is shot, and reads everything else where it lies:
-in the run directory. A sweep is followed as a run is.
+Standard input is also closed if the run's process is killed. Everything else is read
+from the folder of the run or sweep.
 """
 
 import logging
@@ -13,16 +13,16 @@ import time
 
 from so101rl.runs.run_dir import RunDir
 from so101rl.tracking.base import Mirrored, Tracker
-from so101rl.tracking.receipts import signed
+from so101rl.tracking.delivery import receipt
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 5.0  # for the lock of a process that is going [s]
-NICENESS = 19  # the lowest: the training goes first
+LOCK_PATIENCE_S = 5.0  # for the lock of a process that is ending [s]
+NICENESS = 19  # the lowest priority: the training goes first
 
 
 def main() -> None:
-    """Do what the first object on standard input says."""
+    """Do the task that is the first object on standard input."""
     os.nice(NICENESS)
     name, tracker, run, every_s = pickle.load(sys.stdin.buffer)
     follow(name, tracker, run, every_s)
@@ -46,8 +46,8 @@ def follow(
         while not select.select([sys.stdin], [], [], every_s)[0]:
             tracker.push(run)
         call = "finish"
-        _settle(run)  # if nobody else could say that it has ended
-        with signed(run, name, tracker):
+        _wait_for_status(run)
+        with receipt(run, name, tracker):
             tracker.finish(run)
     except Exception as error:  # design: tracking never costs a run
         reason = f"{type(error).__name__}: {error}"
@@ -59,12 +59,12 @@ def follow(
         )
 
 
-def _settle(run: Mirrored) -> None:
-    """Settle a run whose process is gone, or still going.
+def _wait_for_status(run: Mirrored) -> None:
+    """Wait until the status is no longer `running`.
 
-    What dies closes the pipe a moment before the kernel frees its lock.
+    The pipe of a killed process closes a moment before the kernel frees its lock.
     """
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + LOCK_PATIENCE_S
     while (now := type(run).open(run.path)).info["status"] == "running":
         if now.update_status() or time.monotonic() > end:
             return

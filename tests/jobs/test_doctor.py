@@ -15,7 +15,7 @@ def test_the_pinned_packages_are_those_of_the_project():
     pins = doctor._pins(ROOT / "constraints.txt")
     assert "torch" in doctor._dependencies()
     for name in doctor._dependencies():
-        assert doctor._spoken(name) in pins
+        assert doctor._normalized(name) in pins
 
 
 def test_a_missing_package_fails_with_the_command_that_installs_it(monkeypatch):

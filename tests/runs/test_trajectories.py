@@ -1,79 +1,90 @@
 """Episodes step by step, on disk."""
 
-import csv
-
 import numpy as np
 import pytest
-from conftest import PPO_KEYS, make_env
+from conftest import config_of, make_env
+from run_dirs import GROUPS, create
 
-from so101rl.evaluation.rollout import run_episodes
+from so101rl.evaluation.evaluate import evaluate_policies
 from so101rl.files import FileError
 from so101rl.policies.policy import NoResidual
 from so101rl.runs.trajectories import (
     NAMES,
     STATES,
+    Trajectory,
     read_trajectories,
     write_trajectories,
 )
 from so101rl.seeds import episode_seeds
 
+KEYS = ["env.max_episode_steps=15", "evaluation.n_episodes=3", "seed=0"]
+KEYS += ["evaluation.video=false", "evaluation.figure=false"]
+
+
+class Constant(NoResidual):
+    def act(self, obs):
+        return np.full((len(obs), 6), 0.5)
+
 
 @pytest.fixture(scope="module")
-def played():
-    env = make_env("env.max_episode_steps=15")
-    return run_episodes(env, NoResidual(), episode_seeds(0, "report", 3))
+def run(tmp_path_factory):
+    """A run that has evaluated two policies."""
+    cfg = config_of(*KEYS)
+    run = create(tmp_path_factory.mktemp("runs") / "run", cfg=cfg, groups=GROUPS)
+    policies = {"base": NoResidual(), "residual": Constant()}
+    evaluate_policies(cfg, run, make_env(*KEYS), policies, step=0)
+    return run
 
 
-def test_what_is_written_is_read(played, tmp_path):
-    path = tmp_path / "t.npz"
-    write_trajectories(path, {"base": [e.trajectory for e in played]})
-    found = read_trajectories(path)
-    assert list(found) == ["base"]
-    assert len(found["base"]) == len(played)
-    for episode, read in zip(played, found["base"], strict=True):
-        for name in NAMES:
-            assert len(getattr(read, name)) == episode.length + (name in STATES)
-            wanted = getattr(episode.trajectory, name).astype(np.float32)
-            np.testing.assert_array_equal(getattr(read, name), wanted)
-
-
-def test_the_same_episodes_give_the_same_bytes(played, tmp_path):
-    for name in "ab":
-        write_trajectories(tmp_path / name, {"base": [e.trajectory for e in played]})
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_an_episode_starts_where_its_seed_puts_it(played):
-    env = make_env("env.max_episode_steps=15", n=1)
-    for episode in played:
-        env.reset(seed=[episode.seed])
-        start = env.env.true_pose[0]
-        np.testing.assert_array_equal(episode.trajectory.object_pose[0], start)
-        tip, _ = env.env.kinematics.fk(env.env.hardware.arm.read()[0])
-        np.testing.assert_allclose(episode.trajectory.tip[0], tip[0], atol=1e-12)
-
-
-def test_a_run_keeps_the_steps_behind_its_table(run_main):
-    code, said, path = run_main(*PPO_KEYS)
-    assert code == 0, said.err
-    found = read_trajectories(path / "trajectories.npz")
-    with (path / "episodes.csv").open() as file:
-        rows = list(csv.DictReader(file))
+def test_the_steps_behind_every_row_are_kept(run):
+    found = read_trajectories(run.path / "trajectories.npz")
+    rows = run.episodes()
     assert len(rows) == sum(len(episodes) for episodes in found.values()) == 6
     for row in rows:
-        steps = found[row["policy"]][int(row["episode"])]
-        assert len(steps.distance_m) == int(row["length"])
-        final = float(row["final_distance_m"])
-        assert steps.distance_m[-1] == pytest.approx(final, rel=1e-6)
-        size = float(row["mean_residual_l2"])
-        assert steps.residual_l2.mean() == pytest.approx(size, rel=1e-5)
-    assert not any(steps.residual_l2.any() for steps in found["base"])
+        steps = found[row["policy"]][row["episode"]]
+        for name in NAMES:
+            assert len(getattr(steps, name)) == row["length"] + (name in STATES)
+        final = pytest.approx(row["final_distance_m"], rel=1e-6)
+        assert steps.distance_m[-1] == final
+        size = pytest.approx(row["mean_residual_l2"], rel=1e-5)
+        assert steps.residual_l2.mean() == size
+        assert steps.residual_l2.any() == (row["policy"] == "residual")
+
+
+def test_an_episode_starts_where_its_seed_puts_it(run):
+    env = make_env(*KEYS, n=1)
+    found = read_trajectories(run.path / "trajectories.npz")["base"]
+    for seed, steps in zip(episode_seeds(0, "report", 3), found, strict=True):
+        env.reset(seed=[seed])
+        start = env.env.true_pose[0].astype(np.float32)
+        np.testing.assert_array_equal(steps.object_pose[0], start)
+        tip, _ = env.env.kinematics.fk(env.env.hardware.arm.read()[0])
+        np.testing.assert_allclose(steps.tip[0], tip[0], atol=1e-6)
+
+
+def made_up(length):
+    rng = np.random.default_rng(length)
+    shapes = {"object_pose": (length + 1, 7), "tip": (length + 1, 3)}
+    return Trajectory(**{n: rng.normal(size=shapes.get(n, (length,))) for n in NAMES})
+
+
+def test_what_is_written_is_read_and_gives_the_same_bytes(tmp_path):
+    episodes = {"base": [made_up(3), made_up(5)], "residual": [made_up(1)]}
+    for name in "ab":
+        write_trajectories(tmp_path / name, episodes)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    found = read_trajectories(tmp_path / "a")
+    for policy, written in episodes.items():
+        for one, other in zip(written, found[policy], strict=True):
+            for name in NAMES:
+                wanted = getattr(one, name).astype(np.float32)
+                np.testing.assert_array_equal(getattr(other, name), wanted)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", None])
-def test_a_damaged_file_is_named(played, tmp_path, content):
+def test_a_damaged_file_is_named(tmp_path, content):
     path = tmp_path / "t.npz"
-    write_trajectories(path, {"base": [e.trajectory for e in played]})
+    write_trajectories(path, {"base": [made_up(3)]})
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(FileError, match=r"t\.npz"):

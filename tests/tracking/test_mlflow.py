@@ -1,0 +1,391 @@
+"""MLflow mirrors runs, and sweeps above the runs of their jobs, each exactly once."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+from mlflow import MlflowClient
+from omegaconf import OmegaConf
+from run_dirs import CONFIG, GROUPS, create, defined, scores
+
+from so101rl.config.schema import NEUTRAL_KEYS, settings
+from so101rl.figures.style import GROUP_COLOURS
+from so101rl.runs.run_dir import RunDir
+from so101rl.runs.summary import run_summary
+from so101rl.runs.sweep_dir import SweepDir, write_summary
+from so101rl.tracking import Mirror, TrackerError
+from so101rl.tracking.base import followed
+from so101rl.tracking.delivery import deliver
+from so101rl.tracking.links import links, main
+from so101rl.tracking.mlflow import MlflowTracker
+from so101rl.tracking.mlflow_store import KIND, MlflowStore
+
+FACTS = {"name": "tiny", "groups": GROUPS, "group": "arm"}
+NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
+TEXT = "**Best of 2 trials: residual/success_rate 0.87**\n"
+ALL = "tags.uid != ''"
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A store with tables and nothing in it: to make them takes seconds."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    with MlflowStore(f"sqlite:///{path}", "").client() as client:
+        client.search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(tmp_path, empty):
+    """A store whose folder needs quoting in a URI."""
+    (tmp_path / "a store").mkdir()
+    return f"sqlite:///{shutil.copy(empty, tmp_path / 'a store')}"
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return begun(tmp_path / "multirun" / "tiny")
+
+
+def begun(path, **what):
+    sweep = SweepDir.open(defined(path, **what))
+    sweep.begin(**FACTS)
+    return sweep
+
+
+def ended(sweep):
+    with sweep.lifecycle():
+        pass
+    return sweep
+
+
+def job(sweep, name, groups=GROUPS, **more):
+    """A run of a sweep that has finished."""
+    cfg = {**CONFIG, "part_of": {"sweep": "tiny", "arm": name}, **more}
+    run = create(sweep.path / name, cfg=cfg, groups=groups)
+    run.finish("finished")
+    return run
+
+
+def tracker(store):
+    return MlflowTracker(uri=store, experiment="so101rl/{env}")
+
+
+def mirror(run, store):
+    own = tracker(store)
+    if isinstance(run, SweepDir):
+        own = own.of_sweeps()
+    own.start(run)
+    own.push(run)
+    own.finish(run)
+
+
+def trackers(store):
+    node = {"_target_": "so101rl.tracking.mlflow.MlflowTracker", "uri": store}
+    return OmegaConf.create({"mlflow": {**node, "experiment": "so101rl/{env}"}})
+
+
+def recorded(store, words=ALL):
+    client = MlflowClient(store)
+    known = [one.experiment_id for one in client.search_experiments()]
+    return client.search_runs(known, words)
+
+
+def mirrored(store, run):
+    (one,) = recorded(store, f"tags.uid = '{run.info['uid']}'")
+    return one
+
+
+def history(store, run, name):
+    found = MlflowClient(store).get_metric_history(run.info.run_id, name)
+    return [(metric.step, metric.value) for metric in found]
+
+
+# ---- runs ----
+
+
+def test_mlflow_holds_what_the_run_directory_holds(tmp_path, store):
+    cfg = {
+        **CONFIG,
+        "residual": {"alpha": [0.5] * 6},
+        "base_policy": {"_target_": "so101rl.base_policies.zero.Zero", "gain": 2},
+        "tracking": {"uri": store},
+        "run": str(tmp_path),
+        "long": "x" * 7000,
+    }
+    run = create(tmp_path / "run", cfg=cfg, init_from={"name": "calm-otter"})
+    lines = [(step, step / 1000) for step in range(1, 301)]
+    for step, value in lines:
+        run.log(step, {f"reward/{i}": value for i in range(5)}, {"time/fps": 1.0})
+    base = {**scores(40, jammed=60), "mean_time_to_success_s": None}
+    run.write_evaluation({"policies": {"base": base}})
+    run.file("figures/summary.png").write_bytes(b"png")
+    run.finish("finished")
+    mirror(run, store)
+    found = mirrored(store, run)
+    assert history(store, found, "reward/4") == lines  # 2100 numbers, in batches
+    assert history(store, found, "base/success_rate") == [(0, 0.4)]  # drawn as a bar
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == run.info["name"]
+    assert found.data.metrics["base/failures/jammed"] == 60
+    assert found.data.metrics["time/fps"] == 1.0
+    assert "base/mean_time_to_success_s" not in found.data.metrics
+    assert found.data.tags[NOTE] == run_summary(RunDir.open(run.path))
+    params = found.data.params
+    assert params["residual.alpha"] == str([0.5] * 6)
+    assert (params["seed"], params["base_policy.gain"]) == ("3", "2")
+    assert params["init_from"] == "calm-otter"
+    assert len(params["long"]) == 6000
+    assert params.items() >= GROUPS.items()
+    for key in params:
+        assert not key.startswith(("tracking", "job", "run")) and "._" not in key
+    files = MlflowClient(store).list_artifacts(found.info.run_id)
+    names = {"run.json", "evaluation.json", "figures", ".hydra"}
+    assert names <= {item.path for item in files}
+    assert list(tmp_path.glob("a store/mlruns/*/*/figures/summary.png"))
+    mirror(run, store)  # again: nothing is added
+    again = mirrored(store, run)
+    assert history(store, again, "reward/4") == lines
+    assert again.data == found.data or again.data.tags == found.data.tags
+
+
+def test_parameters_leave_out_keys_that_exist():
+    from conftest import config_of
+
+    keys = settings(config_of())
+    for key in NEUTRAL_KEYS:
+        assert any(f"{known}.".startswith(f"{key}.") for known in keys), key
+
+
+def test_a_run_that_goes_on_keeps_its_mirror_and_gets_its_true_status(tmp_path, store):
+    run = create(tmp_path / "run")
+    run.log(1, {"a": 1.0})
+    size = run.log_size()
+    run.log(2, {"a": 2.0})
+    own = tracker(store)
+    own.start(run)
+    own.push(run)
+    assert mirrored(store, run).info.status == "RUNNING"
+    with pytest.raises(TrackerError, match="it has no end"):
+        own.finish(run)
+    run.finish("killed", KeyboardInterrupt())
+    mirror(run, store)
+    found = mirrored(store, run)
+    assert found.info.status == "KILLED"
+    assert found.data.tags["error"] == "KeyboardInterrupt: stopped by Ctrl+C"
+    assert "Killed" in found.data.tags[NOTE]
+    with run.locked():
+        run.reopen(step=1, metrics=size, resume="exact")
+    run.log(2, {"a": 2.0})
+    run.finish("pruned")
+    mirror(run, store)
+    found = mirrored(store, run)
+    assert (found.info.status, found.data.tags["status"]) == ("KILLED", "pruned")
+    assert "error" not in found.data.tags and "Pruned" in found.data.tags[NOTE]
+    assert history(store, found, "a") == [(1, 1.0), (2, 2.0)]
+
+
+def test_an_experiment_that_somebody_made_opens_on_its_runs_too(tmp_path, store):
+    made = MlflowClient(store).create_experiment("theirs", tags={"theirs": "kept"})
+    run = create(tmp_path / "run")
+    MlflowTracker(uri=store, experiment="theirs").start(run)
+    tags = MlflowClient(store).get_experiment(made).tags
+    assert tags.items() >= {"theirs": "kept", **KIND}.items()
+    with pytest.raises(TrackerError, match=r"'enw'.*expected \{env\}"):
+        MlflowTracker(uri=store, experiment="x/{enw}").start(run)
+
+
+def test_neighbours_have_different_colours(store, tmp_path):
+    run = create(tmp_path / "run")
+    own = tracker(store)
+    for number in range(len(GROUP_COLOURS) + 1):
+        run.info |= {"uid": str(number), "started": f"2026-11-{10 + number}"}
+        own.start(run)
+    newest, *others, oldest = (
+        one.data.tags["mlflow.runColor"] for one in recorded(store)
+    )
+    assert sorted([newest, *others]) == sorted(GROUP_COLOURS)
+    assert newest == oldest
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_many_processes_open_a_fresh_store_at_once(tmp_path, count):
+    program = (
+        "import sys; from so101rl.tracking.mlflow_store import MlflowStore\n"
+        "import mlflow; print('ready', flush=True); input()\n"
+        "print(MlflowStore(sys.argv[1], 'x').open({})[1])"
+    )
+    command = [sys.executable, "-c", program, f"sqlite:///{tmp_path}/new/m.db"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen(command, **pipes) for _ in range(count)]
+    assert {worker.stdout.readline() for worker in workers} == {"ready\n"}
+    for worker in workers:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    assert {worker.communicate(timeout=120)[0] for worker in workers} == {"1\n"}
+    with sqlite3.connect(tmp_path / "new" / "m.db") as database:
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+# ---- sweeps ----
+
+
+def test_a_sweeps_run_says_what_it_is_and_what_it_found(sweep, store):
+    metrics = {"best/residual/success_rate": 0.87, "on/a+b": 2.0}
+    write_summary(sweep.path, TEXT, metrics, {"trial": 1, "+residual.alpha": 0.5})
+    for name in ("trials.csv", "figures/search.png"):
+        sweep.file(name).write_text("x")
+    mirror(ended(sweep), store)
+    found = mirrored(store, sweep)
+    assert (found.info.run_name, found.info.status) == ("tiny", "FINISHED")
+    assert found.data.params == {"search residual.alpha": "0.2 to 1", "seeds": "[7, 8]"}
+    assert found.data.metrics == {"best/residual/success_rate": 0.87, "on/a_b": 2.0}
+    tags = found.data.tags
+    assert tags["best._residual.alpha"] == "0.5" and tags["best.trial"] == "1"
+    assert tags[NOTE].startswith(TEXT.strip())
+    assert "main.py -m sweep=tiny" in tags[NOTE]
+    files = MlflowClient(store).list_artifacts(found.info.run_id)
+    names = {"sweep.json", "summary.md", "summary.json", "trials.csv", "figures"}
+    assert {item.path for item in files} == names
+
+
+def test_a_sweep_that_goes_on_changes_its_run_and_adds_none(sweep, store):
+    write_summary(sweep.path, TEXT, {"best": 0.87}, {"trial": 1, "residual.alpha": 1})
+    with pytest.raises(KeyboardInterrupt), sweep.lifecycle():
+        raise KeyboardInterrupt
+    mirror(sweep, store)
+    stopped = mirrored(store, sweep)
+    assert stopped.info.status == "KILLED"
+    assert "The same command goes on" in stopped.data.tags[NOTE]
+    assert stopped.data.tags["error"].startswith("KeyboardInterrupt")
+    sweep.begin(**FACTS)
+    write_summary(sweep.path, TEXT, {"best": 0.9}, {"trial": 2})
+    mirror(ended(sweep), store)
+    found = mirrored(store, sweep)
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics["best"] == 0.9
+    best = {key: own for key, own in found.data.tags.items() if "best" in key}
+    assert best == {"best.trial": "2"}
+    assert "error" not in found.data.tags
+    assert "Killed" not in found.data.tags[NOTE]
+
+
+def test_jobs_are_below_their_sweep_whichever_is_mirrored_first(sweep, store):
+    first = job(sweep, "alpha-0.5", residual={"alpha": 0.25})
+    mirror(first, store)
+    assert PARENT not in mirrored(store, first).data.tags
+    tracker(store).of_sweeps().start(sweep)
+    second = job(sweep, "other", {**GROUPS, "env": "pick_place"})  # and experiment
+    mirror(second, store)
+    mirror(first, store)  # delivered again
+    parent = mirrored(store, sweep).info.run_id
+    for run in (first, second):
+        assert mirrored(store, run).data.tags[PARENT] == parent
+    (one,) = recorded(store, "tags.arm = 'alpha-0.5'")  # one can filter by it
+    assert one.info.run_name == "alpha-0.5 residual.alpha=0.25"
+    assert one.data.tags["seed"] == "3"
+    assert len(recorded(store, "tags.sweep = 'tiny'")) == 3  # and the sweep's own
+
+
+def test_jobs_of_a_plain_sweep_are_named_by_the_overrides_that_differ(tmp_path, store):
+    words = ["n_envs=4 seed=0", "n_envs=4 seed=1"]
+    what = {f"job {number}": text for number, text in enumerate(words)}
+    sweep = begun(tmp_path / "sweep", what=what)
+    for name in ("0", "1"):
+        tracker(store).start(job(sweep, name))
+    assert {one.info.run_name for one in recorded(store)} == {"0 seed=0", "1 seed=1"}
+
+
+def test_runs_that_are_no_jobs_of_a_sweep_are_mirrored_alone(sweep, store, tmp_path):
+    shutil.move(job(sweep, "one").path, tmp_path / "elsewhere")
+    runs = [RunDir.open(tmp_path / "elsewhere"), create(sweep.path / "mine")]
+    for run in runs:
+        tracker(store).start(run)
+        assert not {"sweep_uid", PARENT} & mirrored(store, run).data.tags.keys()
+
+
+def test_a_sweep_may_have_more_jobs_than_parameters_fit(tmp_path, store):
+    what = {f"job {number}": f"seed={number}" for number in range(101)}
+    sweep = begun(tmp_path / "sweep", what=what)
+    tracker(store).of_sweeps().start(sweep)
+    assert mirrored(store, sweep).data.params == {}
+
+
+# ---- links ----
+
+
+def test_links_lead_to_experiments_and_the_newest_sweeps(
+    tmp_path, store, monkeypatch, capsys
+):
+    file, own = Path(store.removeprefix("sqlite:///")), tracker(store).of_sweeps()
+    assert links(file.with_name("absent.db"), "x") == links(file, "x") == []
+    sweep = begun(tmp_path / "sweep")
+    days = range(20, 27)
+    for day in days:
+        started = f"2026-11-{day}T12:00:00+00:00"
+        sweep.info |= {"started": started, "name": f"on {day}", "uid": str(day)}
+        own.start(sweep)
+    monkeypatch.setattr(sys, "argv", ["links", str(file), "http://server"])
+    main()
+    page, *sweeps = capsys.readouterr().out.splitlines()
+    number = MlflowClient(store).get_experiment_by_name("so101rl/paper_push")
+    address = f"http://server/#/experiments/{number.experiment_id}/runs?"
+    assert page.startswith(f"so101rl/paper_push: {address}")
+    names = [line.partition(":")[0] for line in sweeps]
+    assert names == [f"sweep on {day}" for day in sorted(days, reverse=True)[:5]]
+    assert address in sweeps[0]
+    query = parse_qs(sweeps[0].rpartition("?")[2])
+    assert query["searchFilter"] == ['tags.sweep_uid = "26"']
+    assert query["workflowType"] == ["machine_learning"]
+
+
+# ---- whole programs ----
+
+
+def test_a_sweep_and_its_run_are_followed_by_processes_of_their_own(tmp_path, store):
+    folder = defined(tmp_path / "sweep")
+    chosen = OmegaConf.create({"trackers": trackers(store)})
+    with followed(SweepDir.open(folder), chosen, **FACTS):
+        cfg = {**CONFIG, "part_of": {"sweep": "tiny"}}
+        run = create(folder / "one", cfg=cfg)
+        with Mirror({"mlflow": tracker(store)}).follow(run), run.lifecycle():
+            run.log(1, {"a": 1.0})
+        write_summary(folder, TEXT, {}, {"trial": 1})
+    sweep = SweepDir.open(folder)
+    parent, child = mirrored(store, sweep), mirrored(store, run)
+    assert parent.info.status == child.info.status == "FINISHED"
+    assert parent.data.tags["best.trial"] == "1"
+    assert child.data.tags[PARENT] == parent.info.run_id
+    assert history(store, child, "a") == [(1, 1.0)]
+    for one in (sweep, run):
+        assert deliver(one, chosen.trackers) == "mlflow had it"
+    other = trackers(f"sqlite:///{shutil.copy(store[10:], tmp_path / 'b.db')}")
+    assert deliver(sweep, other) == "mlflow has it"  # another store, another receipt
+
+
+def test_sync_delivers_sweeps_before_their_runs_and_counts_failures(
+    store, run_main, tmp_path
+):
+    sweep = ended(begun(tmp_path / "multirun" / "tiny"))
+    child = job(sweep, "one")
+    typed = ["job=sync", "tracking=mlflow", "tracking.uri=" + json.dumps(store)]
+    code, shown, _ = run_main(*typed)
+    assert code == 0, shown.err
+    first, second, last = shown.out.splitlines()
+    assert first == f"{sweep.path}: mlflow has it"
+    assert second == f"{sweep.path / 'one'}: mlflow has it"
+    assert last == "1 runs and 1 sweeps, 0 not delivered"
+    parent = mirrored(store, sweep).info.run_id
+    assert mirrored(store, child).data.tags[PARENT] == parent
+    _, shown, _ = run_main(*typed)
+    assert shown.out.count("mlflow had it") == 2
+    (tmp_path / "file").touch()
+    nowhere = f"tracking.uri=sqlite:///{tmp_path}/file/b.db"
+    code, shown, _ = run_main(*typed[:2], nowhere, f"run={child.path}")
+    assert code == 2
+    assert "1 of 1 runs could not be delivered" in shown.err
