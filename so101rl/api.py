@@ -108,8 +108,7 @@ class LoadedRun:
             n: How many run together.
             overrides: Changes as on the command line, e.g. `randomization=hard`.
         """
-        with user_errors():
-            env = build_seeded(self._compose(*overrides), n)
+        env = _build_seeded(self._compose(*overrides), n)
         env.progress(self.step)
         return env
 
@@ -266,13 +265,13 @@ def _build(
     options = {"env": env, "base_policy": base_policy}
     words = [f"{key}={name}" for key, name in options.items() if key not in typed]
     cfg = compose([*words, *overrides])
-    with user_errors():
-        return build_seeded(cfg, n)
+    return _build_seeded(cfg, n)
 
 
-def build_seeded(cfg: DictConfig, n: int) -> ResidualEnv:
+def _build_seeded(cfg: DictConfig, n: int) -> ResidualEnv:
     """Build a batch of `n` environments, reset with a random seed."""
-    batch = build_env(cfg, n)
+    with user_errors():
+        batch = build_env(cfg, n)
     # Gymnasium's users expect random episodes if they give no seed.
     batch.reset(seed=secrets.randbits(32))
     return batch

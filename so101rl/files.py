@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +59,27 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace a file; readers see the old or the new one whole, also after a crash."""
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with _file_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _file_error(path: Path) -> Iterator[None]:
+    """Raise FileError for an error of the operating system while a file is written."""
+    try:
+        yield
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise FileError(f"cannot write {path}: {error.strerror}") from error
 
 
@@ -95,11 +105,8 @@ def next_folder(parent: Path, prefix: str = "") -> Path:
 
 def append(path: Path, text: str) -> None:
     """Append text to a file with one system call."""
-    try:
-        with path.open("ab", buffering=0) as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror}") from error
+    with _file_error(path), path.open("ab", buffering=0) as file:
+        file.write(text.encode())
 
 
 def cut(path: Path, size: int) -> None:
@@ -108,15 +115,12 @@ def cut(path: Path, size: int) -> None:
     Raises:
         FileError: If it is shorter already.
     """
-    try:
-        with path.open("r+b") as file:
-            length = os.fstat(file.fileno()).st_size
-            if length < size:
-                raise FileError(f"{path} has {length} bytes, {size} were written once")
-            file.truncate(size)
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror}") from error
+    with _file_error(path), path.open("r+b") as file:
+        length = os.fstat(file.fileno()).st_size
+        if length < size:
+            raise FileError(f"{path} has {length} bytes, {size} were written once")
+        file.truncate(size)
+        os.fsync(file.fileno())
 
 
 def flushed_size(path: Path) -> int:

@@ -116,27 +116,6 @@ def test_failed_jobs_of_a_sweep_are_named_and_stop_no_other(command, job):
     assert (job_line, last) == ("--- job 1 failed: two is bad", "error: two is bad")
 
 
-def test_a_mistake_is_printed_while_the_process_still_winds_up(conf, tmp_path, job):
-    code = (
-        "import pathlib, sys, threading, time, types\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from so101rl import cli, errors\n"
-        "from so101rl.config import targets\n"
-        f"targets.PACKAGE = pathlib.Path({str(tmp_path / 'package')!r})\n"
-        "def job(cfg):\n"
-        "    threading.Thread(target=time.sleep, args=(30,)).start()\n"
-        "    raise errors.ConfigError('seed', got=0, expected='more')\n"
-        "sys.modules['so101rl.fake'] = types.SimpleNamespace(job=job)\n"
-        f"sys.argv = ['main.py', '-cp', {str(conf)!r}]\n"
-        "sys.exit(cli.main())\n"
-    )
-    arguments = [sys.executable, "-c", code]
-    with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE) as process:
-        assert process.stderr.readline() == b"error: seed=0: expected more.\n"
-        assert process.poll() is None
-        process.kill()
-
-
 # ---- run= ----
 
 

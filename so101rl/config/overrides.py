@@ -53,10 +53,9 @@ def checked(override: Override, base: DictConfig) -> str:
     if override.is_add() or override.is_force_add():
         _check_addition(override, base)
     else:
-        _check_key(key, value, base)
+        check_key(key, value, base)
     default = _default(key, base)
-    if isinstance(default, int) and _is_whole_float(value):
-        assert isinstance(value, float)
+    if isinstance(default, int) and isinstance(value, float) and value.is_integer():
         return f"{key}={int(value)}"
     _check_value(key, value, base)
     return line
@@ -75,11 +74,10 @@ def _check_value(key: str, value: Any, base: DictConfig) -> None:
 
 def _may_be_null(key: str, base: DictConfig) -> bool:
     """Tell whether the schema declares the key as one that may be null."""
-    parent, _, name = key.rpartition(".")
-    holder = OmegaConf.select(base, parent) if parent else base
-    if not isinstance(holder, DictConfig):
+    parent, name = _parent(key, base)
+    if not isinstance(parent, DictConfig):
         return False
-    node = holder._get_node(name, validate_access=False)
+    node = parent._get_node(name, validate_access=False)
     is_typed = isinstance(node, ValueNode) and not isinstance(node, AnyNode)
     return is_typed and node._is_optional()  # type: ignore[union-attr]
 
@@ -121,8 +119,12 @@ def _has_no_content(node: Node) -> bool:
     return node._is_none() or node._is_missing() or node._is_interpolation()
 
 
-def _check_key(key: str, value: Any, base: DictConfig) -> None:
-    """Refuse a key, or a key within a mapping, that the composed config lacks."""
+def check_key(key: str, value: Any, base: DictConfig, source: str = "") -> None:
+    """Refuse a key, or a key of a mapping as its value, that the config lacks.
+
+    Raises:
+        UnknownKeyError: Beginning with `source`.
+    """
     node: Any = base
     names = key.split(".")
     for depth, name in enumerate(names):
@@ -135,12 +137,13 @@ def _check_key(key: str, value: Any, base: DictConfig) -> None:
                 parent=".".join(names[:depth]),
                 keys=key_paths(base),
                 siblings=[str(name) for name in siblings if name != "hydra"],
+                source=source,
             )
         child = node._get_node(name)
         node = child if child is None or _has_no_content(child) else node[name]
     if isinstance(value, dict) and _is_mapping(node):
         for name, inner in value.items():
-            _check_key(f"{key}.{name}", inner, base)
+            check_key(f"{key}.{name}", inner, base)
 
 
 def _is_mapping(node: Any) -> bool:
@@ -151,29 +154,31 @@ def _is_mapping(node: Any) -> bool:
 def _check_addition(override: Override, base: DictConfig) -> None:
     """Refuse `+key` for a key that exists, and below a node that the schema fixes."""
     line, key = override.input_line or "", override.key_or_group
-    parent, _, name = key.rpartition(".")
-    holder = OmegaConf.select(base, parent) if parent else base
-    exists = isinstance(holder, DictConfig) and name in holder
+    parent, name = _parent(key, base)
+    exists = isinstance(parent, DictConfig) and name in parent
     if exists and override.is_add():
         reason = f"there is {key} already"
         raise OverrideSyntaxError(line, reason=reason, guess=line.lstrip("+"))
-    if not exists and is_dataclass(OmegaConf.get_type(holder)):
-        _check_key(key, None, base)
+    if not exists and is_dataclass(OmegaConf.get_type(parent)):
+        check_key(key, None, base)
 
 
 def _check_deletion(key: str, base: DictConfig) -> None:
     """Refuse to remove (`~key`) a key that the schema has."""
-    _check_key(key, None, base)
-    parent_key = key.rpartition(".")[0]
-    parent = OmegaConf.select(base, parent_key) if parent_key else base
-    if is_dataclass(OmegaConf.get_type(parent)):
+    check_key(key, None, base)
+    if is_dataclass(OmegaConf.get_type(_parent(key, base)[0])):
         raise ConfigError(key, got="(removed)", expected="a value")
+
+
+def _parent(key: str, base: DictConfig) -> tuple[Any, str]:
+    """Return the node that a key is in, and the key's last part."""
+    parent, _, name = key.rpartition(".")
+    return (OmegaConf.select(base, parent) if parent else base), name
 
 
 def _default(key: str, base: DictConfig) -> Any:
     """Return the yaml's value as plain Python; None where any type is allowed."""
-    parent_key, _, name = key.rpartition(".")
-    parent = OmegaConf.select(base, parent_key) if parent_key else base
+    parent, name = _parent(key, base)
     if isinstance(parent, DictConfig):
         untyped = isinstance(parent._get_node(name, validate_access=False), AnyNode)
         if untyped and is_dataclass(OmegaConf.get_type(parent)):
@@ -189,15 +194,9 @@ def _default(key: str, base: DictConfig) -> Any:
 
 def _fits(value: Any, expected: type) -> bool:
     """Tell whether a value has the expected type; a whole number is also a float."""
-    if expected is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if expected is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+    if expected in (int, float):
+        kinds = int if expected is int else int | float
+        return isinstance(value, kinds) and not isinstance(value, bool)
     if expected is list:
         return isinstance(value, Sequence) and not isinstance(value, str)
     return isinstance(value, expected)
-
-
-def _is_whole_float(value: object) -> bool:
-    """Tell whether `value` is a whole number written as a float, for example 1e5."""
-    return isinstance(value, float) and value.is_integer()

@@ -15,7 +15,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
-from so101rl.config.errors import UnknownKeyError
+from so101rl.config.overrides import check_key
 from so101rl.errors import ConfigError, check_positive
 
 GROUPS = (
@@ -235,25 +235,8 @@ def _check_interpolations(cfg: DictConfig) -> None:
                 OmegaConf.to_container(node, resolve=True)
         except InterpolationKeyError as error:
             missing = str(error.msg or error).split("'")[1]
-            raise _missing_key(missing, cfg, f"{error.full_key} refers to ") from error
-
-
-def _missing_key(key: str, cfg: DictConfig, source: str) -> UnknownKeyError:
-    """Return the error for a key that another one refers to."""
-    node, found = cfg, []
-    for name in key.split("."):
-        if name not in node:
-            break
-        found.append(name)
-        if not isinstance(node[name], DictConfig):
-            break
-        node = node[name]
-    parent = ".".join(found)
-    siblings = [str(name) for name in node if name != "hydra"]
-    known = [f"{parent}.{name}" if parent else name for name in siblings]
-    return UnknownKeyError(
-        key, parent=parent, keys=known, siblings=siblings, source=source
-    )
+            check_key(missing, None, cfg, f"{error.full_key} refers to ")
+            raise
 
 
 def _check_prune(cfg: DictConfig) -> None:
