@@ -44,13 +44,10 @@ def changes(
     known = {**facts.values, **facts.info["groups"]}
     found = []
     for key, how in wanted.items():
-        if key not in known:
-            continue
-        old, (low, high) = known[key], _range(key, facts)
-        moved = _moved(old, how, measured)
-        new = _clipped(moved, how.get("least", low), how.get("most", high))
-        if new != old and _same_direction(old, moved, new):
-            found.append(Change(key, old, new))
+        if key in known:
+            new = _new_value(known[key], how, _range(key, how, facts), measured)
+            if new not in (None, known[key]):
+                found.append(Change(key, known[key], new))
     return found
 
 
@@ -77,24 +74,35 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def _moved(value: Any, how: Mapping[str, Any], measured: float | None) -> Any:
-    """The value to try; None if it cannot be computed."""
+def _new_value(
+    old: Any,
+    how: Mapping[str, Any],
+    limits: tuple[float | None, float | None],
+    measured: float | None,
+) -> Any:
+    """The value to try; None if there is none."""
     if "to" in how:
         return how["to"]
-    if isinstance(value, list):
-        moved = [_moved(item, how, measured) for item in value]
-        return None if None in moved or not moved else moved
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(old, list):
+        values = [_new_value(item, how, limits, measured) for item in old]
+        return None if None in values or not values else values
+    if isinstance(old, bool) or not isinstance(old, int | float):
         return None
     if "plus" in how:
-        return _rounded(value + how["plus"])
-    if "horizon" in how:  # of a discount: 1 / (1 - gamma) steps
-        return 1 - _rounded((1.0 - value) / how["horizon"])
-    factor = measured if how["times"] == "measured" else how["times"]
-    if factor is None:
-        return None
-    # Not by the type of the value: a share may be written as 1.
-    return round(value * factor) if how.get("whole") else _rounded(value * factor)
+        wanted = _rounded(old + how["plus"])
+    elif "horizon" in how:  # of a discount: 1 / (1 - gamma) steps
+        wanted = 1 - _rounded((1.0 - old) / how["horizon"])
+    else:
+        factor = measured if how["times"] == "measured" else how["times"]
+        if factor is None:
+            return None
+        # `whole`, not the type of the value: a share may be written as 1.
+        wanted = round(old * factor) if how.get("whole") else _rounded(old * factor)
+    low, high = limits
+    new = wanted if low is None else max(wanted, low)
+    new = new if high is None else min(new, high)
+    # A value beyond its limit would move the wrong way.
+    return new if (new - old) * (wanted - old) >= 0 else None
 
 
 def _rounded(value: float) -> float:
@@ -102,29 +110,13 @@ def _rounded(value: float) -> float:
     return float(f"{value:.2g}")
 
 
-def _range(key: str, facts: Facts) -> tuple[float | None, float | None]:
-    """The values that the config allows; a minibatch is not larger than a rollout."""
+def _range(
+    key: str, how: Mapping[str, Any], facts: Facts
+) -> tuple[float | None, float | None]:
+    """Least and greatest value to try; None: no limit."""
     low, high = RANGES.get(key, (None, None))
     if key == "algo.batch_size" and "algo.n_steps" in facts.values:
-        high = facts.values["algo.n_steps"] * facts.values["n_envs"]
+        high = facts.values["algo.n_steps"] * facts.values["n_envs"]  # of a rollout
     if key.startswith("residual.alpha"):
         low, high = 0.0, 1.0
-    return low, high
-
-
-def _clipped(value: Any, least: float | None, most: float | None) -> Any:
-    if isinstance(value, list):
-        return [_clipped(item, least, most) for item in value]
-    if isinstance(value, int | float):
-        value = value if least is None else max(value, least)
-        value = value if most is None else min(value, most)
-    return value
-
-
-def _same_direction(old: Any, moved: Any, new: Any) -> bool:
-    """Whether clipping kept the direction of a change; not if `old` was outside."""
-    if isinstance(new, list):
-        return all(map(_same_direction, old, moved, new))
-    if isinstance(old, int | float) and isinstance(new, int | float):
-        return (new - old) * (moved - old) >= 0
-    return new is not None
+    return how.get("least", low), how.get("most", high)

@@ -100,9 +100,7 @@ def _draw_learning(axes: "Axes", lines: Lines, evaluation: Mapping[str, Any]) ->
             evaluation["policy_step"], color=LIMIT, lw=0.9, label="judged policy"
         )
     percent_axis(axes, "success rate [%]")
-    steps_axis(axes)
-    axes.legend(fontsize=SMALL)
-    axes.set_title("Learning")
+    _finish(axes, "Learning")
 
 
 def _draw_ends(axes: "Axes", rows: Rows, env: Any) -> None:
@@ -136,9 +134,7 @@ def _draw_residual(axes: "Axes", lines: Lines, limits: Limits) -> None:
     _limit(axes, 100 * limits["residual_saturated"]["share"], "saturated", LEFT)
     _limit(axes, 100 * limits["actions_clipped"]["share"], "much clipped", RIGHT)
     percent_axis(axes, "share [%]")
-    steps_axis(axes)
-    axes.legend(fontsize=SMALL)
-    axes.set_title("Residual, with noise")
+    _finish(axes, "Residual, with noise")
 
 
 def _draw_kl(axes: "Axes", lines: Lines, limits: Limits) -> None:
@@ -148,9 +144,7 @@ def _draw_kl(axes: "Axes", lines: Lines, limits: Limits) -> None:
     _limit(axes, own["kl"], "KL unstable", LEFT, left=True)
     _limit(axes, own["clip_fraction"], "clip fraction unstable", RIGHT)
     _decades(axes)
-    steps_axis(axes)
-    axes.legend(fontsize=SMALL)
-    axes.set_title("Size of the updates")
+    _finish(axes, "Size of the updates")
 
 
 def _draw_exploration(axes: "Axes", lines: Lines, limits: Limits) -> None:
@@ -163,8 +157,7 @@ def _draw_exploration(axes: "Axes", lines: Lines, limits: Limits) -> None:
             _limit(axes, least, "lost", left=True)
             axes.set_ylabel(label)
     _decades(axes)
-    steps_axis(axes)
-    axes.set_title("Exploration")
+    _finish(axes, "Exploration", legend=False)
 
 
 def _draw_value(axes: "Axes", lines: Lines, limits: Limits) -> None:
@@ -172,8 +165,7 @@ def _draw_value(axes: "Axes", lines: Lines, limits: Limits) -> None:
         if _plot(axes, lines, f"train/{name}", label, LEFT):
             axes.set_ylabel(label, color=LEFT)
     _decades(axes)
-    steps_axis(axes)
-    axes.set_title("Value network")
+    _finish(axes, "Value network", legend=False)
     if not curve(lines, "train/explained_variance"):
         return
     other = axes.twinx()
@@ -182,6 +174,13 @@ def _draw_value(axes: "Axes", lines: Lines, limits: Limits) -> None:
     other.set_ylim(-0.05, 1.05)
     other.set_ylabel("explained variance", color=RIGHT)
     other.grid(visible=False)
+
+
+def _finish(axes: "Axes", title: str, *, legend: bool = True) -> None:
+    steps_axis(axes)
+    axes.set_title(title)
+    if legend:
+        axes.legend(fontsize=SMALL)
 
 
 def _decades(axes: "Axes", axis: str = "y") -> None:

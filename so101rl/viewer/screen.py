@@ -19,7 +19,12 @@ Lines = Sequence[tuple[str, str]]
 
 
 class ScreenError(So101Error):
-    """Neither window nor browser can show the simulation."""
+    """A window or a page for a browser cannot be opened."""
+
+    def __init__(self, reason: object, *, remedy: str) -> None:
+        """Say why, and what helps."""
+        text = str(reason).strip().rstrip(".")
+        super().__init__(f"cannot open the viewer: {text}; {remedy}.")
 
 
 class Screen(Protocol):

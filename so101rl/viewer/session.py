@@ -1,6 +1,6 @@
 """A policy at work, episode after episode, controlled by a viewer's commands."""
 
-from typing import Protocol, cast
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -8,23 +8,13 @@ import numpy as np
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.errors import ConfigError
 from so101rl.policies.policy import NoResidual, Policy
-from so101rl.rendering.renderer import Drawable, drawable
+from so101rl.rendering.renderer import drawable
 from so101rl.scene.scene import OBJECT
 from so101rl.seeds import MAX_EPISODES, episode_seeds
 from so101rl.viewer.controls import RESTARTS, Command, Controls
 
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 END_SHOWN = 1.0  # [s] that the end of an episode is shown before the next begins
-
-
-class World(Drawable, Protocol):
-    """A simulation.
-
-    Attributes:
-        state: all of its physics (n, nstate), as MuJoCo's mjSTATE_INTEGRATION.
-    """
-
-    state: np.ndarray
 
 
 class Session:
@@ -46,7 +36,8 @@ class Session:
         env.env.autoreset = False  # the end of an episode is shown for a while
         self._env, self._root = env, root
         self._policy: Policy = NoResidual() if policy is None else policy
-        self._world = cast(World, drawable(env.env.hardware))
+        # Its `state` (n, nstate) is all of the physics, as mjSTATE_INTEGRATION.
+        self._world: Any = drawable(env.env.hardware)
         self.model = self._world.drawn_model()
         self.data = mujoco.MjData(self.model)
         self._object = self.model.body(OBJECT).id

@@ -31,14 +31,6 @@ LAST_PORT = 65535
 FLAGS = int(imgui.WindowFlags.AlwaysAutoResize) | int(imgui.WindowFlags.NoNav)
 
 
-class WebError(ScreenError):
-    """The browser's viewer cannot be served."""
-
-    def __init__(self, reason: object, *, remedy: str) -> None:
-        """Give the reason and what helps."""
-        super().__init__(f"cannot serve the viewer: {reason}; {remedy}")
-
-
 class Panel(plugin.ViewerPlugin):
     """Mouse, keys and a box of texts and buttons; runs in the viewer's thread.
 
@@ -106,7 +98,7 @@ class Web:
         try:
             return bool(self._handle.is_running())
         except (OSError, RuntimeError) as error:
-            raise WebError(
+            raise ScreenError(
                 str(error).partition(",")[0], remedy="job.port=0 takes a free one"
             ) from error
 
@@ -147,7 +139,7 @@ def _local_viewer() -> type:
     try:
         from mujoco.experimental.studio.web_viewer import WebViewer
     except ImportError as error:
-        raise WebError(
+        raise ScreenError(
             f"{error.name} is missing", remedy="pip install websockets"
         ) from error
 
@@ -157,7 +149,7 @@ def _local_viewer() -> type:
         def _start_server(self) -> None:
             listening = self._http_sock.getsockname()[0]
             if listening != LOCALHOST:
-                raise WebError(
+                raise ScreenError(
                     f"it would listen on {listening}, not only on {LOCALHOST}",
                     remedy="this MuJoCo version is unknown; job.window=false works",
                 )

@@ -16,18 +16,10 @@ CLOSING = 5.0  # [s] that a closing window is waited for
 HELP_KEYS = "\n".join(command.label for command in Command)
 HELP_TEXTS = "\n".join(command.text for command in Command)
 BY_NUMBER = {command.glfw: command for command in Command}
-
-
-class WindowError(ScreenError):
-    """The viewer's window cannot be opened."""
-
-    def __init__(self, reason: object) -> None:
-        """Give the viewer's reason, and other ways to watch."""
-        super().__init__(
-            f"cannot open the viewer: {str(reason).strip().rstrip('.')}. On macOS "
-            "start it with `mjpython main.py job=view`; job.window=web shows it in a "
-            "browser, job.window=false writes pictures."
-        )
+OTHER_WAYS = (
+    "on macOS start it with `mjpython main.py job=view`; job.window=web shows it in a "
+    "browser, job.window=false writes pictures"
+)
 
 
 class Window:
@@ -73,7 +65,7 @@ def open_window(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[Window]:
 
     glfw.ERROR_REPORTING = "ignore"
     if sys.platform != "darwin" and not glfw.init():
-        raise WindowError("there is no screen to open it on")
+        raise ScreenError("there is no screen", remedy=OTHER_WAYS)
     before = set(threading.enumerate())
     pressed: deque[int] = deque()
     try:
@@ -85,7 +77,7 @@ def open_window(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[Window]:
             show_right_ui=False,
         )
     except (RuntimeError, mujoco.FatalError) as error:
-        raise WindowError(error) from error
+        raise ScreenError(error, remedy=OTHER_WAYS) from error
     try:
         with handle:
             yield Window(handle, pressed)

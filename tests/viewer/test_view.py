@@ -273,7 +273,7 @@ def test_a_dump_without_a_state_that_can_be_drawn_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("has_screen", "message"),
-    [(True, r"no GL\. On macOS.*job\.window=false"), (False, "no screen")],
+    [(True, r"no GL; on macOS.*job\.window=false"), (False, "no screen")],
 )
 def test_a_window_that_cannot_open_says_what_to_do(monkeypatch, has_screen, message):
     def broken(model, data, **_):
@@ -283,7 +283,7 @@ def test_a_window_that_cannot_open_says_what_to_do(monkeypatch, has_screen, mess
     monkeypatch.setattr("glfw.init", lambda: has_screen)
     monkeypatch.setattr("mujoco.viewer.launch_passive", broken)
     with (
-        pytest.raises(window.WindowError, match=message),
+        pytest.raises(screen.ScreenError, match=message),
         window.open_window(None, None),
     ):
         pytest.fail("there is no window")
@@ -325,7 +325,7 @@ def test_the_browser_is_served_the_world_on_this_machine_alone(session):
         assert [shown.commands(), shown.commands()] == [[Command.NEXT], []]
         taken = web.open_web(session.model, session.data, port=port)
         used = rf"{port} is already in use.*job\.port=0"
-        with pytest.raises(web.WebError, match=used), taken as second:
+        with pytest.raises(screen.ScreenError, match=used), taken as second:
             fetch("http://127.0.0.1:1/", second)
 
 
