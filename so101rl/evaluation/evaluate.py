@@ -7,12 +7,12 @@ from omegaconf import DictConfig
 
 from so101rl.build import build_env
 from so101rl.envs.wrappers.residual import ResidualEnv
-from so101rl.evaluation.rollout import Episode, episode_rows, run_episodes, summarize
+from so101rl.evaluation.rollout import Episode, episode_rows, run_episodes
 from so101rl.evaluation.videos import write_videos
 from so101rl.figures.gallery import draw_all
 from so101rl.policies.policy import Policy
 from so101rl.rendering.renderer import SceneRenderer, drawable
-from so101rl.runs.metrics import tested_as
+from so101rl.runs.metrics import policy_scores, tested_as
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.trajectories import TRAJECTORIES, write_trajectories
 from so101rl.seeds import episode_seeds
@@ -46,9 +46,13 @@ def evaluate_policies(
     hz = env.env.control_hz
     played = {name: run_episodes(env, p, seeds) for name, p in policies.items()}
     tested = _tested(cfg, policies, seeds, step)
-    scores = {
-        name: summarize(episodes, hz, cfg.seed, cfg.evaluation.role)
+    rows = {
+        name: episode_rows(name, episodes, hz)
         for name, episodes in (played | tested).items()
+    }
+    scores = {
+        name: policy_scores(own, root=cfg.seed, role=cfg.evaluation.role)
+        for name, own in rows.items()
     }
     run.write_evaluation(
         {
@@ -60,10 +64,6 @@ def evaluate_policies(
             "alpha": env.alpha.tolist(),
         }
     )
-    rows = {
-        name: episode_rows(name, episodes, hz)
-        for name, episodes in (played | tested).items()
-    }
     run.write_episodes(row for name in played for row in rows[name])
     if tested:
         run.write_tests(row for name in tested for row in rows[name])

@@ -1,6 +1,6 @@
 """Run episodes and summarize them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.policies.policy import Policy
 from so101rl.rendering.renderer import drawable
-from so101rl.runs.metrics import policy_scores
 from so101rl.runs.trajectories import NAMES, STATES, Trajectory
 
 STEP_INFOS = tuple(name for name in NAMES if name not in STATES)  # in every `info`
@@ -58,12 +57,14 @@ def _run_batch(env: ResidualEnv, policy: Policy, seeds: list[int]) -> list[Episo
     episodes: list[Episode | None] = [None] * n
     total, size = np.zeros(n), np.zeros(n)
     states: list[np.ndarray] = []
-    track: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
-    _append(track, _poses(env))
+    track = {name: [pose.copy()] for name, pose in _poses(env).items()}
+    track |= {name: [] for name in STEP_INFOS}
     while any(episode is None for episode in episodes):
         obs, reward, terminated, truncated, info = env.step(policy.act(obs))
         states.append(world.qpos.copy())
-        _append(track, _poses(env) | {name: info[name] for name in STEP_INFOS})
+        for name, value in (info | _poses(env)).items():
+            if name in track:
+                track[name].append(value.copy())
         total += reward
         size += info["residual_l2"]
         for i in np.flatnonzero(terminated | truncated):
@@ -81,10 +82,7 @@ def _run_batch(env: ResidualEnv, policy: Policy, seeds: list[int]) -> list[Episo
                 failure=str(info["failure"][i]),
                 qpos=np.array([row[i] for row in states]),
                 trajectory=Trajectory(
-                    **{
-                        name: np.array([row[i] for row in track[name]])
-                        for name in track
-                    }
+                    **{k: np.array([row[i] for row in v]) for k, v in track.items()}
                 ),
             )
     return [episode for episode in episodes if episode is not None]
@@ -94,11 +92,6 @@ def _poses(env: ResidualEnv) -> dict[str, np.ndarray]:
     """Return the true object pose (n, 7) and fingertip position (n, 3) [m]."""
     tip, _ = env.env.kinematics.fk(env.env.hardware.arm.read()[0])
     return {"object_pose": env.env.true_pose, "tip": tip}
-
-
-def _append(track: dict[str, list[np.ndarray]], step: Mapping[str, np.ndarray]) -> None:
-    for name, value in step.items():
-        track[name].append(value.copy())
 
 
 def episode_rows(
@@ -121,10 +114,3 @@ def episode_rows(
         }
         for number, episode in enumerate(episodes)
     ]
-
-
-def summarize(
-    episodes: Sequence[Episode], hz: int, root: int, role: str
-) -> dict[str, Any]:
-    """Return one policy's entry in `evaluation.json`."""
-    return policy_scores(episode_rows("", episodes, hz), root=root, role=role)

@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +113,7 @@ def load_training(path: Path) -> tuple[int, dict[str, Any]]:
 
 def arrays(node: Any) -> Any:
     """Return a tree with its tensors converted to NumPy arrays."""
-    if isinstance(node, torch.Tensor):
-        return node.numpy()
-    if isinstance(node, Mapping):
-        return {key: arrays(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return type(node)(arrays(value) for value in node)
-    return node
+    return _map(lambda leaf: leaf.numpy() if torch.is_tensor(leaf) else leaf, node)
 
 
 def steps(folder: Path) -> list[Path]:
@@ -181,15 +175,22 @@ def _write(path: Path, state: Any) -> str:
 
 def _tensors(node: Any) -> Any:
     """Return a tree with arrays as tensors and NumPy scalars as Python numbers."""
-    if isinstance(node, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(node))
-    if isinstance(node, np.generic):
-        return node.item()
+
+    def convert(leaf: Any) -> Any:
+        if isinstance(leaf, np.ndarray):
+            return torch.from_numpy(np.ascontiguousarray(leaf))
+        return leaf.item() if isinstance(leaf, np.generic) else leaf
+
+    return _map(convert, node)
+
+
+def _map(convert: Callable[[Any], Any], node: Any) -> Any:
+    """Return a tree of dicts, lists and tuples with every leaf converted."""
     if isinstance(node, Mapping):
-        return {key: _tensors(value) for key, value in node.items()}
+        return {key: _map(convert, value) for key, value in node.items()}
     if isinstance(node, list | tuple):
-        return type(node)(_tensors(value) for value in node)
-    return node
+        return type(node)(_map(convert, value) for value in node)
+    return convert(node)
 
 
 def _old_path(path: Path) -> Path:

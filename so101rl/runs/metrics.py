@@ -119,10 +119,12 @@ def policy_scores(episodes: Episodes, *, root: int, role: str) -> dict[str, Any]
     n = len(episodes)
     solved = sum(row["is_success"] for row in episodes)
     failures = Counter(row["failure"] for row in episodes if not row["is_success"])
-    return {
-        **{key: metric.read(episodes) for key, metric in POLICY_METRICS.items()},
+    values = {key: metric.read(episodes) for key, metric in POLICY_METRICS.items()}
+    return {  # in this order, which is part of the file's bytes
+        "success_rate": values.pop("success_rate"),
         "wilson_95": list(wilson(solved, n)),
         "n_episodes": n,
+        **values,
         "failures": dict(sorted(failures.items())),
         "seeds": {"role": role, "root": root, "first": episodes[0]["seed"], "n": n},
     }

@@ -55,7 +55,6 @@ def warm_start(cfg: DictConfig, model: BaseAlgorithm) -> dict[str, Any] | None:
     cfg.init_from = str(path)
     info = RunDir.open(path).info
     before, now = _learning_settings(load_config(path)), _learning_settings(cfg)
-    _check_algo(path, before, now)
     _check_networks(path, before, now)
     _check_observations(path, before, now, info["groups"])
     step = checkpoint.load(model, path / BEST)
@@ -101,15 +100,12 @@ def _learning_settings(cfg: DictConfig) -> dict[str, Any]:
     return settings(OmegaConf.masked_copy(cfg, [g for g in GROUPS if g in cfg]))
 
 
-def _check_algo(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+def _check_networks(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse another algorithm or other networks; their optimizers may differ."""
     source, here = before.get("algo._target_"), now["algo._target_"]
     if source != here:
         reason = f"{source} learned its policy, {here} cannot go on with it"
         raise WarmStartError(path, f"{reason}; choose the same algo")
-
-
-def _check_networks(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse networks of other sizes or kinds; their optimizers may differ."""
     for key, (source, here) in changed_values(before, now).items():
         if NETWORKS in key and "optimizer" not in key:
             typed = "leave it out" if source == ABSENT else f"type {key}={source}"

@@ -8,8 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-import torch
-from conftest import PPO_KEYS, config_of, make_env
+from conftest import PPO_KEYS, config_of
 from finished import edit_json, finished_run, interrupted, outcome
 from learners import TINY, tiny
 from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
@@ -158,29 +157,6 @@ def test_learners_that_cannot_resume_exactly_are_known():
     assert learner_state.inexact_reason(model) is None
     model.action_noise = OrnsteinUhlenbeckActionNoise(np.zeros(6), np.ones(6))
     assert "has a state" in learner_state.inexact_reason(model)
-
-
-@pytest.mark.parametrize(
-    ("base", "randomization"),
-    [("zero", "none"), ("jacobian", "default"), ("hybrid", "hard")],
-)
-def test_a_restored_environment_continues_to_the_bit(base, randomization, tmp_path):
-    typed = [f"base_policy={base}", f"randomization={randomization}"]
-    typed.append("env.max_episode_steps=30")
-    first, second = make_env(*typed, n=4), make_env(*typed, n=4, threads=2)
-    first.reset(seed=3)
-    actions = np.random.default_rng(0).normal(size=(90, 4, 6))
-    for action in actions[:40]:
-        first.step(action)
-    path = tmp_path / "state.pt"
-    torch.save(checkpoint._tensors(first.state_dict()), path)
-    second.load_state_dict(checkpoint.arrays(torch.load(path, weights_only=True)))
-    for action in actions[40:]:
-        for ours, theirs in zip(first.step(action), second.step(action), strict=True):
-            if isinstance(ours, np.ndarray):
-                np.testing.assert_array_equal(ours, theirs)
-    states = [env.env.hardware._batch.state for env in (first, second)]
-    np.testing.assert_array_equal(*states)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,8 @@ from finished import finished_run
 from learners import TINY
 from stable_baselines3 import PPO
 
-from so101rl.build import build_algo, build_env
-from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.evaluation import evaluate
 from so101rl.evaluation.rollout import run_episodes
-from so101rl.policies import checkpoint
 from so101rl.policies.policy import NoResidual
 from so101rl.runs.episodes_csv import COLUMNS
 from so101rl.runs.run_dir import RunDir
@@ -78,11 +75,11 @@ def test_base_and_residual_are_evaluated_on_the_same_episodes(trained):
     seeds = episode_seeds(0, "report", 3)
     role = {"role": "report", "root": 0, "first": seeds[0], "n": 3}
     for score in evaluation["policies"].values():
-        assert set(score) == {
-            *("success_rate", "wilson_95", "n_episodes", "failures", "seeds"),
+        assert list(score) == [
+            *("success_rate", "wilson_95", "n_episodes"),
             *("mean_return", "mean_final_distance_m", "mean_time_to_success_s"),
-            "mean_residual_l2",
-        }
+            *("mean_residual_l2", "failures", "seeds"),
+        ]
         assert (score["n_episodes"], score["seeds"]) == (3, role)
         low, high = score["wilson_95"]
         assert 0 <= low <= score["success_rate"] <= high <= 1
@@ -93,17 +90,6 @@ def test_base_and_residual_are_evaluated_on_the_same_episodes(trained):
     assert [row["policy"] for row in rows] == ["base"] * 3 + ["residual"] * 3
     assert [row["seed"] for row in rows] == seeds * 2
     assert all(row["length"] <= 20 for row in rows)
-
-
-def test_what_is_reloaded_predicts_the_same(trained):
-    cfg = trained.config()
-    model = build_algo(cfg, SB3VecEnv(build_env(cfg, cfg.n_envs)))
-    obs = np.random.default_rng(0).normal(size=(9, *model.observation_space.shape))
-    for name in ("best", "final"):
-        checkpoint.load(model, trained.path / "checkpoints" / name)
-        other = PPO.load(trained.path / f"{name}_model.zip")
-        ours, theirs = (m.predict(obs, deterministic=True)[0] for m in (model, other))
-        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("algo", TINY)
@@ -124,17 +110,6 @@ def test_an_exported_zip_can_be_evaluated_if_it_is_trusted(copied, run_main):
     assert run_main(*typed, "trust=true")[0] == 0
     assert len(copied.evaluations()[-1].episodes()) == 2
     assert copied.evaluation()["n_episodes"] == 3  # the run's own stays
-
-
-@pytest.mark.parametrize(
-    ("typed", "message"),
-    [("checkpoint=nowhere", "nowhere"), ("env/observation=paper25", "another policy")],
-)
-def test_a_checkpoint_that_does_not_fit_is_named(copied, run_main, typed, message):
-    code, said, _ = run_main("job=evaluate", f"run={copied.path}", typed)
-    assert code == 2
-    assert message in said.err
-    assert len(said.err.splitlines()) <= 4
 
 
 @pytest.mark.parametrize(
@@ -220,17 +195,6 @@ def test_the_end_is_logged_and_saved_before_it_is_scored(run_main, monkeypatch):
     assert run.info["status"] == "killed"
     assert [ln["step"] for ln in run.metrics() if "residual/l2" in ln] == [100, 128]
     assert PPO.load(path / "final_model.zip").num_timesteps == 128
-
-
-def test_a_directory_that_cannot_be_used_is_named(copied, run_main, tmp_path):
-    (tmp_path / "taken").write_text("a file")
-    before = (copied.path / "run.json").read_bytes()
-    for name, message in (("taken/run", "taken"), (copied.path, "already holds a run")):
-        code, said, _ = run_main(*PPO_KEYS, f"hydra.run.dir={name}")
-        assert code == 2
-        assert message in said.err
-        assert len(said.err.splitlines()) <= 2
-    assert (copied.path / "run.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

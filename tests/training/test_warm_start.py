@@ -136,20 +136,3 @@ def test_no_source_is_another_source():
             check_same_source({"init_from": begun}, now)
     check_same_source({"init_from": one}, one)
     check_same_source({}, None)  # of an earlier version
-
-
-@pytest.mark.parametrize(
-    ("typed", "message"),
-    [
-        (["init_from=nowhere"], "init_from=nowhere: there is no such directory"),
-        (["init_from=latest"], "init_from=latest: no run with checkpoints/best"),
-        (["job=evaluate", "init_from=x"], "only a training begins with a run's"),
-        (["-m", "init_from=x,latest"], "in a sweep, each run would begin with the"),
-    ],
-)
-def test_mistakes_are_answered_before_there_is_a_run(typed, message, run_main):
-    code, said, path = run_main(*PPO_KEYS, *typed)
-    assert code == 2
-    assert message in said.err
-    assert len(said.err.splitlines()) <= 2
-    assert not (path / "run.json").exists()
