@@ -1,7 +1,8 @@
 """What was typed for a sweep, and how its jobs are called."""
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from so101rl.config.threads import n_threads
 from so101rl.files import PACKAGE
-from so101rl.sweeps.job import INHERITED, for_jobs
+from so101rl.runs.sweep_dir import SweepDir
+from so101rl.sweeps.job import INHERITED, SWEEP_KEYS
 from so101rl.sweeps.processes import Program
+from so101rl.tracking.base import followed
 
-ALL = "all"  # the option of `sweep` that searches for nothing
+NO_SEARCH = "all"  # the option of `sweep` that runs combinations or a study
 
 
 @dataclass(frozen=True)
@@ -27,25 +30,14 @@ class SweepContext:
     Attributes:
         config: composed from what was typed, `hydra` included.
         loader: composes the jobs' configs.
-        program_words: how Python calls this program again.
-        arguments: what was typed, those for Hydra left out.
+        program_words: what follows `python` to call this program again.
+        arguments: what was typed, without what only Hydra reads.
     """
 
     config: DictConfig
     loader: ConfigLoader
     program_words: tuple[str, ...]
     arguments: Sequence[str]
-
-    @classmethod
-    def of(
-        cls,
-        config: DictConfig,
-        loader: ConfigLoader,
-        task: TaskFunction,
-        arguments: Sequence[str],
-    ) -> "SweepContext":
-        """Put together what Hydra gives a sweeper."""
-        return cls(config, loader, _program_words(task), list(arguments))
 
     @property
     def folder(self) -> Path:
@@ -58,7 +50,7 @@ class SweepContext:
         chosen = self.config.hydra.runtime.choices
         if self.config.study is not None:
             return str(chosen.experiment)
-        return self.folder.name if chosen.sweep == ALL else str(chosen.sweep)
+        return self.folder.name if chosen.sweep == NO_SEARCH else str(chosen.sweep)
 
     @property
     def line(self) -> str:
@@ -67,19 +59,21 @@ class SweepContext:
         return " ".join([program, *sys.argv[1:]])
 
     def parsed(self, words: Sequence[str]) -> list[Override]:
-        """Read words as Hydra does."""
+        """Parse overrides as Hydra does."""
         parser = OverridesParser.create(config_loader=self.loader)
         return parser.parse_overrides(list(words))
 
     def typed(self) -> list[Override]:
-        """What was typed that is for the jobs."""
-        return for_jobs(self.parsed(self.arguments))
+        """The overrides typed that tell jobs apart or set what they do."""
+        left_out = (*SWEEP_KEYS, *INHERITED)
+        typed = self.parsed(self.arguments)
+        return [item for item in typed if not item.key_or_group.startswith(left_out)]
 
     def compose(self, words: Sequence[str]) -> DictConfig:
-        """A job's config, as its process will get it.
+        """A job's config, as its process will compose it.
 
         Raises:
-            So101Error: what it is told cannot work.
+            So101Error: a value cannot work.
         """
         name = self.config.hydra.job.config_name
         words = [*self._inherited(), *words]
@@ -89,7 +83,7 @@ class SweepContext:
         return cfg
 
     def program(self, n_jobs: int) -> Program:
-        """How to call a job, of which `n_jobs` share the machine."""
+        """How to call a job, if `n_jobs` at a time share the machine."""
         sources = self.config.hydra.runtime.config_sources
         (conf,) = (one.path for one in sources if one.provider == "main")
         keys = {item.key_or_group for item in self.typed()}
@@ -98,7 +92,7 @@ class SweepContext:
         return Program(self.program_words, Path(conf), (*common, *self._inherited()))
 
     def _inherited(self) -> list[str]:
-        """What every job is told: where parts of the user's own are."""
+        """The overrides that tell every job where parts of the user's own are."""
         words = [*self.config.hydra.overrides.hydra, *self.arguments]
         typed = self.parsed(words)
         return [one.input_line or "" for one in typed if one.key_or_group in INHERITED]
@@ -108,15 +102,34 @@ class SweepContext:
         node = OmegaConf.select(self.config, key)
         return OmegaConf.to_container(node, resolve=True)
 
+    @contextlib.contextmanager
+    def tracked(self, sweep: SweepDir, conclude: Callable[[], None]) -> Iterator[None]:
+        """Mirror the sweep to its trackers while the block works on it.
 
-def _program_words(task: TaskFunction) -> tuple[str, ...]:
+        Args:
+            sweep: its folder, locked and defined.
+            conclude: writes what was found, however the block ends.
+        """
+        chosen = self.config.hydra.runtime.choices
+        groups = {
+            str(group): option
+            for group, option in chosen.items()
+            if option is not None and not str(group).startswith("hydra/")
+        }
+        group = None if chosen.sweep == NO_SEARCH else "trial"
+        group = group if self.config.study is None else "arm"
+        tracking = self.config.tracking
+        with followed(sweep, tracking, name=self.name, groups=groups, group=group):
+            try:
+                yield
+            finally:
+                conclude()
+
+
+def program_words(task: TaskFunction) -> tuple[str, ...]:
     """What follows `python` to call this program: a script such as main.py, or `-m`."""
     for file in (sys.modules[task.__module__].__file__, sys.argv[0]):
-        script = Path(file or "").resolve()
-        if (
-            script.suffix == ".py"
-            and script.is_file()
-            and PACKAGE not in script.parents
-        ):
-            return (str(script),)
+        path = Path(file or "").resolve()
+        if path.suffix == ".py" and path.is_file() and PACKAGE not in path.parents:
+            return (str(path),)
     return ("-m", "so101rl")

@@ -1,11 +1,9 @@
 """Jobs through a launcher of Hydra's: joblib, submitit and the like.
 
-A launcher takes a list of jobs and comes back when all have ended. What it runs cannot
-be pruned, and what it does when a process dies is its own: joblib then gives up the
-whole list.
+A launcher takes a list of jobs and returns when all have ended. They cannot be pruned,
+and what happens when a process dies depends on the launcher: joblib gives up the list.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.plugins import Plugins
@@ -14,47 +12,68 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from so101rl.sweeps.job import Job, quoted
-from so101rl.sweeps.outcome import Outcome, standing
+from so101rl.sweeps.outcome import Outcome, run_outcome
+from so101rl.sweeps.processes import Processes, Program
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's default
 
 
-def launcher(
+def chosen_launcher(
     context: HydraContext, task: TaskFunction, config: DictConfig
 ) -> Launcher | None:
-    """The launcher that was chosen; None for our own processes."""
+    """The launcher that was chosen; None for processes of our own."""
     if config.hydra.launcher._target_ == BASIC:
         return None
     return Plugins.instance().instantiate_launcher(context, task, config)
 
 
-def launch(
-    through: Launcher, jobs: Sequence[Job], place: Path, common: Sequence[str]
-) -> None:
-    """Run jobs, and go on with those that were stopped; comes back when all have ended.
+class LauncherJobs:
+    """Runs jobs through a launcher, with the interface of `Processes`.
 
-    Args:
-        through: runs them.
-        jobs: those that have not come to their end.
-        place: the sweep's folder.
-        common: words that every job gets.
+    Attributes:
+        running: folders of the jobs that the next call of `ended` runs, by name.
     """
-    words = []
-    for job in jobs:
-        folder = place / job.name
-        stopped = standing(folder) is not None
-        told = ["job=resume", f"run={quoted(str(folder))}"] if stopped else job.words
-        words.append([*common, *told, f"hydra.sweep.subdir={quoted(job.name)}"])
-    if words:
-        through.launch(words, initial_job_idx=0)
+
+    can_prune = False
+
+    def __init__(self, launcher: Launcher, program: Program) -> None:
+        """Start nothing yet."""
+        self._launcher, self._program = launcher, program
+        self._words: list[list[str]] = []
+        self.running: dict[str, Path] = {}
+
+    def start(self, job: Job, folder: Path) -> None:
+        """Add a job to the next list."""
+        words = self._program.job_words(job, folder)
+        self._words.append([*words, f"hydra.sweep.subdir={quoted(job.name)}"])
+        self.running[job.name] = folder
+
+    def ended(self, wait_s: float) -> list[tuple[str, Outcome]]:
+        """Run the list; returns when all of it has ended, whatever `wait_s` is."""
+        del wait_s
+        words, folders = self._words, self.running
+        self._words, self.running = [], {}
+        if words:
+            self._launcher.launch(words, initial_job_idx=0)
+        missing = Outcome("failed", "bug", "its launcher left no run")
+        return [
+            (name, run_outcome(folder) or missing) for name, folder in folders.items()
+        ]
+
+    def prune(self, name: str) -> None:
+        """Do nothing: between two calls no job runs."""
+
+    def close(self) -> None:
+        """Do nothing: between two calls no job runs."""
 
 
-def is_done(folder: Path) -> bool:
-    """Whether a job has come to its end by now; nothing is waited for."""
-    found = standing(folder, patience_s=0)
-    return found is not None and found.is_final
+Runner = Processes | LauncherJobs
 
 
-def end_of(folder: Path) -> Outcome:
-    """How a job ended that a launcher ran."""
-    return standing(folder) or Outcome("failed", "bug", "its launcher left no run")
+def make_runner(
+    program: Program, launcher: Launcher | None, timeout_s: float | None
+) -> Runner:
+    """What runs jobs: a launcher, or processes with a timeout [s]."""
+    if launcher is not None:
+        return LauncherJobs(launcher, program)
+    return Processes(program, timeout_s)

@@ -1,19 +1,20 @@
-"""How a job of a sweep ended, as its run directory tells, or else its exit code."""
+"""How a job of a sweep ended: its run directory says so, or else its exit code."""
 
 import re
 import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from so101rl.errors import So101Error
 from so101rl.runs.run_dir import RUN, RunDir
+from so101rl.sweeps.job import SweepError
 
-# Ends that are not the settings' fault: the same command takes these jobs up again.
+# Kinds of failure that other settings do not mend: the same command resumes these jobs.
 RESUMABLE = ("infrastructure", "stopped")
-SAME_IN_A_ROW = 3  # equal failures that end a sweep
-PATIENCE_S = 20.0  # for a process that saves before it goes [s]
-REFUSED = 2  # exit code of a user's mistake
+MAX_EQUAL_FAILURES = 3  # in a row; they end a sweep
+WAIT_FOR_EXIT_S = 20.0  # for a process that saves before it exits [s]
+USER_ERROR = 2  # exit code of a user's mistake
 TAIL = 65_536  # bytes of a log that are read for its last line
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")  # differs from job to job
 
@@ -24,8 +25,8 @@ class Outcome:
 
     Attributes:
         status: that of `run.json`; `finished` or `failed` for jobs without one.
-        kind: of the failure, see `failures`, or `timeout`; empty if there was none.
-        reason: in a line.
+        kind: of the failure, see `runs.failures`; empty if there was none.
+        reason: in one line.
     """
 
     status: str
@@ -34,61 +35,53 @@ class Outcome:
 
     @property
     def is_final(self) -> bool:
-        """Whether it stands when the sweep's command is given again."""
+        """Whether the job is not run again when the sweep's command is repeated."""
         return self.status != "running" and self.kind not in RESUMABLE
 
 
-@dataclass(frozen=True)
-class Before:
-    """What was there before a process began; the rest is its work.
+class FolderState(NamedTuple):
+    """A job's folder before its process: size of the log, stamp of `run.json`."""
 
-    Attributes:
-        log: bytes of its log.
-        run: what tells a `run.json` from its successors; None without one.
-    """
-
-    log: int = 0
-    run: tuple[int, int] | None = None
+    log_size: int
+    run: tuple[int, int] | None
 
     @classmethod
-    def of(cls, folder: Path) -> "Before":
-        """Look at a job's folder and its log."""
+    def of(cls, folder: Path) -> "FolderState":
+        """Read the state of a job's folder and of the log beside it."""
         log = log_of(folder)
-        return cls(log.stat().st_size if log.exists() else 0, _stamp(folder))
+        return cls(log.stat().st_size if log.exists() else 0, _run_stamp(folder))
 
 
-def outcome(folder: Path, code: int, before: Before) -> Outcome:
-    """How a process ended that worked in a folder.
+def process_outcome(folder: Path, code: int, before: FolderState) -> Outcome:
+    """How a job's process ended, whether or not it left a run in the folder.
 
     Args:
-        folder: the job's; need not hold a run.
-        code: of its exit, below zero for a signal.
-        before: what was there when it began.
+        folder: the job's.
+        code: exit code, negative for a signal.
+        before: the folder's state when the process started.
     """
-    found = standing(folder)
-    if found is not None and _stamp(folder) != before.run:
+    found = run_outcome(folder)
+    if found is not None and _run_stamp(folder) != before.run:
         return found
     if code == 0:
         return Outcome("finished")
     if code < 0:
         return Outcome("killed", "infrastructure", f"ended by signal {-code}")
-    kind = "config" if code == REFUSED else "bug"
-    last = _last_line(log_of(folder), before.log)
+    kind = "config" if code == USER_ERROR else "bug"
+    last = _last_line(log_of(folder), before.log_size)
     return Outcome("failed", kind, last or f"exit code {code}")
 
 
-def standing(folder: Path, patience_s: float = PATIENCE_S) -> Outcome | None:
-    """How the run in a folder ended; None if there is none.
+def run_outcome(folder: Path, wait_s: float = WAIT_FOR_EXIT_S) -> Outcome | None:
+    """How the run in a folder ended; None if there is no run.
 
-    Args:
-        folder: a job's.
-        patience_s: how long to wait for a run that is still going [s].
+    Waits at most `wait_s` [s] for a run whose process still exists.
     """
     if not (folder / RUN).is_file():
         return None
     run = RunDir.open(folder)
-    end = time.monotonic() + patience_s
-    while run.info["status"] == "running":  # its process is gone, or going
+    end = time.monotonic() + wait_s
+    while run.info["status"] == "running":
         if run.update_status() or time.monotonic() > end:
             break
         time.sleep(0.1)
@@ -100,49 +93,49 @@ def standing(folder: Path, patience_s: float = PATIENCE_S) -> Outcome | None:
     return Outcome(run.info["status"], error["kind"], text)
 
 
+def is_done(folder: Path) -> bool:
+    """Whether the job in a folder has ended for good; returns without waiting."""
+    found = run_outcome(folder, wait_s=0)
+    return found is not None and found.is_final
+
+
 def log_of(folder: Path) -> Path:
-    """Where a job's output goes: beside its folder."""
+    """The file with a job's output, beside its folder."""
     return folder.with_name(f"{folder.name}.log")
 
 
-class Breaker:
-    """Ends a sweep whose jobs fail for the same reason, again and again.
+class BrokenSweep(SweepError):
+    """The same failure, three times in a row."""
 
-    What counts are failures that the next job will most likely have, too: mistakes in
-    the code or the settings, a full disk. Trainings that diverge, take too long or are
-    shot have theirs.
+
+class Breaker:
+    """Ends a sweep whose jobs fail for the same reason several times in a row.
+
+    Only failures that the next job will probably have, too, are counted: bugs, wrong
+    settings, a full disk. Diverged, slow or killed trainings reset the count.
     """
 
     def __init__(self) -> None:
-        """Nothing has failed yet."""
-        self._last: deque[tuple[str, str]] = deque(maxlen=SAME_IN_A_ROW)
+        """Start without failures."""
+        self._last: deque[tuple[str, str]] = deque(maxlen=MAX_EQUAL_FAILURES)
 
     def check(self, found: Outcome) -> None:
-        """Take notice of an end.
+        """Count an outcome.
 
         Raises:
-            BrokenSweep: it was the third in a row of its kind.
+            BrokenSweep: it is the third equal failure in a row.
         """
         is_full = found.status == "failed" and found.kind == "infrastructure"
         if found.kind not in ("bug", "config") and not is_full:
             self._last.clear()
             return
         self._last.append((found.kind, _NUMBER.sub("#", found.reason)))
-        if len(self._last) == SAME_IN_A_ROW and len(set(self._last)) == 1:
-            raise BrokenSweep(found)
+        if len(self._last) == MAX_EQUAL_FAILURES and len(set(self._last)) == 1:
+            failures = f"{MAX_EQUAL_FAILURES} jobs in a row failed alike"
+            raise BrokenSweep(f"stopped: {failures}: {found.reason[:300]}")
 
 
-class BrokenSweep(So101Error):
-    """The same failure, three times in a row."""
-
-    def __init__(self, found: Outcome) -> None:
-        """Name the failure."""
-        super().__init__(
-            f"stopped: {SAME_IN_A_ROW} jobs in a row failed alike: {found.reason[:300]}"
-        )
-
-
-def _stamp(folder: Path) -> tuple[int, int] | None:
+def _run_stamp(folder: Path) -> tuple[int, int] | None:
     path = folder / RUN
     if not path.is_file():
         return None
@@ -154,7 +147,7 @@ def _last_line(log: Path, begin: int) -> str:
     """The last line that a process wrote, without `error:` in front."""
     with log.open("rb") as file:
         file.seek(max(begin, log.stat().st_size - TAIL))
-        lines = file.read().decode(errors="replace").splitlines()
-    said = [line for line in lines if line.strip()]
-    errors = [line for line in said if line.startswith("error: ")]
-    return (errors or said or [""])[-1].removeprefix("error: ")[:300]
+        text = file.read().decode(errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    return (errors or lines or [""])[-1].removeprefix("error: ")[:300]

@@ -1,4 +1,4 @@
-"""What a sweep would run, how long that would take, and what it would leave behind."""
+"""What a sweep would run, and an estimate of its time and disk."""
 
 import functools
 import tempfile
@@ -18,19 +18,19 @@ from so101rl.runs.usage import format_duration, format_size, size_bytes
 from so101rl.sweeps.job import Job, SweepError
 from so101rl.sweeps.processes import Processes, Program
 
-PROBE_STEPS, PROBE_LOG = 8192, 2048  # env steps of a short training, and between lines
-PATIENCE_S = 60.0  # between two looks at a short training [s]
-LISTED = 60  # jobs that are listed
-EARLIER, SHORT = "earlier runs", "short trainings"  # where costs are known from
-# What makes one training take as long as another.
-COSTS = (
+PROBE_STEPS, PROBE_LOG = 8192, 2048  # env steps of a probe, and between its log lines
+POLL_S = 60.0  # between two looks at a probe [s]
+SHOWN = 60  # jobs that are listed
+EARLIER, PROBE = "earlier runs", "short trainings"  # sources of an estimate
+# Keys that decide how long a training takes.
+COST_KEYS = (
     *("algo", "env._target_", "base_policy._target_", "evaluation"),
     *("total_timesteps", "n_envs"),
 )
 
 
 class Cost(NamedTuple):
-    """What one run takes: wall clock [s] and disk [bytes], and how that is known."""
+    """Estimate for one run: wall clock [s], disk [bytes], and the estimate's source."""
 
     seconds: float
     size: float
@@ -43,135 +43,141 @@ def preview(
     program: Program,
     n_jobs: int,
 ) -> str:
-    """Say what a sweep would do, without doing it.
+    """A line per job with its estimated duration, and the total.
 
     Args:
-        jobs: all of it.
+        jobs: those that are left.
         compose: gives a job's config.
         program: how to call one.
-        n_jobs: that run at a time.
-
-    Returns:
-        A line per job, and the sums.
+        n_jobs: jobs at a time.
     """
-    found = [costs(job.overrides, compose, program) for job in _one_seed_each(jobs)]
-    by_words = dict(zip(map(_without_seed, _one_seed_each(jobs)), found, strict=True))
-    each = [by_words[_without_seed(job)] for job in jobs]
+    costs, by_words, each = CostEstimator(compose, program), {}, []
+    for job in jobs:  # the seed does not change the cost
+        key = tuple(word for word in job.overrides if not word.startswith("seed="))
+        if key not in by_words:
+            by_words[key] = costs.of(job.overrides)
+        each.append(by_words[key])
     common = set.intersection(*(set(job.overrides) for job in jobs))
     lines = [
         f"all with: {' '.join(word for word in jobs[0].overrides if word in common)}"
     ]
-    for job, one in zip(jobs[:LISTED], each, strict=False):
+    for job, one in zip(jobs[:SHOWN], each, strict=False):
         own = " ".join(word for word in job.overrides if word not in common)
-        age = "?" if one is None else format_duration(one.seconds)
-        lines.append(f"{job.name:>24}  {age:>10}  {own}")
-    if len(jobs) > LISTED:
-        lines.append(f"{'...':>24}  and {len(jobs) - LISTED} more")
+        duration = "?" if one is None else format_duration(one.seconds)
+        lines.append(f"{job.name:>24}  {duration:>10}  {own}")
+    if len(jobs) > SHOWN:
+        lines.append(f"{'...':>24}  and {len(jobs) - SHOWN} more")
     return "\n".join([*lines, total(each, n_jobs)])
 
 
 def total(each: Sequence[Cost | None], n_jobs: int) -> str:
-    """What runs take in all, in words."""
-    words = f"{len(each)} runs, {n_jobs} at a time"
-    costs = [one for one in each if one is not None]
-    if len(costs) < len(each):
-        return f"{words}; how long is known of trainings alone. Nothing was run."
-    seconds = sum(one.seconds for one in costs) / min(n_jobs, len(costs))
-    seconds = max(seconds, *(one.seconds for one in costs), 0.0)
-    size = format_size(sum(one.size for one in costs))
-    known = " and ".join(sorted({one.source for one in costs}))
-    known = f"about {format_duration(seconds)}, {size}; known from {known}"
-    return f"{words}: {known}. Nothing was run."
+    """A line with the time and disk of all runs, `n_jobs` at a time."""
+    runs = f"{len(each)} runs, {n_jobs} at a time"
+    known = [one for one in each if one is not None]
+    sources = sorted({one.source for one in known})
+    ran = "Nothing was run."
+    if PROBE in sources:
+        ran = "Only short trainings were run, to measure them; nothing is kept of them."
+    if len(known) < len(each):
+        return f"{runs}; how long is known of trainings alone. {ran}"
+    seconds = sum(one.seconds for one in known) / min(n_jobs, len(known))
+    seconds = max(seconds, *(one.seconds for one in known), 0.0)
+    size = format_size(sum(one.size for one in known))
+    estimate = f"about {format_duration(seconds)}, {size}"
+    return f"{runs}: {estimate}; known from {' and '.join(sources)}. {ran}"
 
 
-def costs(
-    words: Sequence[str],
-    compose: Callable[[Sequence[str]], DictConfig],
-    program: Program,
-) -> Cost | None:
-    """What a run takes: as long as others like it did, or else as a short one tells.
+class CostEstimator:
+    """Estimates what runs cost: from earlier ones like them, or from a probe."""
 
-    Nobody knows of what is no training.
+    def __init__(
+        self, compose: Callable[[Sequence[str]], DictConfig], program: Program
+    ) -> None:
+        """Know nothing yet."""
+        self._compose, self._program = compose, program
+        self._known: dict[str, Cost] = {}  # arms of a study often cost the same
 
-    Raises:
-        SweepError: it does not run.
-    """
-    cfg = compose(words)
-    if not cfg.job.get("trains", False):
-        return None
-    work = _work(cfg)
-    if work not in _KNOWN:
-        seen = _earlier().get(work)
-        if seen:
-            seconds = median(run.info["wall_clock_s"] for run in seen)
-            size = median(size_bytes([run.path]) for run in seen)
-            _KNOWN[work] = Cost(seconds, size, EARLIER)
-        else:
-            _KNOWN[work] = _probe(cfg, words, program)
-    return _KNOWN[work]
+    def of(self, words: Sequence[str]) -> Cost | None:
+        """The cost of the run with these overrides; None if it is no training.
+
+        Raises:
+            SweepError: the probe failed.
+        """
+        cfg = self._compose(words)
+        if not cfg.job.get("trains", False):
+            return None
+        key = _cost_key(cfg)
+        if key not in self._known:
+            runs = self._earlier.get(key)
+            if runs:
+                seconds = median(run.info["wall_clock_s"] for run in runs)
+                size = median(size_bytes([run.path]) for run in runs)
+                self._known[key] = Cost(seconds, size, EARLIER)
+            else:
+                self._known[key] = self._probe(cfg, words)
+        return self._known[key]
+
+    @functools.cached_property
+    def _earlier(self) -> dict[str, list[RunDir]]:
+        """Finished trainings, by what decides their cost."""
+        found: dict[str, list[RunDir]] = {}
+        for run in find_runs(OUTPUT_ROOTS):
+            trained = run.info["groups"].get("job") == "train"
+            if trained and run.info["status"] == "finished":
+                found.setdefault(_cost_key(run.config()), []).append(run)
+        return found
+
+    def _probe(self, cfg: DictConfig, words: Sequence[str]) -> Cost:
+        """Train for a few seconds, and extrapolate."""
+        steps = min(PROBE_STEPS, cfg.total_timesteps)
+        short = (f"total_timesteps={steps}", f"log_every={PROBE_LOG}", "tracking=none")
+        given = [word for word in words if not word.startswith("tracking=")]
+        job = Job("probe", (*given, *short), {"sweep": "dry run"})
+        with tempfile.TemporaryDirectory() as name:
+            folder, began = Path(name) / job.name, time.monotonic()
+            print("no run like these yet: measuring a short training ...", flush=True)
+            processes = Processes(self._program)
+            try:
+                processes.start(job, folder)
+                while not (ended := processes.ended(POLL_S)):
+                    pass
+            finally:
+                processes.close()  # stops the training, too, if this is stopped
+            wall = time.monotonic() - began
+            ((_, found),) = ended
+            if found.status != "finished":
+                raise SweepError(f"dry_run: {found.reason}")
+            lines, _ = read_jsonl(folder / TIMINGS)
+            size = size_bytes([folder])
+        if steps == cfg.total_timesteps:
+            return Cost(wall, size, PROBE)  # it was a whole training
+        timed = [line for line in lines if "time/fps" in line]
+        if not timed:
+            raise SweepError(f"dry_run: {steps} env steps logged no time/fps")
+        return _extrapolated(cfg, steps, wall, size, timed)
 
 
-_KNOWN: dict[str, Cost] = {}  # by the work: arms of a study often have the same
+def _cost_key(cfg: DictConfig) -> str:
+    return str([OmegaConf.select(cfg, key) for key in COST_KEYS])
 
 
-def _work(cfg: DictConfig) -> str:
-    return str([OmegaConf.select(cfg, key) for key in COSTS])
-
-
-@functools.cache
-def _earlier() -> dict[str, list[RunDir]]:
-    """The trainings that have finished, by the work they had to do."""
-    found: dict[str, list[RunDir]] = {}
-    for run in find_runs(OUTPUT_ROOTS):
-        trained = run.info["groups"].get("job") == "train"
-        if trained and run.info["status"] == "finished":
-            found.setdefault(_work(run.config()), []).append(run)
-    return found
-
-
-def _probe(cfg: DictConfig, words: Sequence[str], program: Program) -> Cost:
-    """Train for a few seconds, and reckon from there."""
-    steps = min(PROBE_STEPS, cfg.total_timesteps)
-    short = (f"total_timesteps={steps}", f"log_every={PROBE_LOG}", "tracking=none")
-    given = [word for word in words if not word.startswith("tracking=")]
-    with tempfile.TemporaryDirectory() as name:
-        folder, began = Path(name) / "probe", time.monotonic()
-        print("no run like these yet: measuring a short training ...", flush=True)
-        processes = Processes()
-        processes.start("probe", program.new([*given, *short], folder), folder)
-        try:
-            while not (ended := processes.ended(PATIENCE_S)):
-                pass
-        finally:
-            processes.close()  # whoever stops this stops the training, too
-        wall = time.monotonic() - began
-        ((_, found),) = ended
-        if found.status != "finished":
-            raise SweepError(f"dry_run: {found.reason}")
-        lines, _ = read_jsonl(folder / TIMINGS)
-        size = size_bytes([folder])
-    if steps == cfg.total_timesteps:
-        return Cost(wall, size, SHORT)  # that was all of it
-    timed = [line for line in lines if "time/fps" in line]
-    if not timed:
-        raise SweepError(f"dry_run: a training of {steps} env steps logged no time/fps")
-    trained, last = 0.0, 0
+def _extrapolated(
+    cfg: DictConfig,
+    steps: int,
+    wall: float,
+    size: float,
+    timed: Sequence[dict[str, float]],
+) -> Cost:
+    """The cost of a whole training, from the steps, time and disk of a probe."""
+    trained, last = 0.0, 0.0
     for line in timed:
-        speed = line["time/fps"]
-        trained, last = trained + (line["step"] - last) / speed, line["step"]
+        trained += (line["step"] - last) / line["time/fps"]
+        last = line["step"]
     rest = max(0.0, wall - trained)
     n, m = cfg.evaluation.select_episodes, cfg.evaluation.n_episodes
-    score = rest * n / (2 * n + 2 * m)  # of the rest, what one score took, at most
+    score = rest * n / (2 * n + 2 * m)  # at most, of the rest, for one evaluation
     scores = max(0, cfg.total_timesteps // cfg.evaluation.every - 1)
-    seconds = cfg.total_timesteps / speed + rest + scores * score
+    seconds = cfg.total_timesteps / timed[-1]["time/fps"] + rest + scores * score
     buffer = cfg.algo.get("buffer_size")  # it is part of each checkpoint
     growth = min(buffer, cfg.total_timesteps) / steps if buffer else 1.0
-    return Cost(seconds, size * growth, SHORT)
-
-
-def _one_seed_each(jobs: Sequence[Job]) -> list[Job]:
-    return list({_without_seed(job): job for job in reversed(jobs)}.values())
-
-
-def _without_seed(job: Job) -> str:
-    return " ".join(word for word in job.overrides if not word.startswith("seed="))
+    return Cost(seconds, size * growth, PROBE)

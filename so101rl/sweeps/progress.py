@@ -1,4 +1,4 @@
-"""What somebody who waits for a sweep sees: a table that lives, or a line per end."""
+"""The progress of a sweep: a live table on a terminal, elsewhere a line per job."""
 
 import json
 import sys
@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from so101rl.runs.metrics_log import METRICS
@@ -17,10 +18,10 @@ from so101rl.sweeps.outcome import Outcome
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-SHOWN = 5  # ends that stay on the screen
+SHOWN = 5  # ended jobs that stay on the screen
 TAIL = 4096  # bytes of a log that are read for its last line
-RATES = ("rollout/success_rate", "eval/success_rate")  # the first that there is
-IN_ORDER = ("finished", "pruned", "failed", "killed")
+RATES = ("rollout/success_rate", "eval/success_rate")  # the first one is shown
+STATUSES = ("finished", "pruned", "failed", "killed")
 
 
 class SweepProgress:
@@ -28,21 +29,24 @@ class SweepProgress:
 
     Args:
         title: of the sweep.
-        total: jobs that `ended` or `known` will be told of, as far as anybody knows.
-        n_jobs: that run at a time.
+        total: jobs that will end, as far as is known by now.
+        n_jobs: jobs at a time.
+
+    Attributes:
+        best: the best result so far, as text.
     """
 
     def __init__(self, title: str, total: int, n_jobs: int) -> None:
-        """Nothing has happened yet."""
+        """Start without jobs."""
         from rich.console import Console
         from rich.live import Live
 
         self._title, self._total, self._n_jobs = title, total, n_jobs
         self._counts: Counter[str] = Counter()
-        self._news: deque[str] = deque(maxlen=SHOWN)
+        self._lines: deque[str] = deque(maxlen=SHOWN)
         self._running: dict[str, tuple[Path, float]] = {}
-        self._took: list[float] = []
-        self._best = ""
+        self._durations: list[float] = []  # [s]
+        self.best = ""
         console = Console(file=sys.stdout)
         self._live = None
         if console.is_terminal and not console.is_dumb_terminal:
@@ -51,60 +55,52 @@ class SweepProgress:
             )
 
     def __enter__(self) -> "SweepProgress":
-        """Take the screen, if there is one."""
+        """Show the table, if there is a terminal."""
         if self._live is not None:
             self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Give it back."""
+        """Leave the last table on the terminal."""
         if self._live is not None:
             self._live.stop()
 
-    def known(self, found: Outcome) -> None:
-        """A job that an earlier call of the sweep has brought to its end."""
+    def ended_before(self, found: Outcome) -> None:
+        """Count a job that ended in an earlier call of the sweep."""
         self._counts[found.status] += 1
 
     def started(self, name: str, folder: Path) -> None:
-        """A job has begun."""
+        """Add a job that has started."""
         self._running[name] = folder, time.monotonic()
 
     def ended(self, name: str, found: Outcome) -> None:
-        """A job has ended."""
+        """Count a job that has ended, and show its line."""
         folder, began = self._running.pop(name)
         if found.status in ("finished", "pruned"):
-            self._took.append(time.monotonic() - began)
+            self._durations.append(time.monotonic() - began)
         self._counts[found.status] += 1
-        result = solved(folder) if found.status == "finished" else ""
-        words = [name, found.status, found.reason, result]
-        self.say("  ".join(filter(None, words)))
-
-    def dropped(self, jobs: int) -> None:
-        """Jobs that are not needed any more; below zero: more of them are."""
-        self._total -= jobs
-
-    def best(self, words: str) -> None:
-        """The best result so far, in words."""
-        self._best = words
-
-    def say(self, line: str) -> None:
-        """A line of news."""
-        self._news.append(line)
+        result = success_rates(folder) if found.status == "finished" else ""
+        line = "  ".join(filter(None, [name, found.status, found.reason, result]))
+        self._lines.append(line)
         if self._live is None:
             left = self._left()
             done = f"{self._done}/{self._total}" + (f", {left} left" if left else "")
             print(f"[{done}] {line}", flush=True)
 
+    def add_jobs(self, n: int) -> None:
+        """Expect more jobs, or fewer if `n` is below zero."""
+        self._total += n
+
     def summary(self) -> str:
-        """How it stands, in a line."""
-        ends = [*IN_ORDER, *(end for end in [*self._counts] if end not in IN_ORDER)]
-        counts = [f"{self._counts[end]} {end}" for end in ends if self._counts[end]]
-        how = f" ({', '.join(counts)})" if counts else ""
-        parts = [f"{self._done} of {self._total} done{how}"]
+        """The progress in one line."""
+        statuses = dict.fromkeys([*STATUSES, *self._counts])
+        counts = [f"{self._counts[one]} {one}" for one in statuses if self._counts[one]]
+        ends = f" ({', '.join(counts)})" if counts else ""
+        parts = [f"{self._done} of {self._total} done{ends}"]
         parts += [f"{len(self._running)} running"] if self._running else []
         left = self._left()
         parts += [f"{left} left"] if left else []
-        best = f"; best {self._best}" if self._best else ""
+        best = f"; best {self.best}" if self.best else ""
         return f"{self._title}: {', '.join(parts)}{best}"
 
     @property
@@ -112,12 +108,12 @@ class SweepProgress:
         return sum(self._counts.values())
 
     def _left(self) -> str:
-        """How long it will take; empty as long as nobody knows, and at the end."""
-        running = [*self._running.values()]  # the screen has a thread of its own
+        """The time left; empty before the first job has ended, and at the end."""
+        running = [*self._running.values()]  # a copy: the table has its own thread
         waiting = max(0, self._total - self._done - len(running))
-        if not self._took or not waiting + len(running):
+        if not self._durations or not waiting + len(running):
             return ""
-        each = sum(self._took) / len(self._took)
+        each = fmean(self._durations)
         now = time.monotonic()
         rest = [max(0.0, each - (now - began)) for _, began in running]
         seconds = (each * waiting + sum(rest)) / self._n_jobs
@@ -137,12 +133,12 @@ class SweepProgress:
             rates = [last[key] for key in RATES if key in last]
             shown = f"{rates[0]:.0%}" if rates else ""
             table.add_row(name, steps, shown, format_duration(time.monotonic() - began))
-        news = [Text(line, overflow="ellipsis", no_wrap=True) for line in [*self._news]]
-        return Group(Text(self.summary(), style="bold"), table, *news)
+        lines = [Text(x, overflow="ellipsis", no_wrap=True) for x in [*self._lines]]
+        return Group(Text(self.summary(), style="bold"), table, *lines)
 
 
 def last_line(folder: Path) -> Mapping[str, float]:
-    """The last whole line of a run's metrics, without reading all of them."""
+    """The last complete line of a run's metrics; reads only the end of the file."""
     path = folder / METRICS
     if not path.is_file():
         return {}
@@ -152,13 +148,13 @@ def last_line(folder: Path) -> Mapping[str, float]:
     return json.loads(lines[-1]) if lines and lines[-1].startswith(b"{") else {}
 
 
-def solved(folder: Path) -> str:
-    """What a run's policies solve, such as `base 70%, residual 84%`; empty if none."""
+def success_rates(folder: Path) -> str:
+    """Success rates of a run, such as `base 70%, residual 84%`; empty without any."""
     return ", ".join(f"{name} {rate:.0%}" for name, rate in _rates(folder).items())
 
 
 def best_run(folders: Mapping[str, Path]) -> str:
-    """The run whose policy solves most, in words; empty if none has been judged."""
+    """The highest success rate and its run, as text; empty without evaluations."""
     rates = {name: _rates(folder) for name, folder in folders.items()}
     own = {name: one.get(RESIDUAL, one.get(BASE)) for name, one in rates.items()}
     known = {name: rate for name, rate in own.items() if rate is not None}
@@ -167,7 +163,7 @@ def best_run(folders: Mapping[str, Path]) -> str:
 
 
 def _rates(folder: Path) -> dict[str, float]:
-    """What a run's policies solve; empty if nobody has looked."""
+    """Success rate per policy of a run; empty if it has no evaluation."""
     path = folder / EVALUATION
     if not path.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""What the jobs of a sweep have come to: a table of its arms, or of its jobs."""
+"""The results of a sweep without a search: a table of its arms, or of its jobs."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,30 +6,31 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from so101rl.files import read_json, write_atomic
+from so101rl.files import read_json, read_jsonl, write_atomic
+from so101rl.runs.metrics_log import METRICS
 from so101rl.runs.preregistration import FILE
 from so101rl.runs.run_dir import RUN, RunDir
 from so101rl.runs.sweep_dir import write_summary
 from so101rl.sweeps.job import Job
 from so101rl.sweeps.outcome import Outcome, log_of
-from so101rl.sweeps.search.search import env_steps
 from so101rl.tracking.base import results
 
 JOBS = "jobs.csv"
-METRIC = "residual/success_rate"  # of jobs that no study has given another
-LISTED, FAILURES = 60, 5  # jobs, and failures, in the summary
-TO_DO = "to do"  # the status of a job that was never begun
+METRIC = "residual/success_rate"  # shown for jobs that belong to no study
+SHOWN_JOBS, SHOWN_FAILURES = 60, 5  # in the summary
+INTERRUPTED = Path("checkpoints") / "interrupted" / "checkpoint.json"
+Row = Mapping[str, Any]
 
 
 def conclude_jobs(
     jobs: Sequence[Job], folder: Path, ends: Mapping[str, Outcome]
 ) -> None:
-    """Write and print what came out so far.
+    """Write and print the results so far.
 
     Args:
         jobs: all of the sweep.
         folder: the sweep's; that of a study holds its registration.
-        ends: by name how jobs ended, for those that leave no run in their folder.
+        ends: how jobs ended, by name; read for those without a run in their folder.
     """
     import pandas as pd
 
@@ -39,26 +40,36 @@ def conclude_jobs(
     metrics = {f"jobs/{status}": float(n) for status, n in counts.items()}
     metrics["env_steps"] = float(sum(row["env_steps"] for row in rows))
     if (folder / FILE).is_file():
-        told = read_json(folder / FILE)
-        metric = str(told["study"]["metric"])
-        means = _means(rows, told["study"]["arms"], metric)
-        metrics |= {f"{metric}/{arm}": mean for arm, mean in means.items()}
-        parts = [f"**{told['study']['question']}**", _arms(rows, means, metric)]
-        parts += [_facts(rows, counts), _promise(told)]
+        registration = read_json(folder / FILE)
+        study = registration["study"]
+        metric = str(study["metric"])
+        done = {arm: _values(rows, arm, metric) for arm in study["arms"]}
+        metrics |= {f"{metric}/{arm}": fmean(own) for arm, own in done.items() if own}
+        parts = [f"**{study['question']}**", _arms_table(rows, done, metric)]
+        parts += [_facts(rows, counts), _registration(registration)]
     else:
-        parts = [_list(jobs, rows), _facts(rows, counts)]
-    text = "\n\n".join(part for part in parts if part) + "\n"
+        parts = [_jobs_table(jobs, rows), _facts(rows, counts)]
+    text = "\n\n".join(parts) + "\n"
     write_summary(folder, text, metrics, {})
     print(text, end="")
 
 
+def env_steps(folder: Path) -> int:
+    """Env steps of a run: the last logged, or more if it was stopped after that."""
+    lines, _ = read_jsonl(folder / METRICS)
+    logged = int(lines[-1]["step"]) if lines else 0
+    stopped = folder / INTERRUPTED
+    return max(logged, read_json(stopped)["step"]) if stopped.is_file() else logged
+
+
 def _row(job: Job, folder: Path, end: Outcome | None) -> dict[str, Any]:
-    """A line of the table: what a job is, and what its run has come to."""
+    """A job's line of the table: what it is, and the results of its run."""
     about = {"job": job.name, **job.part_of, "overrides": " ".join(job.overrides)}
     if not (folder / RUN).is_file():
-        found = end or _without_run(folder)
-        told = {"status": found.status, "reason": found.reason}
-        return {**about, **told, "env_steps": 0}
+        log, end = log_of(folder), end or Outcome("to do")
+        if end.status == "to do" and log.exists() and log.stat().st_size > 0:
+            end = Outcome("failed", reason=f"no run; see {log}")  # it was started
+        return {**about, "status": end.status, "reason": end.reason, "env_steps": 0}
     run = RunDir.open(folder)
     error = run.info["error"]
     return {
@@ -72,76 +83,60 @@ def _row(job: Job, folder: Path, end: Outcome | None) -> dict[str, Any]:
     }
 
 
-def _without_run(folder: Path) -> Outcome:
-    """What is known of a job that left no run: its log says why, or it never began."""
-    log = log_of(folder)
-    if log.exists() and log.stat().st_size > 0:
-        return Outcome("failed", reason=f"no run; see {log}")
-    return Outcome(TO_DO)
+def _values(rows: Sequence[Row], arm: str, metric: str) -> list[float]:
+    """The metric of an arm's runs that have finished with it."""
+    own = [row for row in rows if row["arm"] == arm and row["status"] == "finished"]
+    return [row[metric] for row in own if metric in row]
 
 
-def _means(
-    rows: Sequence[Mapping[str, Any]], arms: Sequence[str], metric: str
-) -> dict[str, float]:
-    """The metric's mean over an arm's finished runs; arms without one are left out."""
-    found = {arm: [row[metric] for row in _done(rows, arm, metric)] for arm in arms}
-    return {arm: fmean(values) for arm, values in found.items() if values}
-
-
-def _done(
-    rows: Sequence[Mapping[str, Any]], arm: str, metric: str
-) -> list[Mapping[str, Any]]:
-    """An arm's runs that have finished with a result."""
-    ended = [row for row in rows if row["arm"] == arm and row["status"] == "finished"]
-    return [row for row in ended if metric in row]
-
-
-def _arms(
-    rows: Sequence[Mapping[str, Any]], means: Mapping[str, float], metric: str
+def _arms_table(
+    rows: Sequence[Row], done: Mapping[str, Sequence[float]], metric: str
 ) -> str:
-    """A line per arm; which is better is for a test to say."""
+    """A line per arm; which is better is left to the registered test."""
     lines = [
         f"| arm | seeds done | {metric}, mean | failed |",
         "| --- | --: | --: | --: |",
     ]
     for arm in dict.fromkeys(row["arm"] for row in rows):
         own = [row for row in rows if row["arm"] == arm]
-        done = len(_done(rows, arm, metric))
+        values = done.get(arm, ())
         failed = sum(row["status"] == "failed" for row in own)
-        mean = f"{means[arm]:.3f}" if arm in means else ""
-        lines.append(f"| {arm} | {done} of {len(own)} | {mean} | {failed} |")
+        mean = f"{fmean(values):.3f}" if values else ""
+        lines.append(f"| {arm} | {len(values)} of {len(own)} | {mean} | {failed} |")
     return "\n".join(lines)
 
 
-def _list(jobs: Sequence[Job], rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line per job, with what it was told that not all were."""
+def _jobs_table(jobs: Sequence[Job], rows: Sequence[Row]) -> str:
+    """A line per job, with the overrides that not all have."""
     common = set.intersection(*(set(job.overrides) for job in jobs))
-    lines = [f"| job | {METRIC} | status | told |", "| --: | --: | --- | --- |"]
-    for job, row in [*zip(jobs, rows, strict=True)][:LISTED]:
+    lines = [f"| job | {METRIC} | status | overrides |", "| --: | --: | --- | --- |"]
+    for job, row in [*zip(jobs, rows, strict=True)][:SHOWN_JOBS]:
         own = " ".join(word for word in job.overrides if word not in common)
         value = f"{row[METRIC]:.3f}" if METRIC in row else ""
         lines.append(f"| {job.name} | {value} | {row['status']} | {own} |")
-    if len(jobs) > LISTED:
-        lines.append(f"\n... and {len(jobs) - LISTED} more, see {JOBS}")
+    if len(jobs) > SHOWN_JOBS:
+        lines.append(f"\n... and {len(jobs) - SHOWN_JOBS} more, see {JOBS}")
     return "\n".join(lines)
 
 
-def _facts(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> str:
+def _facts(rows: Sequence[Row], counts: Mapping[str, int]) -> str:
     """How many jobs ended how, and why they failed."""
-    told = ", ".join(f"{number} {status}" for status, number in counts.items())
+    ends = ", ".join(f"{number} {status}" for status, number in counts.items())
     steps = sum(row["env_steps"] for row in rows)
-    lines = [f"- jobs: {len(rows)}: {told}", f"- env steps: {steps:,}"]
-    failed = [row for row in rows if row["status"] == "failed"]
-    lines += [f"- {row['job']} failed: {row['reason']}" for row in failed[:FAILURES]]
-    if len(failed) > FAILURES:
-        lines.append(f"- other failures: {len(failed) - FAILURES}, see {JOBS}")
+    lines = [f"- jobs: {len(rows)}: {ends}", f"- env steps: {steps:,}"]
+    failed = [
+        f"{r['job']} failed: {r['reason']}" for r in rows if r["status"] == "failed"
+    ]
+    lines += [f"- {line}" for line in failed[:SHOWN_FAILURES]]
+    if len(failed) > SHOWN_FAILURES:
+        lines.append(f"- other failures: {len(failed) - SHOWN_FAILURES}, see {JOBS}")
     return "\n".join(lines)
 
 
-def _promise(told: Mapping[str, Any]) -> str:
-    """What was registered, and what was not kept."""
-    first = f"- registered: {told['registered']}, sha256 {told['sha256'][:12]}"
-    changes = [change for one in told["deviations"] for change in one["changes"]]
-    report = f"`python main.py job=report experiment={told['name']}`"
+def _registration(content: Mapping[str, Any]) -> str:
+    """What was registered, and the deviations from it."""
+    first = f"- registered: {content['registered']}, sha256 {content['sha256'][:12]}"
+    changes = [change for one in content["deviations"] for change in one["changes"]]
+    report = f"`python main.py job=report experiment={content['name']}`"
     lines = [first, *(f"- deviation: {change}" for change in changes)]
     return "\n".join([*lines, f"- which arm is better: {report}"])

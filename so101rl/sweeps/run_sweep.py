@@ -1,105 +1,154 @@
-"""Starts a sweep whose jobs are known: all combinations typed, or a study."""
+"""Runs a sweep whose jobs are known: all combinations typed, or a study."""
+
+import contextlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hydra.plugins.launcher import Launcher
 
 from so101rl.config.threads import n_threads
 from so101rl.runs.preregistration import register
+from so101rl.runs.signals import Stop
 from so101rl.runs.sweep_dir import SweepDir
 from so101rl.sweeps.context import SweepContext
-from so101rl.sweeps.job import Job, every_combination
-from so101rl.sweeps.launchers import end_of, is_done, launch
-from so101rl.sweeps.mirrored import mirrored
-from so101rl.sweeps.outcome import Outcome
+from so101rl.sweeps.job import Job, SweepError, every_combination
+from so101rl.sweeps.launchers import Runner, make_runner
+from so101rl.sweeps.outcome import Breaker, Outcome, is_done, log_of, run_outcome
 from so101rl.sweeps.preview import preview
-from so101rl.sweeps.progress import SweepProgress
+from so101rl.sweeps.progress import SweepProgress, best_run
 from so101rl.sweeps.results import conclude_jobs
-from so101rl.sweeps.runner import refuse_failures, run_all
-from so101rl.sweeps.studies import StudyPlan, study_of
+from so101rl.sweeps.studies import study_of
+
+WAIT_S = 1.0  # between two looks at the queue [s]
+SHOWN = 3  # failures that the last message names
 
 
 def run_sweep(
-    call: SweepContext,
+    context: SweepContext,
+    *,
+    launcher: Launcher | None,
     n_jobs: int | None,
     timeout_s: float | None,
-    *,
     dry_run: bool,
-    through: Launcher | None = None,
 ) -> None:
-    """Run a sweep to its end, or go on with one.
+    """Run a sweep to its end, or continue one.
 
     Args:
-        call: what was typed.
+        context: what was typed.
+        launcher: what runs the jobs, all at once; None: processes of our own.
         n_jobs: processes at a time; None: as many as there are cores.
         timeout_s: for one job [s]; None: none.
-        dry_run: only say what would be run.
-        through: what runs the jobs; None: processes of our own.
+        dry_run: only show what would be run.
 
     Raises:
         So101Error: it cannot start, or a job gave no result.
     """
-    at_a_time = n_jobs or n_threads(None)
+    n_parallel = n_jobs or n_threads(None)
     if dry_run:
-        _show(call, at_a_time)
+        _show(context, n_parallel)
         return
-    sweep = SweepDir.at(call.folder)
+    sweep = SweepDir.at(context.folder)
     with sweep.locked():
-        jobs = _jobs(call, sweep)
-        program = call.program(at_a_time)
+        jobs = _define(context, sweep)
+        runner = make_runner(context.program(n_parallel), launcher, timeout_s)
+        n_parallel = n_parallel if launcher is None else len(jobs)
         ends: dict[str, Outcome] = {}
-        with mirrored(call, sweep, lambda: conclude_jobs(jobs, sweep.path, ends)):
-            if through is not None:
-                left = [job for job in jobs if not is_done(sweep.path / job.name)]
-                launch(through, left, sweep.path, program.common)
-                ends |= {job.name: end_of(sweep.path / job.name) for job in jobs}
-                refuse_failures(ends, sweep.path)
-                return
-            print(f"sweep: {sweep.path} ({len(jobs)} jobs, {at_a_time} at a time)")
-            with SweepProgress(call.name, len(jobs), at_a_time) as board:
-                ends |= run_all(
-                    jobs,
-                    sweep.path,
-                    program,
-                    board,
-                    n_jobs=at_a_time,
-                    timeout_s=timeout_s,
-                )
-            print(board.summary())
-            refuse_failures(ends, sweep.path)
+        with context.tracked(sweep, lambda: conclude_jobs(jobs, sweep.path, ends)):
+            print(f"sweep: {sweep.path} ({len(jobs)} jobs, {n_parallel} at a time)")
+            with SweepProgress(context.name, len(jobs), n_parallel) as progress:
+                ends |= run_all(jobs, sweep.path, runner, progress, n_jobs=n_parallel)
+            print(progress.summary())
+            _check_results(ends, sweep.path)
 
 
-def _show(call: SweepContext, n_jobs: int) -> None:
-    """Say what would be run."""
-    if call.config.study is None:
-        jobs = every_combination(call.typed(), call.name)
+def run_all(
+    jobs: Sequence[Job],
+    folder: Path,
+    runner: Runner,
+    progress: SweepProgress,
+    *,
+    n_jobs: int,
+) -> dict[str, Outcome]:
+    """Run the jobs that have not ended for good, `n_jobs` at a time.
+
+    A finished run is left as it is, one that was stopped or killed is resumed, and one
+    that failed by itself stays failed.
+
+    Returns:
+        How each ended, by name, in their order.
+
+    Raises:
+        BrokenSweep: three in a row failed for the same reason, and some are left.
+        KeyboardInterrupt, Terminated: by Ctrl+C and SIGTERM, once the jobs have saved.
+    """
+    ends: dict[str, Outcome] = {}
+    queue: deque[Job] = deque()
+    for job in jobs:
+        before = run_outcome(folder / job.name)
+        if before is not None and before.is_final:
+            ends[job.name] = before
+            progress.ended_before(before)
+        else:
+            queue.append(job)
+    breaker = Breaker()
+    with Stop().signals(), contextlib.closing(runner):
+        while queue or runner.running:
+            while queue and len(runner.running) < n_jobs:
+                job = queue.popleft()
+                runner.start(job, folder / job.name)
+                progress.started(job.name, folder / job.name)
+            for name, found in runner.ended(WAIT_S):
+                ends[name] = found
+                progress.ended(name, found)
+                done = [one for one, end in ends.items() if end.status == "finished"]
+                progress.best = best_run({one: folder / one for one in done})
+                if queue or runner.running:
+                    breaker.check(found)
+    return {job.name: ends[job.name] for job in jobs}
+
+
+def _show(context: SweepContext, n_jobs: int) -> None:
+    """Print what would be run."""
+    if context.config.study is None:
+        jobs = every_combination(context.typed(), context.name)
     else:
-        study = study_of(call)
+        study = study_of(context)
         jobs = [*study.jobs]
-        _doubt(study)
-    left = [job for job in jobs if not is_done(call.folder / job.name)]
+        print(study.warning, end="")
+    left = [job for job in jobs if not is_done(context.folder / job.name)]
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} of {len(jobs)} jobs are done")
     if left:
-        print(preview(left, call.compose, call.program(n_jobs), n_jobs))
+        print(preview(left, context.compose, context.program(n_jobs), n_jobs))
 
 
-def _jobs(call: SweepContext, sweep: SweepDir) -> list[Job]:
-    if call.config.study is None:
-        jobs = every_combination(call.typed(), call.name)
+def _define(context: SweepContext, sweep: SweepDir) -> list[Job]:
+    """Write down what the sweep is, and register its study if it is one."""
+    if context.config.study is None:
+        jobs = every_combination(context.typed(), context.name)
         what = {f"job {job.name}": " ".join(job.overrides) for job in jobs}
-        sweep.define(what, call.line)
+        sweep.define(what, context.line)
         return jobs
-    study = study_of(call)
-    sweep.define({"study": call.name}, call.line)
-    _doubt(study)
+    study = study_of(context)
+    sweep.define({"study": context.name}, context.line)
+    print(study.warning, end="")
     digest, changes = register(
-        sweep.path, call.name, study.promised, study.settings, call.line
+        sweep.path, context.name, study.promised, study.settings, context.line
     )
     for change in changes:
         print(f"DEVIATION from what was registered: {change}")
     return study.registered(digest)
 
 
-def _doubt(study: StudyPlan) -> None:
-    """Say so if a study cannot come to a verdict."""
-    if study.doubt:
-        print(study.doubt)
+def _check_results(ends: Mapping[str, Outcome], folder: Path) -> None:
+    """Raise if not every job has finished, with the first few failures."""
+    failed = {name: end for name, end in ends.items() if end.status != "finished"}
+    if not failed:
+        return
+    lines = [f"{len(failed)} of {len(ends)} jobs gave no result:"]
+    for name, end in list(failed.items())[:SHOWN]:
+        lines.append(f"  {name}: {end.reason[:120]} ({log_of(folder / name)})")
+    if len(failed) > SHOWN:
+        lines.append(f"  and {len(failed) - SHOWN} more")
+    raise SweepError("\n".join(lines))

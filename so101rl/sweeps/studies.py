@@ -24,11 +24,11 @@ TESTS, CORRECTIONS = ("paired_permutation",), ("holm",)
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """A study, checked.
+    """What a study registers before its first run, and its jobs.
 
     Attributes:
-        promised: what it registers, its seeds spelt out.
-        settings: by arm, what makes it.
+        promised: the node `study`, with its seeds as a list.
+        settings: by arm, the config values that define it.
         jobs: all arms with the first seed, then with the second, and so on.
     """
 
@@ -37,8 +37,8 @@ class StudyPlan:
     jobs: Sequence[Job]
 
     @property
-    def doubt(self) -> str:
-        """Why the study cannot come to a verdict; empty if it can."""
+    def warning(self) -> str:
+        """A line if no verdict is possible with so few seeds; else empty."""
         level = self.promised["significance"]
         seeds, comparisons = len(self.promised["seeds"]), len(self.settings) - 1
         needed = seeds_needed(comparisons, level)
@@ -46,38 +46,38 @@ class StudyPlan:
             return ""
         return (
             f"NO VERDICT POSSIBLE: {seeds} seeds cannot decide {comparisons} "
-            f"comparisons at {level:g}, it takes {needed} (study.seeds)"
+            f"comparisons at {level:g}, it takes {needed} (study.seeds)\n"
         )
 
     def registered(self, digest: str) -> list[Job]:
-        """The jobs, whose runs will name what was registered."""
+        """The jobs; their runs record the hash of the registration."""
         return [
             replace(job, part_of={**job.part_of, "registration": digest})
             for job in self.jobs
         ]
 
 
-def study_of(call: "SweepContext") -> StudyPlan:
-    """The study that was asked for.
+def study_of(context: "SweepContext") -> StudyPlan:
+    """The study that was typed, checked.
 
     Raises:
-        So101Error: it, or one of its arms, cannot work.
+        So101Error: the study or one of its arms cannot work.
     """
-    study = call.plain("study")
+    study = context.plain("study")
     _check(study)
-    _check_metric(study["metric"], call.plain("evaluation.tests"))
-    typed = call.typed()
+    _check_metric(study["metric"], context.plain("evaluation.tests"))
+    typed = context.typed()
     seeds = _seeds(typed, study["seeds"])
-    words = [item.input_line or "" for item in typed if item.key_or_group != "seed"]
-    arms = {name: [*words, *own] for name, own in study["arms"].items()}
+    common = [item.input_line or "" for item in typed if item.key_or_group != "seed"]
+    arms = {name: [*common, *own] for name, own in study["arms"].items()}
     return StudyPlan(
         promised={**study, "seeds": list(range(study["seeds"]))},
-        settings={name: _settings(call, own) for name, own in arms.items()},
+        settings={name: _settings(context, own) for name, own in arms.items()},
         jobs=[
             Job(
                 f"{arm}/seed-{seed}",
                 (*own, f"seed={seed}"),
-                {"sweep": call.name, "arm": arm},
+                {"sweep": context.name, "arm": arm},
             )
             for seed in seeds
             for arm, own in arms.items()
@@ -86,11 +86,15 @@ def study_of(call: "SweepContext") -> StudyPlan:
 
 
 def _check(study: Mapping[str, Any]) -> None:
-    """Refuse a study that promises what it cannot keep."""
+    """Check the node `study`, except its metric.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
     arms = study["arms"]
     for name in arms:
         if not ARM.fullmatch(name):
-            expected = "letters, digits and . _ -, for it becomes a folder"
+            expected = "letters, digits and . _ -, because it becomes a folder"
             raise ConfigError("study.arms", got=name, expected=expected)
     if not 2 <= len(arms) <= MOST_ARMS:
         expected = f"2 to {MOST_ARMS} arms"
@@ -106,7 +110,7 @@ def _check(study: Mapping[str, Any]) -> None:
 
 
 def _check_metric(metric: str, tests: Collection[str]) -> None:
-    """Refuse a metric that no run will have."""
+    """Raise if no run will have the metric."""
     policy, _ = find_metric(metric)
     test = policy.partition(ON)[2]
     if test and test not in tests:
@@ -115,29 +119,24 @@ def _check_metric(metric: str, tests: Collection[str]) -> None:
 
 
 def _seeds(typed: Sequence["Override"], registered: int) -> list[int]:
-    """The seeds to run: all that are registered, or those typed with `seed=`."""
+    """The seeds to run: those typed with `seed=`, or all that are registered."""
     for item in typed:
         if item.key_or_group != "seed":
             continue
-        wanted = [
-            int(text)
-            for text in (
-                item.sweep_string_iterator()
-                if item.is_sweep_override()
-                else [str(item.value())]
-            )
-        ]
+        several = item.is_sweep_override()
+        texts = item.sweep_string_iterator() if several else [str(item.value())]
+        wanted = [int(text) for text in texts]
         if not set(wanted) <= set(range(registered)):
-            expected = f"some of the seeds registered, 0 to {registered - 1}"
+            expected = f"some of the registered seeds, 0 to {registered - 1}"
             raise ConfigError("seed", got=wanted, expected=expected)
         return list(dict.fromkeys(wanted))
     return list(range(registered))
 
 
-def _settings(call: "SweepContext", words: Sequence[str]) -> dict[str, Any]:
-    """What makes an arm: its config without seed and other circumstances."""
-    for item in call.parsed(words):
+def _settings(context: "SweepContext", words: Sequence[str]) -> dict[str, Any]:
+    """The config values that define an arm: without seed, folders and the like."""
+    for item in context.parsed(words):
         if item.is_sweep_override():
-            expected = "one value; an arm is one setting, several are several arms"
+            expected = "one value, since an arm is one setting"
             raise ConfigError(item.key_or_group, got=item.input_line, expected=expected)
-    return settings(call.compose(words), without=SAME_ARM)
+    return settings(context.compose(words), without=SAME_ARM)

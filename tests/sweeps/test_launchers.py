@@ -1,8 +1,9 @@
-"""Sweeps through launchers of Hydra's: joblib here, for it needs no cluster.
+"""Sweeps through launchers of Hydra's: joblib here, because it needs no cluster.
 
 Its workers import the program anew, so that the trainings are real ones, and tiny.
 """
 
+import optuna
 import pytest
 from conftest import SHORT
 from sweeping import Lab
@@ -10,47 +11,32 @@ from sweeping import Lab
 from so101rl.sweeps.search.storage import sqlite_url
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-
-
-@pytest.fixture
-def lab(tmp_path, monkeypatch, capsys):
-    return Lab(tmp_path, monkeypatch, capsys)
-
-
-def run(lab, *typed):
-    """Run a sweep to its end as a process, which joblib's workers have to import."""
-    code = lab.start(*SHORT, *JOBLIB, *typed).wait(300)
-    return code, (lab.home / "said").read_text()
 
 
 @pytest.mark.slow
-def test_jobs_run_through_joblib_and_only_once(lab):
-    code, said = run(lab, "seed=0,1,2")
-    assert code == 0, said
-    infos = [lab.run_of(name).info for name in ("0", "1", "2")]
-    assert {info["status"] for info in infos} == {"finished"}
-    assert [info["seed"] for info in infos] == [0, 1, 2]
-    code, said = run(lab, "seed=0,1,2")
-    assert code == 0, said
-    assert [lab.run_of(name).info for name in ("0", "1", "2")] == infos
+def test_jobs_and_searches_run_through_joblib_and_go_on(tmp_path, monkeypatch, capsys):
+    lab = Lab(tmp_path, monkeypatch, capsys)
 
+    def run(*typed):
+        words = (*SHORT, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *typed)
+        return lab.start(*words).wait(300), (lab.home / "said").read_text()
 
-@pytest.mark.slow
-def test_a_search_runs_through_joblib_and_goes_on(lab):
-    import optuna
+    infos = []
+    for _ in range(2):  # the second call has nothing to run
+        code, text = run("seed=0,1,2")
+        assert code == 0, text
+        infos.append([lab.run_of(name).info for name in ("0", "1", "2")])
+    assert infos[0] == infos[1]
+    assert [(info["status"], info["seed"]) for info in infos[0]] == [
+        ("finished", seed) for seed in range(3)
+    ]
 
+    lab.folder = lab.home / "search"
     words = ("sweep=residual", "hydra.sweeper.seeds=2")
     for n_trials in (2, 3):
-        code, said = run(lab, *words, f"hydra.sweeper.n_trials={n_trials}")
-        assert code == 0, said
+        code, text = run(*words, f"hydra.sweeper.n_trials={n_trials}")
+        assert code == 0, text
         url = sqlite_url(lab.folder / "study.db")
         study = optuna.load_study(study_name="residual", storage=url)
         assert [one.state.name for one in study.trials] == ["COMPLETE"] * n_trials
     assert len(lab.runs()) == 6
-
-    # Another study in the same folder does not take these runs for its own.
-    other = ("hydra.sweeper.study_name=other", "hydra.sweeper.n_trials=1")
-    code, said = run(lab, *words, *other)
-    assert code == 2
-    assert "holds a run that the study does not know" in said

@@ -1,23 +1,25 @@
-"""A search for better values: trials of a few runs each, bad ones stopped early."""
+"""The loop of a search: trials of a few runs each, bad ones stopped early."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from so101rl.errors import So101Error
-from so101rl.files import read_json, read_jsonl
+from so101rl.files import read_jsonl
 from so101rl.runs.metrics import all_scores
 from so101rl.runs.metrics_log import METRICS
 from so101rl.runs.run_dir import RUN, RunDir
 from so101rl.runs.signals import Stop
 from so101rl.sweeps.job import Job, SweepError
+from so101rl.sweeps.launchers import Runner
 from so101rl.sweeps.outcome import RESUMABLE, Breaker, Outcome
-from so101rl.sweeps.processes import Processes, Program
 from so101rl.sweeps.progress import SweepProgress
+from so101rl.sweeps.results import env_steps
 from so101rl.sweeps.search.space import words
 from so101rl.sweeps.search.trials import Trials
 from so101rl.tracking.base import results
@@ -25,24 +27,23 @@ from so101rl.tracking.base import results
 if TYPE_CHECKING:
     from optuna import Trial
 
-STOPPED = Path("checkpoints") / "interrupted" / "checkpoint.json"
 WAIT_S = 0.5  # between two looks at running trials [s]
-ASK_S = 2.0  # between two questions for more trials, once there was none [s]
+ASK_S = 2.0  # before asking again when there was no trial [s]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class SearchPlan:
     """What a search looks for.
 
     Attributes:
         name: of the sweep.
         objectives: names of results, each the mean over a trial's runs.
         report: the metric that the pruner sees.
-        fixed: what every run is told besides its trial's values.
+        fixed: overrides of every run, besides its trial's values.
         seeds: of a trial's runs.
         total: env steps of a run.
-        sign: of the report for the pruner, which wants much of it where the search
-            wants much of its objective, and little where little: -1 turns it round.
+        sign: factor of the report for the pruner: -1 if more of it is better and less
+            of the objective, or the other way round.
     """
 
     name: str
@@ -53,81 +54,82 @@ class Plan:
     total: int
     sign: int = 1
 
-    def job(self, trial: "Trial", done: int) -> Job:
-        """A trial's next run.
-
-        Args:
-            trial: Optuna's.
-            done: runs of it that have finished.
-        """
-        told = (*self.fixed, *words(trial.params), f"seed={self.seeds[done]}")
-        member = {"sweep": self.name, "trial": trial.number}
-        return Job(f"trial-{trial.number}/{done}", told, member)
+    def job(self, trial: "Trial", n: int) -> Job:
+        """The n-th run of a trial."""
+        overrides = (*self.fixed, *words(trial.params), f"seed={self.seeds[n]}")
+        part_of = {"sweep": self.name, "trial": trial.number}
+        return Job(f"trial-{trial.number}/{n}", overrides, part_of)
 
 
 @dataclass
-class Live:
-    """A trial that is running.
+class RunningTrial:
+    """A trial some of whose runs are running.
 
     Attributes:
         trial: Optuna's.
-        done: per finished run the objectives.
-        reports: per finished run the last report.
-        steps: env steps of finished runs.
-        offset: bytes of the running one's metrics that were read.
-        last: the running one's last report.
-        at: step of the trial's last report.
-        is_pruned: whether it was told to stop.
+        n_started: runs that have started.
+        ends: outcome per run that has ended.
+        values: objectives per finished run.
+        reports: last report per finished run.
+        steps: env steps of ended runs.
+        offset: bytes of the current run's metrics that were read.
+        last: the current run's last report; NaN without one.
+        step: of the trial's last report.
+        is_pruned: whether it was stopped.
     """
 
     trial: "Trial"
-    done: list[list[float]] = field(default_factory=list)
+    n_started: int = 0
+    ends: list[Outcome] = field(default_factory=list)
+    values: list[list[float]] = field(default_factory=list)
     reports: list[float] = field(default_factory=list)
     steps: int = 0
     offset: int = 0
     last: float = math.nan
-    at: int = 0
+    step: int = 0
     is_pruned: bool = False
 
 
 class Search:
     """Keeps `n_jobs` trials running until there are enough.
 
+    A trial's runs follow each other if the runner can prune: then the first may show
+    that the others are not needed. Otherwise they start together.
+
     Args:
         plan: what it looks for.
         trials: the study.
         ask: gives the next trial.
-        place: the sweep's folder, held.
-        program: how to call a run.
-        board: what somebody sees.
-        n_jobs: runs at a time.
-        timeout_s: for one run [s].
-        heartbeat_s: between two signs of life [s].
+        folder: the sweep's, locked.
+        runner: runs the jobs; with one that cannot prune, nobody sends heartbeats
+            meanwhile, so that this must be the study's only worker.
+        progress: shows how far it is.
+        n_jobs: trials at a time.
+        heartbeat_s: between two heartbeats [s].
     """
 
     def __init__(
         self,
-        plan: Plan,
+        plan: SearchPlan,
         trials: Trials,
         ask: "Callable[[], Trial | None]",
-        place: Path,
-        program: Program,
-        board: SweepProgress,
+        folder: Path,
+        runner: Runner,
+        progress: SweepProgress,
         *,
         n_jobs: int,
-        timeout_s: float | None,
         heartbeat_s: float,
     ) -> None:
-        """Run nothing yet."""
+        """Start nothing yet."""
         self._plan, self._trials, self._ask = plan, trials, ask
-        self._place, self._program, self._board = place, program, board
+        self._folder, self._runner, self._progress = folder, runner, progress
         self._n_jobs, self._heartbeat_s = n_jobs, heartbeat_s
-        self._pool, self._breaker = Processes(timeout_s), Breaker()
-        self._live: dict[str, Live] = {}  # by the name of the running job
+        self._breaker = Breaker()
+        self._running: dict[str, RunningTrial] = {}  # by the name of the running job
         self._next_beat = self._next_ask = 0.0
 
     def run(self) -> None:
-        """Run trials until enough have ended; those of others are waited for.
+        """Run trials until enough have ended; waits for those of other workers.
 
         Raises:
             BrokenSweep: three in a row failed for the same reason.
@@ -135,172 +137,162 @@ class Search:
             KeyboardInterrupt, Terminated: by Ctrl+C and SIGTERM, once the runs have
                 saved; their trials are queued again.
         """
-        with Stop().signals(), self._trials.database_errors():
-            try:
-                while self._fill() or not self._trials.is_done:
-                    if not self._live:  # others are not done yet
-                        time.sleep(ASK_S)
-                    for name, found in self._pool.ended(WAIT_S):
-                        self._ended(name, found)
-                    for name, live in self._live.items():
-                        self._look(name, live)
-                    self._beat()
-            finally:
-                try:
-                    self._pool.close()
-                finally:
-                    self._trials.abandon()
+        with contextlib.ExitStack() as at_end:
+            at_end.enter_context(Stop().signals())
+            at_end.enter_context(self._trials.database_errors())
+            at_end.callback(self._trials.interrupt)
+            at_end.callback(self._runner.close)  # first
+            while self._start_trials() or not self._trials.is_done:
+                if not self._running:  # other workers are not done yet
+                    time.sleep(ASK_S)
+                ended = [self._end_run(*end) for end in self._runner.ended(WAIT_S)]
+                for found in filter(None, ended):  # recorded before one may raise
+                    self._breaker.check(found)
+                for name, one in self._running.items():
+                    self._read_reports(name, one)
+                self._beat()
 
-    def _fill(self) -> bool:
+    def _start_trials(self) -> bool:
         """Start trials while there is room; returns whether any is running."""
-        while len(self._live) < self._n_jobs:
-            if self._live and time.monotonic() < self._next_ask:
+        while len({one.trial.number for one in self._running.values()}) < self._n_jobs:
+            if self._running and time.monotonic() < self._next_ask:
                 break
             trial = self._ask()
             if trial is None:
                 self._next_ask = time.monotonic() + ASK_S
                 break
-            self._start(Live(trial))
-        return bool(self._live)
+            one = RunningTrial(trial)
+            for _ in self._plan.seeds if not self._runner.can_prune else [0]:
+                self._start_run(one)
+        return bool(self._running)
 
-    def _start(self, live: Live) -> None:
+    def _start_run(self, one: RunningTrial) -> None:
         """Start the next run of a trial."""
-        job = self._plan.job(live.trial, len(live.done))
-        folder = self._place / job.name
-        refuse_stranger(folder)
-        self._pool.start(job.name, self._program.new(job.words, folder), folder)
-        self._board.started(job.name, folder)
-        self._live[job.name] = live
-        live.offset, live.last = 0, math.nan
+        job = self._plan.job(one.trial, one.n_started)
+        folder = self._folder / job.name
+        if (folder / RUN).exists():
+            raise SweepError(
+                f"{folder} holds a run that the study does not know; choose another "
+                "hydra.sweep.dir"
+            )
+        self._runner.start(job, folder)
+        self._progress.started(job.name, folder)
+        self._running[job.name] = one
+        one.n_started += 1
+        one.offset, one.last = 0, math.nan
 
-    def _look(self, name: str, live: Live) -> None:
-        """Show the pruner what a run has reached, and stop it if that is too little."""
-        lines, live.offset = read_jsonl(self._place / name / METRICS, live.offset)
+    def _read_reports(self, name: str, one: RunningTrial) -> None:
+        """Report a run's new metrics to the pruner, which may stop the trial."""
+        if not self._runner.can_prune:
+            return
+        lines, one.offset = read_jsonl(self._folder / name / METRICS, one.offset)
         for line in lines:
-            if live.is_pruned or self._plan.report not in line or not line["step"]:
+            if one.is_pruned or self._plan.report not in line or not line["step"]:
                 continue  # step 0 is the base policy, whatever the values
-            live.last = line[self._plan.report]
-            if self._is_hopeless(live, line["step"]):
-                self._stop(name, live)
+            one.last = line[self._plan.report]
+            if self._report(one, line["step"]):
+                self._prune(name, one)
 
-    def _is_hopeless(self, live: Live, step: int) -> bool:
-        """Whether the pruner has seen enough of a trial.
+    def _report(self, one: RunningTrial, step: int) -> bool:
+        """Report a trial's mean to the pruner; returns whether to stop the trial.
 
-        Steps count on from run to run; what goes beyond the budget, as whole rollouts
-        do, belongs to its end. There the last run has its result and is not judged.
+        Steps count on from run to run; those beyond the budget, as of whole rollouts,
+        count as its end. At its end a trial has its result and is not judged.
         """
         plan = self._plan
-        at = len(live.done) * plan.total + min(step, plan.total)
-        is_over = at == len(plan.seeds) * plan.total
-        if len(plan.objectives) > 1 or is_over or at <= live.at:
-            return False  # Optuna prunes for one objective alone
-        live.at = at
-        reached = plan.sign * fmean([*live.reports, live.last])
-        return self._trials.judge(live.trial, reached, at)
+        step = len(one.values) * plan.total + min(step, plan.total)
+        is_over = step == len(plan.seeds) * plan.total
+        if len(plan.objectives) > 1 or is_over or step <= one.step:
+            return False  # Optuna prunes only with one objective
+        one.step = step
+        mean = plan.sign * fmean([*one.reports, one.last])
+        return self._trials.report(one.trial, mean, step)
 
-    def _stop(self, name: str, live: Live) -> None:
-        """End a trial early."""
-        live.is_pruned = True
-        if name in self._pool.running:  # or else it was faster
-            self._pool.prune(name)
+    def _prune(self, name: str, one: RunningTrial) -> None:
+        one.is_pruned = True
+        self._runner.prune(name)
 
-    def _ended(self, name: str, found: Outcome) -> None:
-        """A run has ended: start the trial's next, or end the trial."""
-        live = self._live[name]
-        folder = self._place / name
+    def _end_run(self, name: str, found: Outcome) -> Outcome | None:
+        """Record a run's end, and start the trial's next run or end the trial.
+
+        Returns:
+            What the breaker counts; None if other runs of the trial are still missing.
+        """
+        one = self._running[name]
+        folder = self._folder / name
         values: list[float] = []
         if found.status == "finished":
-            self._look(name, live)
-            found, values = self._judged(folder, found, live)
-        live.steps += env_steps(folder)
-        self._board.ended(name, found)
-        if found.status == "finished" and len(live.done) + 1 < len(self._plan.seeds):
-            live.done.append(values)
-            live.reports.append(live.last)
-            self._start(live)
-        else:
-            self._settle(live, found, values)
-        del self._live[name]
-        self._board.best(best(self._trials))
-        self._breaker.check(found)
+            self._read_reports(name, one)
+            found, values = self._judge(folder, one)
+        one.steps += env_steps(folder)
+        one.ends.append(found)
+        self._progress.ended(name, found)
+        if found.status == "finished":
+            one.values.append(values)
+            one.reports.append(one.last)
+            if one.n_started < len(self._plan.seeds):
+                self._start_run(one)
+        del self._running[name]
+        if len(one.ends) < one.n_started:
+            return found if found.status == "finished" else None
+        found = next((end for end in one.ends if end.status != "finished"), found)
+        self._tell(one, found)
+        self._progress.best = best(self._trials)
+        return found
 
-    def _judged(
-        self, folder: Path, found: Outcome, live: Live
-    ) -> tuple[Outcome, list[float]]:
-        """How a run that has finished counts, and its objectives."""
-        if live.is_pruned:
+    def _judge(self, folder: Path, one: RunningTrial) -> tuple[Outcome, list[float]]:
+        """How a finished run counts, and its objectives; without them it has failed."""
+        if one.is_pruned:
             return Outcome("pruned"), []
-        if math.isnan(live.last) and self._trials.prunes:
+        prunes = self._runner.can_prune and self._trials.prunes
+        if prunes and math.isnan(one.last):
             reason = f"report={self._plan.report}: {METRICS} has no such number"
             return Outcome("failed", "config", reason), []
-        return judged(folder, found, self._plan.objectives)
+        try:
+            return read_objectives(folder, self._plan.objectives)
+        except So101Error as error:
+            return Outcome("failed", "config", str(error)), []
 
-    def _settle(self, live: Live, found: Outcome, values: list[float]) -> None:
+    def _tell(self, one: RunningTrial, found: Outcome) -> None:
         """Tell the study how a trial has ended."""
-        number, steps = live.trial.number, live.steps
-        facts: dict[str, Any] = {"env_steps": steps}
-        if live.is_pruned or found.status == "pruned":
-            self._trials.tell(number, state="PRUNED", **facts)
-        elif found.status == "finished":
-            runs = [*live.done, values]
-            means = [fmean(column) for column in zip(*runs, strict=True)]
-            self._trials.tell(number, values=means, runs=runs, **facts)
-        else:
-            facts |= {"kind": found.kind, "reason": found.reason}
-            if found.kind in RESUMABLE:
-                self._trials.lost(number, **facts)
-            else:
-                self._trials.tell(number, state="FAIL", **facts)
-        if found.status != "finished":
-            runs_to_come = len(self._plan.seeds) if found.kind in RESUMABLE else 0
-            unused = len(self._plan.seeds) - len(live.done) - 1
-            self._board.dropped(unused - runs_to_come)
+        number = one.trial.number
+        if found.status == "finished":
+            means = [fmean(column) for column in zip(*one.values, strict=True)]
+            self._trials.tell(
+                number, values=means, runs=one.values, env_steps=one.steps
+            )
+            return
+        self._progress.add_jobs(one.n_started - len(self._plan.seeds))
+        if one.is_pruned or found.status == "pruned":
+            self._trials.tell(number, state="PRUNED", env_steps=one.steps)
+            return
+        self._trials.tell(
+            number,
+            state="FAIL",
+            env_steps=one.steps,
+            kind=found.kind,
+            reason=found.reason,
+        )
+        if found.kind in RESUMABLE:
+            self._progress.add_jobs(len(self._plan.seeds))
 
     def _beat(self) -> None:
-        """Give a sign of life, now and then."""
+        """Send a heartbeat if it is time, and stop trials that others took for lost."""
         if time.monotonic() < self._next_beat:
             return
-        taken = self._trials.beat()
-        for name, live in self._live.items():
-            if live.trial.number in taken:
-                self._stop(name, live)
+        lost = self._trials.beat()
+        for name, one in self._running.items():
+            if one.trial.number in lost:
+                self._prune(name, one)
         self._next_beat = time.monotonic() + self._heartbeat_s
 
 
-def refuse_stranger(folder: Path) -> None:
-    """Refuse a folder for a new trial's run in which there is one.
-
-    Raises:
-        SweepError: there is.
-    """
-    if (folder / RUN).exists():
-        raise SweepError(
-            f"{folder} holds a run that the study does not know; choose another "
-            "hydra.sweep.dir"
-        )
-
-
-def judged(
-    folder: Path, found: Outcome, names: Sequence[str]
-) -> tuple[Outcome, list[float]]:
-    """How a finished run counts, and its objectives: without one it has failed."""
-    try:
-        return found, read_objectives(folder, names)
-    except NoNumber as error:
-        return Outcome("failed", "diverged", str(error)), []
-    except So101Error as error:
-        return Outcome("failed", "config", str(error)), []
-
-
-class NoNumber(SweepError):
-    """A run has a result without a value."""
-
-
-def read_objectives(folder: Path, names: Sequence[str]) -> list[float]:
+def read_objectives(folder: Path, names: Sequence[str]) -> tuple[Outcome, list[float]]:
     """A finished run's objectives.
 
+    A run without a value, as for the time to a success without one, has diverged.
+
     Raises:
-        NoNumber: a result has no value here, such as the time to a success without one.
         SweepError: there is no such result.
     """
     run = RunDir.open(folder)
@@ -308,39 +300,23 @@ def read_objectives(folder: Path, names: Sequence[str]) -> list[float]:
     policies = all_scores(run.evaluation())
     for name in names:
         policy, _, key = name.partition("/")
-        if name not in found and key in policies.get(policy, {}):
-            raise NoNumber(f"objective={name}: this run has none")
-        if name not in found:
+        if name not in found and key not in policies.get(policy, {}):
             known = ", ".join(sorted(found)) or "none"
-            raise SweepError(f"objective={name}: there is none; results are {known}")
-        if not math.isfinite(found[name]):
-            raise NoNumber(f"objective={name} is {found[name]}")
-    return [found[name] for name in names]
-
-
-def env_steps(folder: Path) -> int:
-    """Env steps of a run: what it logged, or did beyond that until it was stopped."""
-    lines, _ = read_jsonl(folder / METRICS)
-    logged = int(lines[-1]["step"]) if lines else 0
-    stopped = folder / STOPPED
-    return max(logged, read_json(stopped)["step"]) if stopped.is_file() else logged
+            raise SweepError(f"objective={name}: expected one of the results: {known}")
+        if not math.isfinite(found.get(name, math.nan)):
+            reason = f"objective={name}: this run has no such number"
+            return Outcome("failed", "diverged", reason), []
+    return Outcome("finished"), [found[name] for name in names]
 
 
 def best(trials: Trials) -> str:
-    """The best trial so far, in words; of several objectives none is."""
-    from optuna.trial import TrialState
-
-    study = trials.study
-    done = [one for one in trials.finished() if one.state == TrialState.COMPLETE]
-    if not done or len(study.directions) > 1:
+    """The best trial so far, as text; empty with several objectives."""
+    done = [one for one in trials.finished() if one.state.name == "COMPLETE"]
+    if not done or len(trials.study.directions) > 1:
         return ""
-    one = study.best_trial
-    return f"{one.value:.4g} (trial {one.number}: {said(one.params)})"
-
-
-def said(params: Mapping[str, Any]) -> str:
-    """A trial's values, short."""
-    return ", ".join(
+    one = trials.study.best_trial
+    params = ", ".join(
         f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in params.items()
+        for key, value in one.params.items()
     )
+    return f"{one.value:.4g} (trial {one.number}: {params})"

@@ -1,35 +1,38 @@
-"""From Hydra's grammar to Optuna's distributions, and back to what one would type."""
+"""From Hydra's grammar to Optuna's distributions, and back to overrides and presets."""
 
 import math
 from collections.abc import Iterable, Mapping
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
     IntervalSweep,
     Override,
     RangeSweep,
     Sweep,
 )
+from omegaconf import OmegaConf
 
-from so101rl.sweeps.job import GREATEST, SweepError
+from so101rl.config.schema import GROUPS
+from so101rl.sweeps.job import MAX_JOBS, SweepError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-LOG = "log"  # the tag of values to be tried on a logarithmic scale
-MOST = 10_000  # values of one key: beyond that an interval is meant
-RIGHT = (
-    "interval(a,b), int(interval(a,b)), tag(log, interval(a,b)), choice(a,b,c) or "
-    "range(a,b,step)"
+LOG = "log"  # the tag of values on a logarithmic scale
+MAX_VALUES = 10_000  # of one key: with more an interval is meant
+EXPECTED = (
+    "expected interval(a,b), int(interval(a,b)), tag(log, interval(a,b)), "
+    "choice(a,b,c) or range(a,b,step)"
 )
 
 
 def space(items: Iterable[Override]) -> "dict[str, BaseDistribution]":
     """The values to try, by key, of overrides that have several.
 
-    As everywhere in Hydra, `range` leaves its end out and `interval` has both. Listed
-    values stay the text that was typed, whatever they mean.
+    As everywhere in Hydra, `range` excludes its end and `interval` includes both.
+    Listed values stay the text that was typed, whatever they mean.
 
     Raises:
         SweepError: one of them cannot be searched.
@@ -38,15 +41,38 @@ def space(items: Iterable[Override]) -> "dict[str, BaseDistribution]":
 
 
 def words(params: Mapping[str, Any]) -> list[str]:
-    """What one would type for a trial's values."""
-    return [f"{key}={_text(value)}" for key, value in params.items()]
+    """A trial's values as overrides."""
+    return [
+        f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in params.items()
+    ]
+
+
+def preset(params: Mapping[str, Any], head: str) -> str:
+    """A yaml file for `conf/experiment/` that sets a trial's values.
+
+    Args:
+        params: values by key, or by config group.
+        head: comment in its second line, which a list of presets shows.
+    """
+    typed = OverridesParser.create().parse_overrides(words(params))
+    chosen = [i for i in typed if i.key_or_group in GROUPS or "/" in i.key_or_group]
+    cfg = OmegaConf.create()
+    if chosen:
+        cfg.defaults = [
+            {f"override /{item.key_or_group}": item.value()} for item in chosen
+        ]
+    for item in typed:
+        if item not in chosen:
+            OmegaConf.update(cfg, item.key_or_group, item.value(), force_add=True)
+    return f"# @package _global_\n# {head}\n{OmegaConf.to_yaml(cfg)}"
 
 
 def grid(distributions: "Mapping[str, BaseDistribution]") -> list[dict[str, Any]]:
     """Every combination of the values of every key.
 
     Raises:
-        SweepError: an interval has no end of values, or there are too many.
+        SweepError: a key has an interval, or there are too many combinations.
     """
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
@@ -57,9 +83,9 @@ def grid(distributions: "Mapping[str, BaseDistribution]") -> list[dict[str, Any]
         elif isinstance(one, IntDistribution) and not one.log:
             found[key] = list(range(one.low, one.high + 1, one.step))
         else:
-            raise SweepError(f"{key}: a grid needs a list of values or a range")
-    if math.prod(len(values) for values in found.values()) > GREATEST:
-        raise SweepError(f"a grid of more than {GREATEST:,} trials")
+            raise SweepError(f"{key}: expected a list of values or a range for a grid")
+    if math.prod(len(values) for values in found.values()) > MAX_JOBS:
+        raise SweepError(f"a grid of more than {MAX_JOBS:,} trials; expected fewer")
     return [
         dict(zip(found, values, strict=True)) for values in product(*found.values())
     ]
@@ -68,11 +94,11 @@ def grid(distributions: "Mapping[str, BaseDistribution]") -> list[dict[str, Any]
 def _distribution(item: Override) -> "BaseDistribution":
     found = item.value()
     if not item.is_sweep_override():
-        raise SweepError(f"{item.input_line}: nothing to search; right is {RIGHT}")
+        raise SweepError(f"{item.input_line}: {EXPECTED}")
     tags = found.tags if isinstance(found, Sweep) else set()
     if tags - {LOG} or (tags and not isinstance(found, IntervalSweep)):
         raise SweepError(
-            f"{item.input_line}: the only tag is {LOG}, of intervals; right is {RIGHT}"
+            f"{item.input_line}: the only tag is {LOG}, of intervals; {EXPECTED}"
         )
     if isinstance(found, IntervalSweep):
         return _interval(item, found)
@@ -86,8 +112,8 @@ def _interval(item: Override, found: IntervalSweep) -> "BaseDistribution":
     low, high = found.start, found.end
     assert low is not None and high is not None
     if not -math.inf < low < high < math.inf or (log and low <= 0):
-        what = "above 0, the smaller first" if log else "the smaller first"
-        raise SweepError(f"{item.input_line}: right are two ends, {what}")
+        above = " above 0" if log else ""
+        raise SweepError(f"{item.input_line}: expected two ends{above}, smaller first")
     if isinstance(low, int) and isinstance(high, int):
         return IntDistribution(low, high, log=log)
     return FloatDistribution(low, high, log=log)
@@ -97,21 +123,17 @@ def _listed(item: Override, found: Any) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     line = item.input_line
-    if getattr(found, "shuffle", False):  # it would be another order tomorrow
-        raise SweepError(f"{line}: a search has an order of its own; leave shuffle out")
-    values = list(islice(item.sweep_iterator(), MOST + 1))
+    if getattr(found, "shuffle", False):  # the order would change with every call
+        raise SweepError(f"{line}: expected a list without shuffle")
+    values = list(islice(item.sweep_iterator(), MAX_VALUES + 1))
     if not values:
-        raise SweepError(f"{line}: no value; right is {RIGHT}")
-    if len(values) > MOST:
-        raise SweepError(f"{line}: more than {MOST:,} values; right is {RIGHT}")
+        raise SweepError(f"{line}: no value; {EXPECTED}")
+    if len(values) > MAX_VALUES:
+        raise SweepError(f"{line}: more than {MAX_VALUES:,} values; {EXPECTED}")
     whole = [one for one in values if isinstance(one, int)]
     if isinstance(found, RangeSweep) and whole == values:
         return IntDistribution(min(whole), max(whole), step=abs(int(found.step)))
     texts = list(item.sweep_string_iterator())
     if len(set(texts)) < len(texts):
-        raise SweepError(f"{line}: a value stands there twice")
+        raise SweepError(f"{line}: expected every value only once")
     return CategoricalDistribution(texts)
-
-
-def _text(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else str(value)

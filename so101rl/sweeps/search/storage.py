@@ -14,54 +14,54 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 KEY = "hydra.sweeper.storage"
-RIGHT = "right is sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 DRIVERS = ("psycopg", "psycopg2", "asyncpg", "pg8000")
-WRITER_S = 60  # how long sqlite waits for another writer [s]
-# Of PostgreSQL's locks, a number that nobody else will have chosen; and how long it
-# waits for a machine that went dark while it had the lock.
-TURN, DARK = 0x501_01, "5min"
+SQLITE_S = 60  # how long sqlite waits for another writer [s]
+PG_LOCK = 0x501_01  # number of our advisory lock in PostgreSQL; arbitrary
+PG_TIMEOUT = "5min"  # after which a machine that vanished loses it
 
 
 def sqlite_url(path: Path) -> str:
     """The address of a sqlite file.
 
     Raises:
-        SweepError: no address can hold its name.
+        SweepError: its path cannot be part of an address.
     """
     from sqlalchemy.engine import make_url
 
     url = f"sqlite:///{path}"
     if make_url(url).database != str(path):
         raise SweepError(
-            f"{path}: a database cannot be in a folder with ? or % in its name; choose "
-            "another hydra.sweep.dir"
+            f"hydra.sweep.dir={path.parent}: expected a path without ? and %, for the "
+            "database in it"
         )
     return url
 
 
-def check(url: str) -> "URL":
-    """Look at a database's address without going there.
+def check_url(url: str) -> "URL":
+    """Parse a database's address without connecting.
 
     Raises:
-        SweepError: it is none that several processes can share, or holds a password.
+        SweepError: several processes cannot share it, or it holds a password.
     """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
         found = make_url(url)
-    except (ArgumentError, ValueError) as error:  # does not repeat it: see below
-        raise SweepError(f"{KEY}: it is no address; {RIGHT}") from error
+    except (ArgumentError, ValueError) as error:
+        # The message does not repeat it: it may hold a password.
+        raise SweepError(f"{KEY}: it is no address; {EXPECTED}") from error
     if found.password is not None or "password" in found.query:
         raise SweepError(
-            f"{KEY}: its password would stand in every run's files; right is an "
-            "address without one, and PGPASSFILE or PGPASSWORD"
+            f"{KEY}: expected an address without a password, which every run would "
+            "store; use PGPASSFILE or PGPASSWORD"
         )
     kind = found.get_backend_name()
     if kind not in ("sqlite", "postgresql"):
-        raise SweepError(f"{KEY}={url}: {RIGHT}")
+        raise SweepError(f"{KEY}={url}: {EXPECTED}")
     if kind == "sqlite" and found.database in (None, "", ":memory:"):
-        raise SweepError(f"{KEY}={url}: nobody else can see it; {RIGHT}")
+        raise SweepError(f"{KEY}={url}: no other process can see it; {EXPECTED}")
     return found
 
 
@@ -75,13 +75,13 @@ def open_storage(url: str, heartbeat_s: int, grace_s: int) -> "RDBStorage":
     from optuna.storages import RDBStorage
 
     engine: dict[str, Any] = {"pool_pre_ping": True}  # a server drops idle connections
-    if check(url).get_backend_name() == "sqlite":
-        engine = {"connect_args": {"timeout": WRITER_S}}
-    # Alone, for two that make its tables at once break it.
+    if check_url(url).get_backend_name() == "sqlite":
+        engine = {"connect_args": {"timeout": SQLITE_S}}
+    # Exclusive, because two processes that create the tables at once fail.
     with database_errors(url), exclusive(url), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # its heartbeat is one
+        warnings.simplefilter("ignore", ExperimentalWarning)  # the heartbeat
         return RDBStorage(
-            url.replace("{", "{{").replace("}", "}}"),  # it formats what it gets
+            url.replace("{", "{{").replace("}", "}}"),  # Optuna formats it
             engine_kwargs=engine,
             heartbeat_interval=heartbeat_s,
             grace_period=grace_s,
@@ -90,14 +90,14 @@ def open_storage(url: str, heartbeat_s: int, grace_s: int) -> "RDBStorage":
 
 @contextlib.contextmanager
 def exclusive(url: str) -> Iterator[None]:
-    """Let the processes that share a database in one by one.
+    """Let only one process at a time into the block, of those that share a database.
 
-    For what takes several steps. Whoever dies within it leaves it.
+    A process that dies within the block releases it.
     """
     from sqlalchemy import create_engine, text
     from sqlalchemy.pool import NullPool
 
-    address = check(url)
+    address = check_url(url)
     if address.get_backend_name() == "sqlite":
         path = Path(str(address.database))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,14 +107,16 @@ def exclusive(url: str) -> Iterator[None]:
         return
     engine = create_engine(address, poolclass=NullPool)
     with engine.connect() as connection:  # it is freed when the connection ends
-        connection.execute(text(f"SET idle_in_transaction_session_timeout = '{DARK}'"))
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({TURN})"))
+        connection.execute(
+            text(f"SET idle_in_transaction_session_timeout = '{PG_TIMEOUT}'")
+        )
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({PG_LOCK})"))
         yield
 
 
 @contextlib.contextmanager
 def database_errors(url: str) -> Iterator[None]:
-    """Say in short what is wrong with a database.
+    """Turn database errors in the block into short messages.
 
     Raises:
         SweepError: it cannot be reached, or no longer.
@@ -127,7 +129,7 @@ def database_errors(url: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name not in DRIVERS:
             raise
-        raise SweepError(f"{KEY}={url}: {error}; {RIGHT}") from error
+        raise SweepError(f"{KEY}={url}: {error}; {EXPECTED}") from error
     except (DBAPIError, NoSuchModuleError, StorageInternalError) as error:
         inner = error.__cause__ if isinstance(error, StorageInternalError) else error
         reason = str(inner or error).strip().splitlines()[0]

@@ -1,34 +1,46 @@
-"""What a search has found: a table, a figure, and the best values to go on with."""
+"""The results of a search: a table, a figure, and the best values to go on with."""
 
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from so101rl.figures.search import COMPLETE, FAILED, figure_search
+from so101rl.figures.search import (
+    COMPLETE,
+    FAILED,
+    PRUNED,
+    SearchedParam,
+    SearchResult,
+    TrialResult,
+    figure_search,
+)
 from so101rl.files import write_atomic
 from so101rl.runs.sweep_dir import write_summary
-from so101rl.sweeps.search.figure import ENDS, importances, picture, searched
-from so101rl.sweeps.search.preset import preset
-from so101rl.sweeps.search.search import Plan
-from so101rl.sweeps.search.space import words
+from so101rl.sweeps.search.search import SearchPlan
+from so101rl.sweeps.search.space import preset, words
 from so101rl.sweeps.search.trials import Trials
 
 if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 TRIALS, BEST, FIGURE = "trials.csv", "best.yaml", "figures/search.png"
 SHOWN = 5  # trials, and failures, in the summary
+STATUS = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED}  # by Optuna's state
+MIN_COMPLETE = 10  # complete trials that importances are computed from
+FOREST_SEED = 0  # of the trees that compute them
 CAUTION = (
     "The best of many looks better than it is on the episodes that chose it. "
     "Train it with other seeds, and let `job=report` compare."
 )
 
 
-def conclude(trials: Trials, folder: Path, plan: Plan) -> None:
-    """Write and print what came out so far.
+def conclude(trials: Trials, folder: Path, plan: SearchPlan) -> None:
+    """Write and print the results so far.
 
     Args:
         trials: the study.
@@ -38,50 +50,59 @@ def conclude(trials: Trials, folder: Path, plan: Plan) -> None:
     study = trials.study
     with trials.database_errors():
         ended = sorted(trials.finished(), key=lambda one: one.number)
-        shares, remark = importances(study, ended)
-        steps = (one.user_attrs.get("env_steps", 0) for one in study.trials)
-        found = Found(plan, ended, _best(trials), shares, remark, sum(steps))
+        shares, remark = importance(study, ended)
+        steps = sum(one.user_attrs.get("env_steps", 0) for one in study.trials)
+        found = SearchSummary(plan, ended, _best(study, ended), shares, remark, steps)
     write_atomic(folder / TRIALS, found.csv())
     if found.top:
         one = found.top[0]
-        head = f"Trial {one.number} of search {plan.name}: {_values(one)}"
+        head = f"Trial {one.number} of search {plan.name}: {_shown(*one.values)}"
         write_atomic(folder / BEST, preset(one.params, head))
-        title = f"search {plan.name}   {found.counts()}"
-        best = found.top if found.is_front else found.top[:1]
-        drawn = picture(title, plan.objectives, study, ended, best, shares, remark)
-        figure_search(folder / FIGURE, drawn)
+        ways = [direction.name == "MAXIMIZE" for direction in study.directions]
+        figure_search(folder / FIGURE, found.figure_content(ways))
     text = found.text(folder, study.study_name)
     write_summary(folder, text, found.metrics(), found.best())
     print(text, end="")
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search has found.
+class SearchSummary:
+    """The results of a search.
 
     Attributes:
         plan: what was looked for.
         ended: trials, by number.
-        top: the complete ones, best first; of several objectives, those none beats.
-        shares: each parameter's importance.
+        top: the complete ones, best first; of several objectives, the Pareto front.
+        importances: per parameter.
         remark: why there are none.
         env_steps: of all attempts, the failed ones too.
     """
 
-    plan: Plan
+    plan: SearchPlan
     ended: "Sequence[FrozenTrial]"
     top: "Sequence[FrozenTrial]"
-    shares: Mapping[str, float]
+    importances: Mapping[str, float]
     remark: str
     env_steps: int
 
     @property
     def is_front(self) -> bool:
-        """Whether there are several objectives, and so no best trial."""
+        """Whether there are several objectives, and so no single best trial."""
         return len(self.plan.objectives) > 1
 
+    @cached_property
+    def _by_status(self) -> dict[str, int]:
+        counts = Counter(STATUS[one.state.name] for one in self.ended)
+        return {status: counts[status] for status in STATUS.values()}
+
+    @property
+    def counts(self) -> str:
+        """How many trials ended how."""
+        parts = [f"{n} {status}" for status, n in self._by_status.items() if n]
+        return f"{len(self.ended)} trials" + (f": {', '.join(parts)}" if parts else "")
+
     def text(self, folder: Path, study: str) -> str:
-        """All that is to be said, in Markdown.
+        """The summary in Markdown.
 
         Args:
             folder: the sweep's.
@@ -89,30 +110,23 @@ class Found:
         """
         parts = [self._headline(), self._facts(study)]
         if self.top:
-            parts = [self._headline(), self._table(), self._again(folder)]
-            parts += [self._facts(study), CAUTION]
+            parts[1:1] = [self._table(), self._next_commands(folder)]
+            parts.append(CAUTION)
         return "\n\n".join(parts) + "\n"
 
     def metrics(self) -> dict[str, float]:
         """Numbers for a tracker."""
-        counts = Counter(ENDS[one.state.name] for one in self.ended)
-        found = {f"trials/{end}": float(counts[end]) for end in ENDS.values()}
+        found = {f"trials/{status}": float(n) for status, n in self._by_status.items()}
         found["env_steps"] = float(self.env_steps)
         if self.top and not self.is_front:
             found[f"best/{self.plan.objectives[0]}"] = self.top[0].values[0]
         return found
 
     def best(self) -> dict[str, Any]:
-        """The best values; of several objectives there are none."""
+        """The best values; empty with several objectives."""
         if not self.top or self.is_front:
             return {}
         return {"trial": self.top[0].number, **self.top[0].params}
-
-    def counts(self) -> str:
-        """How many trials ended how."""
-        counts = Counter(ENDS[one.state.name] for one in self.ended)
-        parts = [f"{counts[end]} {end}" for end in ENDS.values() if counts[end]]
-        return f"{len(self.ended)} trials" + (f": {', '.join(parts)}" if parts else "")
 
     def csv(self) -> str:
         """A line per trial."""
@@ -121,7 +135,7 @@ class Found:
         rows: list[Mapping[str, Any]] = [
             {
                 "trial": one.number,
-                "state": ENDS[one.state.name],
+                "state": STATUS[one.state.name],
                 **dict(zip(self.plan.objectives, one.values or (), strict=False)),
                 "env_steps": one.user_attrs.get("env_steps"),
                 "reason": one.user_attrs.get("reason", ""),
@@ -131,33 +145,57 @@ class Found:
         ]
         return pd.DataFrame(rows).to_csv(index=False)
 
+    def figure_content(self, maximize: Sequence[bool]) -> SearchResult:
+        """The content of the figure; `maximize`: per objective, if more is better."""
+        trials = [
+            TrialResult(
+                number=one.number,
+                end=STATUS[one.state.name],
+                values=one.values or (),
+                params=one.params,
+            )
+            for one in self.ended
+        ]
+        return SearchResult(
+            title=f"search {self.plan.name}   {self.counts}",
+            objectives=dict(zip(self.plan.objectives, maximize, strict=True)),
+            trials=trials,
+            best=[o.number for o in (self.top if self.is_front else self.top[:1])],
+            params=[_param(name, kind) for name, kind in self._searched.items()],
+            importances=self.importances,
+            remark=self.remark,
+        )
+
+    @property
+    def _searched(self) -> "dict[str, BaseDistribution]":
+        return {name: d for one in self.ended for name, d in one.distributions.items()}
+
     def _headline(self) -> str:
-        many, runs = len(self.ended), len(self.plan.seeds)
+        n, runs = len(self.ended), len(self.plan.seeds)
         if not self.top:
-            return f"**No complete trial** among {many}"
+            return f"**No complete trial** among {n}"
         mean = f", mean of {runs} runs" if runs > 1 else ""
         if self.is_front:
             names = " and ".join(self.plan.objectives)
-            return f"**{len(self.top)} of {many} trials** that none beats in {names}"
-        best = f"{self.plan.objectives[0]} {_values(self.top[0])}"
-        return f"**Best of {many} trials: {best}**{mean}"
+            return f"**{len(self.top)} of {n} trials** that none beats in {names}"
+        best = f"{self.plan.objectives[0]} {_shown(*self.top[0].values)}"
+        return f"**Best of {n} trials: {best}**{mean}"
 
     def _table(self) -> str:
         """The best trials, a line each."""
-        names = list(searched(self.ended))
+        names = list(self._searched)
         head = ["trial", *self.plan.objectives, *names]
-        lines = [_row(head), _row(["--:"] * len(head))]
+        lines = [head, ["--:"] * len(head)]
         for one in self.top[:SHOWN]:
-            values = [f"{value:.4g}" for value in one.values]
-            tried = [_said(one.params.get(name, "")) for name in names]
-            lines.append(_row([str(one.number), *values, *tried]))
-        return "\n".join(lines)
+            cells = [*one.values, *(one.params.get(name, "") for name in names)]
+            lines.append([str(one.number), *map(_shown, cells)])
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
-    def _again(self, folder: Path) -> str:
-        """What to type to go on with the first of them."""
+    def _next_commands(self, folder: Path) -> str:
+        """What to type to train with the first of the best trials."""
         one, name = self.top[0], self.plan.name
-        told = [word for word in self.plan.fixed if not word.startswith("sweep=")]
-        line = shlex.join(["python", "main.py", *told, *words(one.params)])
+        fixed = [word for word in self.plan.fixed if not word.startswith("sweep=")]
+        line = shlex.join(["python", "main.py", *fixed, *words(one.params)])
         copy = shlex.join(["cp", str(folder / BEST)])
         return (
             f"- train with trial {one.number}: `{line}`\n"
@@ -165,20 +203,20 @@ class Found:
         )
 
     def _facts(self, study: str) -> str:
-        """What it cost, what mattered, what failed."""
+        """Cost, importances and failures."""
         cost = f"{self.env_steps:,}"
-        done = [one for one in self.ended if ENDS[one.state.name] != FAILED]
-        if done:
-            full = len(done) * len(self.plan.seeds) * self.plan.total
+        failed = [one for one in self.ended if STATUS[one.state.name] == FAILED]
+        if len(failed) < len(self.ended):
+            n_done = len(self.ended) - len(failed)
+            full = n_done * len(self.plan.seeds) * self.plan.total
             share = f"{self.env_steps / full:.0%}"
             cost += f", {share} of what as many without an early end take"
-        told = ", ".join(f"{name} {own:.0%}" for name, own in self.shares.items())
+        shares = [f"{name} {own:.0%}" for name, own in self.importances.items()]
         facts = {
-            "trials": self.counts(),
+            "trials": self.counts,
             "env steps": cost,
-            "importance": told or self.remark,
+            "importance": ", ".join(shares) or self.remark,
         }
-        failed = [one for one in self.ended if ENDS[one.state.name] == FAILED]
         for one in failed[:SHOWN]:
             reason = one.user_attrs.get("reason", "no reason is known")
             facts[f"trial {one.number} failed"] = reason
@@ -188,25 +226,49 @@ class Found:
         return "\n".join(f"- {name}: {text}" for name, text in facts.items())
 
 
-def _best(trials: Trials) -> "list[FrozenTrial]":
-    """The complete trials, best first; of several objectives, those none beats."""
-    from optuna.study import StudyDirection
-
-    study = trials.study
+def _best(study: "Study", ended: "Sequence[FrozenTrial]") -> "list[FrozenTrial]":
+    """The complete trials, best first; of several objectives, the Pareto front."""
     if len(study.directions) > 1:
         return list(study.best_trials)
-    done = [one for one in trials.finished() if ENDS[one.state.name] == COMPLETE]
-    down = study.direction == StudyDirection.MAXIMIZE
-    return sorted(done, key=lambda one: one.values[0], reverse=down)
+    done = [one for one in ended if one.state.name == "COMPLETE"]
+    is_more_better = study.direction.name == "MAXIMIZE"
+    return sorted(done, key=lambda one: one.values[0], reverse=is_more_better)
 
 
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def importance(
+    study: "Study", ended: "Sequence[FrozenTrial]"
+) -> tuple[Mapping[str, float], str]:
+    """Each parameter's share of the first objective's variance, or why there is none.
+
+    By fANOVA: Hutter et al., An Efficient Approach for Assessing Hyperparameter
+    Importance, ICML 2014.
+    """
+    values = [one.values[0] for one in ended if one.state.name == "COMPLETE"]
+    if len(values) < MIN_COMPLETE:
+        needed = f"It takes {MIN_COMPLETE} complete trials to tell"
+        return {}, f"{needed}; there are {len(values)}."
+    if len(set(values)) == 1:
+        return {}, "All complete trials have the same value."
+    # Imported here because it takes seconds.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    evaluator = FanovaImportanceEvaluator(seed=FOREST_SEED)
+    shares = get_param_importances(
+        study, evaluator=evaluator, target=lambda one: one.values[0]
+    )
+    return shares, ""
 
 
-def _said(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _param(name: str, kind: "BaseDistribution") -> SearchedParam:
+    from optuna.distributions import CategoricalDistribution
+
+    if isinstance(kind, CategoricalDistribution):
+        return SearchedParam(name=name, choices=[str(one) for one in kind.choices])
+    low, high, log = (getattr(kind, key) for key in ("low", "high", "log"))
+    return SearchedParam(name=name, low=low, high=high, is_log=log)
 
 
-def _values(one: "FrozenTrial") -> str:
-    return ", ".join(f"{value:.4g}" for value in one.values)
+def _shown(*values: Any) -> str:
+    """Numbers with four digits, and other values as they are."""
+    texts = [f"{one:.4g}" if isinstance(one, float) else str(one) for one in values]
+    return ", ".join(texts)

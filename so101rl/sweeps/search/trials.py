@@ -1,12 +1,13 @@
-"""The trials of a search: an Optuna study that survives whoever works on it.
+"""The trials of a search: an Optuna study that one or several workers share.
 
-A trial whose worker is gone has failed, and the same values are queued once more: it
-gets another attempt, a trial of its own for Optuna. A worker is known by its folder, so
-that it settles its own trials at once when it comes back; those of others count as dead
-when their heartbeat stops.
+A lost trial, whose worker or process is gone, has failed, and its values are queued
+again: for Optuna the retry is another trial, here both are attempts at the same one. A
+worker is known by its folder, so that it gives up its old trials at once when it is
+started again; those of others are lost when their heartbeat stops.
 """
 
 import contextlib
+import copy
 import socket
 import uuid
 import warnings
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so101rl.files import write_atomic
+from so101rl.runs.differences import differences
 from so101rl.sweeps.job import SweepError
+from so101rl.sweeps.outcome import RESUMABLE
 from so101rl.sweeps.search.storage import database_errors, exclusive, open_storage
 
 if TYPE_CHECKING:
@@ -25,28 +28,28 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-SIGNATURE = ".worker"  # a file in the folder of a worker
-WHAT, OWNER, DEAD = "what", "owner", "dead"  # our attributes
-GONE, STOPPED = "gone", "stopped"  # what a trial died of: the first may be its fault
-RUNG = "completed_rung_"  # Optuna's, where successive halving has seen a trial
-MOST_DEATHS = 4  # of one trial whose worker or process is gone again and again
+WORKER_ID = ".worker"  # a file in the folder of a worker
+SETTINGS, OWNER = "what", "owner"  # user attributes of the study, and of a trial
+RUNG = "completed_rung_"  # prefix of what Optuna's successive halving notes in a trial
+MAX_LOSSES = 4  # of one trial; after so many it stays failed
 
 
 class Trials:
-    """A study in a database that several workers may share.
+    """A study in a database.
 
     Args:
         url: of the database.
         name: of the study.
         directions: `maximize` or `minimize`, one per objective.
-        what: all that must be the same for everybody who works on it, by name.
+        settings: by name, all that must be the same for every worker.
         folder: where this worker's runs go.
-        n_trials: that are to be finished, by all workers together.
-        heartbeat_s: between two signs of life [s].
-        grace_s: of silence after which a worker counts as dead [s].
+        n_trials: number of trials to finish, by all workers together.
+        heartbeat_s: between two heartbeats [s].
+        grace_s: time without a heartbeat after which a trial is lost [s].
 
     Attributes:
         study: Optuna's.
+        n_trials: as given.
     """
 
     def __init__(
@@ -55,24 +58,24 @@ class Trials:
         name: str,
         directions: Sequence[str],
         *,
-        what: Mapping[str, Any],
+        settings: Mapping[str, Any],
         folder: Path,
         n_trials: int,
         heartbeat_s: int,
         grace_s: int,
     ) -> None:
-        """Open the study, or make it; settle what an earlier call left behind.
+        """Open or create the study; give up what this worker left running.
 
         Raises:
-            SweepError: the study has other values to try, or cannot be reached.
+            SweepError: the study has other settings, or cannot be reached.
         """
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # TPE's
-        warnings.filterwarnings("ignore", "Heartbeat of storage")  # we send our own
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Heartbeat of storage")  # `beat` sends it
         self._owner = owner(folder)
-        self._n_trials, self._url = n_trials, url
+        self.n_trials, self._url = n_trials, url
         self._running: dict[int, int] = {}  # number -> id, those of this worker
         self._storage = open_storage(url, heartbeat_s, grace_s)
         with database_errors(url), exclusive(url):
@@ -82,8 +85,11 @@ class Trials:
                 directions=[*directions],  # type: ignore[list-item]
                 load_if_exists=True,
             )
-            self._settle_what(what)
-            self._bury([one for one in self._unsettled() if self._is_own(one)], GONE)
+            self._check_settings(settings)
+            for one in self._all_running():
+                if str(one.user_attrs.get(OWNER, "")).startswith(self._owner[0]):
+                    self._end(one.number, "FAIL")
+            self._retry_lost()
 
     def ask(
         self,
@@ -91,45 +97,50 @@ class Trials:
         sampler: "Callable[[int], BaseSampler]",
         pruner: "BasePruner",
     ) -> "Trial | None":
-        """The next trial; None if there are enough of them.
+        """The next trial; None if there are enough.
 
         Args:
             distributions: the values to try.
-            sampler: makes one for the n-th trial: whoever asks for that, and however
-                often a sweep was stopped before, gets the same values.
+            sampler: makes one for the n-th trial, so that its values do not depend on
+                who asks, nor on how often the search was stopped before.
             pruner: judges its reports.
         """
         with exclusive(self._url):
-            self._mend()
-            attempts = self._attempts()
+            self._retry_lost()
+            trials = self._last_attempts()
             waiting = [
-                (one.number, place)
-                for place, one in enumerate(attempts)
+                (one.number, n)
+                for n, one in enumerate(trials)
                 if one.state.name == "WAITING"
             ]
-            if not waiting and len(attempts) >= self._n_trials:
+            if not waiting and len(trials) >= self.n_trials:
                 return None
-            self.study.sampler = sampler(min(waiting)[1] if waiting else len(attempts))
+            self.study.sampler = sampler(min(waiting)[1] if waiting else len(trials))
             self.study.pruner = pruner
             trial = self.study.ask(dict(distributions))
-            self._storage.record_heartbeat(trial._trial_id)
-            trial.set_user_attr(OWNER, self._owner)  # last: without it, it is nobody's
-        self._running[trial.number] = trial._trial_id
+            study_id = self._storage.get_study_id_from_name(self.study.study_name)
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(
+                study_id, trial.number
+            )
+            self._storage.record_heartbeat(trial_id)
+            # Last: a trial without an owner was not asked for completely.
+            trial.set_user_attr(OWNER, " ".join(self._owner))
+        self._running[trial.number] = trial_id
         return trial
 
-    def judge(self, trial: "Trial", value: float, step: int) -> bool:
-        """Report what a trial has reached; returns whether to stop it."""
+    def report(self, trial: "Trial", value: float, step: int) -> bool:
+        """Report an intermediate value; returns whether to stop the trial."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         try:
             trial.report(value, step)
-        except UpdateFinishedTrialError:  # somebody took this worker for dead
+        except UpdateFinishedTrialError:  # another worker has counted it as lost
             return True
         return trial.should_prune()
 
     @property
     def prunes(self) -> bool:
-        """Whether reports can end a trial; of several objectives they cannot."""
+        """Whether reports can end a trial; with several objectives they cannot."""
         from optuna.pruners import NopPruner
 
         no_pruner = isinstance(self.study.pruner, NopPruner)
@@ -141,175 +152,151 @@ class Trials:
         *,
         values: Sequence[float] | None = None,
         state: str | None = None,
-        **notes: Any,
+        **attributes: Any,
     ) -> None:
-        """A trial has ended.
+        """End a trial of this worker.
 
         Args:
             number: its number.
-            values: of the objectives, if it came to its end.
-            state: `PRUNED` or `FAIL` if it did not.
-            notes: what else is to be known of it.
+            values: of the objectives, if it is complete.
+            state: `PRUNED` or `FAIL` if it is not.
+            attributes: stored with it; a failure of a `kind` in `RESUMABLE` is a loss.
         """
-        from optuna.trial import TrialState
+        from optuna.exceptions import UpdateFinishedTrialError
 
-        self._note(number, notes)
-        end = None if state is None else TrialState[state]
-        done = None if values is None else list(values)
-        self.study.tell(number, done, end, skip_if_finished=True)
+        trial_id = self._running[number]
+        with contextlib.suppress(UpdateFinishedTrialError):  # counted as lost meanwhile
+            for name, value in attributes.items():
+                self._storage.set_trial_user_attr(trial_id, name, value)
+        self._end(number, state, values)
         del self._running[number]
 
-    def lost(self, number: int, **notes: Any) -> None:
-        """A trial's process was shot: it has failed, and is queued again."""
-        self._note(number, notes)
+    def interrupt(self) -> None:
+        """End the trials of this worker, which stops, and queue their values again."""
         with exclusive(self._url):
-            self._bury([self._storage.get_trial(self._running[number])], GONE)
-        del self._running[number]
-
-    def abandon(self) -> None:
-        """This worker stops: what it has begun has failed, and is queued again."""
-        with exclusive(self._url):
-            mine = [self._storage.get_trial(one) for one in self._running.values()]
-            self._bury(mine, STOPPED)
-        self._running.clear()
+            for number in [*self._running]:
+                self.tell(number, state="FAIL", interrupted=True)
+            self._retry_lost()
 
     def beat(self) -> list[int]:
-        """Give a sign of life for what runs, and bury what gives none.
+        """Send a heartbeat for what runs, and fail trials of workers that send none.
 
         Returns:
-            The trials of this worker that somebody else has taken for dead meanwhile.
+            The trials of this worker that another one has counted as lost.
         """
-        for number in self._running.values():
-            self._storage.record_heartbeat(number)
-        if self._silent():
-            with exclusive(self._url):
-                silent = self._silent()
-                self._bury(
-                    [one for one in self._unsettled() if one._trial_id in silent], GONE
-                )
+        from optuna.storages import fail_stale_trials
+
+        for trial_id in self._running.values():
+            self._storage.record_heartbeat(trial_id)
+        fail_stale_trials(self.study)
         return [
             number
-            for number, id in self._running.items()
-            if self._storage.get_trial(id).state.is_finished()
+            for number, trial_id in self._running.items()
+            if self._storage.get_trial(trial_id).state.is_finished()
         ]
 
     def finished(self) -> "list[FrozenTrial]":
         """The trials that have ended, each by its last attempt."""
-        return [one for one in self._attempts() if one.state.is_finished()]
+        return [one for one in self._last_attempts() if one.state.is_finished()]
 
     def database_errors(self) -> contextlib.AbstractContextManager[None]:
-        """A block that says in short what is wrong with the database."""
+        """A block whose database errors become short messages."""
         return database_errors(self._url)
 
     @property
     def is_done(self) -> bool:
-        """Whether as many as are wanted have ended, whoever ran them."""
+        """Whether enough trials have ended, whichever worker ran them."""
         with exclusive(self._url):
-            self._mend()
-            return len(self.finished()) >= self._n_trials
+            self._retry_lost()
+            return len(self.finished()) >= self.n_trials
 
-    def _settle_what(self, what: Mapping[str, Any]) -> None:
-        known = self.study.user_attrs.get(WHAT)
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        known = self.study.user_attrs.get(SETTINGS)
         if known is None:
-            self.study.set_user_attr(WHAT, dict(what))
+            self.study.set_user_attr(SETTINGS, dict(settings))
             return
-        changed = [
-            key for key in sorted({*known, *what}) if known.get(key) != what.get(key)
-        ]
+        changed = differences(known, settings)
         if changed:
-            lines = [f"  {key}: {known.get(key)} -> {what.get(key)}" for key in changed]
             raise SweepError(
-                f"study {self.study.study_name} tries something else:\n"
-                + "\n".join(lines[:3])
+                f"study {self.study.study_name} was begun with other settings:\n  "
+                + "\n  ".join(changed[:3])
                 + "\nTake the change back, or choose another hydra.sweeper.study_name."
             )
 
-    def _note(self, number: int, notes: Mapping[str, Any]) -> None:
-        """Write something down about a running trial."""
+    def _end(
+        self, number: int, state: str | None, values: Sequence[float] | None = None
+    ) -> None:
+        """End a trial, unless it has ended already."""
         from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
 
+        end = None if state is None else TrialState[state]
+        done = None if values is None else [*values]
         with contextlib.suppress(UpdateFinishedTrialError):
-            for name, value in notes.items():
-                self._storage.set_trial_user_attr(self._running[number], name, value)
+            self.study.tell(number, done, end, skip_if_finished=True)
 
-    def _unsettled(self) -> "list[FrozenTrial]":
-        """The trials that somebody runs, or has died of."""
+    def _all_running(self) -> "list[FrozenTrial]":
+        """The running trials of all workers."""
         from optuna.trial import TrialState
 
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
-    def _attempts(self) -> "list[FrozenTrial]":
-        """The last attempt at every trial, in the order of the first ones."""
+    def _last_attempts(self) -> "list[FrozenTrial]":
+        """The last attempt at every trial, in the order of the first attempts."""
         found: dict[int, FrozenTrial] = {}
         for one in self.study.get_trials(deepcopy=False):
-            first, *_ = [*_history(one), one.number]
-            found[first] = one
+            found[_attempts(one)[0]] = one
         return list(found.values())
 
-    def _silent(self) -> set[int]:
-        """Ids of running trials without a sign of life."""
-        return set(self._storage._get_stale_trial_ids(self.study._study_id))
+    def _retry_lost(self) -> None:
+        """Queue the values of lost trials again; call it while it is `exclusive`.
 
-    def _is_own(self, trial: "FrozenTrial") -> bool:
-        """Whether it was this worker's, who has just come back without it."""
-        signed = str(trial.user_attrs.get(OWNER, ""))
-        return signed.split()[:1] == self._owner.split()[:1]
+        It repeats what a worker that was killed in the middle of it left undone.
+        """
+        from optuna.storages import RetryHeartbeatStaleTrialCallback
 
-    def _bury(self, trials: "Sequence[FrozenTrial]", cause: str) -> None:
-        """Let dead trials fail, and queue their values once more."""
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
-
-        for one in trials:
-            with contextlib.suppress(UpdateFinishedTrialError):  # somebody was faster
-                self._storage.set_trial_user_attr(one._trial_id, DEAD, cause)
-                self._storage.set_trial_state_values(one._trial_id, TrialState.FAIL)
-        self._mend()
-
-    def _mend(self) -> None:
-        """Queue what died and has no other attempt yet."""
-        import optuna
-
-        # Who asks does so alone, and signs: nobody's trials are those of the dead.
-        orphans = [one for one in self._unsettled() if OWNER not in one.user_attrs]
-        if orphans:
-            self._bury(orphans, STOPPED)
-            return
+        for one in self._all_running():
+            if OWNER not in one.user_attrs:  # its worker was killed while it asked
+                self._end(one.number, "FAIL")
         trials = self.study.get_trials(deepcopy=False)
-        for one in self._attempts():
-            if one.state.name != "FAIL" or DEAD not in one.user_attrs:
-                continue
-            history = [*_history(one), one.number]
-            deaths = [trials[number].user_attrs.get(DEAD) for number in history]
-            if deaths.count(GONE) < MOST_DEATHS:
-                self.study.add_trial(
-                    optuna.create_trial(
-                        state=optuna.trial.TrialState.WAITING,
-                        params=one.params,
-                        distributions=one.distributions,
-                        system_attrs=_kept(one)
-                        | {"failed_trial": history[0], "retry_history": history},
-                    )
-                )
+        for one in self._last_attempts():
+            attempts = [trials[number] for number in _attempts(one)]
+            if _is_lost(one) and sum(map(_is_at_fault, attempts)) < MAX_LOSSES:
+                retry = copy.deepcopy(one)
+                retry.user_attrs = {}
+                # What samplers noted is kept, such as a generation; pruners begin anew.
+                notes = one.system_attrs.items()
+                retry.system_attrs = {k: v for k, v in notes if not k.startswith(RUNG)}
+                if not any(OWNER in attempt.user_attrs for attempt in attempts):
+                    retry.params, retry.distributions = {}, {}  # perhaps incomplete
+                RetryHeartbeatStaleTrialCallback()(self.study, retry)
 
 
-def owner(folder: Path) -> str:
-    """How the worker of a folder signs: with a number that the folder keeps.
+def owner(folder: Path) -> tuple[str, str]:
+    """A worker's id, which its folder keeps, and machine and path for people.
 
-    Machine and path are for people: containers often share them.
+    The id is random because containers often share machine name and path.
     """
-    path = folder / SIGNATURE
+    path = folder / WORKER_ID
     if not path.is_file():
         write_atomic(path, uuid.uuid4().hex)
-    return f"{path.read_text()} {socket.gethostname()}:{folder}"
+    return path.read_text(), f"{socket.gethostname()}:{folder}"
 
 
-def _kept(trial: "FrozenTrial") -> dict[str, Any]:
-    """What samplers know of a trial, such as its generation; pruners begin anew."""
-    return {key: value for key, value in trial.system_attrs.items() if RUNG not in key}
+def _attempts(trial: "FrozenTrial") -> list[int]:
+    """The numbers of a trial's attempts up to this one."""
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
+
+    return [*RetryHeartbeatStaleTrialCallback.retry_history(trial), trial.number]
 
 
-def _history(trial: "FrozenTrial") -> list[int]:
-    """The earlier attempts at the same values."""
-    found: list[int] = trial.system_attrs.get("retry_history", [])
-    return found
+def _is_lost(trial: "FrozenTrial") -> bool:
+    """Whether an attempt failed without a reason of its own."""
+    kind = trial.user_attrs.get("kind", RESUMABLE[0])
+    return trial.state.name == "FAIL" and kind in RESUMABLE
+
+
+def _is_at_fault(trial: "FrozenTrial") -> bool:
+    """Whether a lost attempt may be the trial's own fault, such as lack of memory."""
+    attributes = trial.user_attrs
+    return _is_lost(trial) and OWNER in attributes and "interrupted" not in attributes

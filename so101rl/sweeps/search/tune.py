@@ -1,7 +1,7 @@
-"""Starts a search, or goes on with one."""
+"""Starts a search, or continues one."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,12 @@ from so101rl.runs.sweep_dir import SweepDir
 from so101rl.seeds import tuning_roots
 from so101rl.sweeps.context import SweepContext
 from so101rl.sweeps.job import SweepError
-from so101rl.sweeps.mirrored import mirrored
-from so101rl.sweeps.preview import costs, total
+from so101rl.sweeps.launchers import make_runner
+from so101rl.sweeps.preview import CostEstimator, total
 from so101rl.sweeps.progress import SweepProgress
-from so101rl.sweeps.search.batches import in_batches
-from so101rl.sweeps.search.search import Plan, Search
+from so101rl.sweeps.search.search import Search, SearchPlan
 from so101rl.sweeps.search.space import grid, space, words
-from so101rl.sweeps.search.storage import check, sqlite_url
+from so101rl.sweeps.search.storage import check_url, sqlite_url
 from so101rl.sweeps.search.summary import conclude
 from so101rl.sweeps.search.trials import Trials
 
@@ -31,14 +30,16 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
-GRID, NO_PRUNER = "optuna.samplers.GridSampler", "optuna.pruners.NopPruner"
+    Distributions = Mapping[str, BaseDistribution]
+
+GRID = "optuna.samplers.GridSampler"
 DIRECTIONS = ("maximize", "minimize")
 MIXER = 0x9E3779B1  # an odd number; spreads neighbouring seeds (Knuth's golden ratio)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The keys of `conf/hydra/sweeper/optuna.yaml`, where their meaning stands."""
+    """The keys of `conf/hydra/sweeper/optuna.yaml`, which describes them."""
 
     n_jobs: int | None
     timeout_s: float | None
@@ -59,88 +60,94 @@ class Settings:
     pruner: DictConfig
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        for key, least in (("n_trials", 1), ("seeds", 1), ("heartbeat_s", 1)):
-            if getattr(self, key) < least:
-                raise SweepError(f"hydra.sweeper.{key}: right is {least} or more")
-        if self.grace_s <= self.heartbeat_s:
-            raise SweepError(
-                f"hydra.sweeper.grace_s={self.grace_s}: right is more than heartbeat_s"
-            )
-        if len(self.directions) != len(self.objectives):
-            raise SweepError(
-                f"hydra.sweeper.direction={self.directions}: right is one for each of "
-                f"{', '.join(self.objectives)}"
-            )
-        ways = [("direction", one) for one in self.directions]
-        for key, one in [*ways, ("report_direction", self.report_direction)]:
-            if one not in DIRECTIONS:
-                raise SweepError(
-                    f"hydra.sweeper.{key}={one}: right are maximize and minimize"
-                )
+        """Check the values."""
+        for key in ("n_trials", "seeds", "heartbeat_s"):
+            self._check(key, getattr(self, key) >= 1, "1 or more")
+        self._check("grace_s", self.grace_s > self.heartbeat_s, "more than heartbeat_s")
+        one_each = f"one for each of {', '.join(self.objectives)}"
+        same_number = len(self.directions) == len(self.objectives)
+        self._check("direction", same_number, one_each)
+        options = " or ".join(DIRECTIONS)
+        self._check("direction", set(self.directions) <= set(DIRECTIONS), options)
+        self._check("report_direction", self.report_direction in DIRECTIONS, options)
+
+    def _check(self, key: str, is_valid: bool, expected: str) -> None:
+        if not is_valid:
+            value = getattr(self, key)
+            raise SweepError(f"hydra.sweeper.{key}={value}: expected {expected}")
 
     @property
     def objectives(self) -> list[str]:
         """Names of the results that count."""
-        return _several(self.objective)
+        one = self.objective
+        return [one] if isinstance(one, str) else list(one)
 
     @property
     def directions(self) -> list[str]:
         """One per objective."""
-        return _several(self.direction)
+        return (
+            [self.direction] if isinstance(self.direction, str) else [*self.direction]
+        )
+
+    @property
+    def at_a_time(self) -> int:
+        """Runs at a time."""
+        return self.n_jobs or n_threads(None)
+
+    @property
+    def run_seeds(self) -> list[int]:
+        """The tuning seeds of a trial's runs."""
+        try:
+            return tuning_roots(self.seed, self.seeds)
+        except ValueError as error:
+            raise SweepError(f"hydra.sweeper.seeds={self.seeds}: {error}") from error
 
 
 def tune(
-    call: SweepContext, settings: Settings, *, through: Launcher | None = None
+    context: SweepContext, settings: Settings, *, launcher: Launcher | None
 ) -> None:
-    """Search until `n_trials` have ended, and say what was found.
+    """Search until `n_trials` have ended, and print what was found.
 
     Args:
-        call: what was typed.
+        context: what was typed.
         settings: of the sweeper.
-        through: what runs the jobs, some trials at a time; None: our own processes.
+        launcher: what runs the jobs, some trials at a time; None: our own processes.
 
     Raises:
         So101Error: it cannot start, or the same failure came three times in a row.
     """
-    if through is not None and settings.storage is not None:
+    if launcher is not None and settings.storage is not None:
         raise SweepError(
-            "hydra.sweeper.storage: a launcher of Hydra's gives no sign of life to "
-            "others; right is a storage of its own (null)"
+            f"hydra.sweeper.storage={settings.storage}: expected null with a launcher "
+            "of Hydra's, which sends no heartbeats to other workers"
         )
-    distributions, fixed = _told(call, settings)
-    plan = Plan(
-        name=call.name,
+    distributions, fixed = _split(context, settings)
+    plan = SearchPlan(
+        name=context.name,
         objectives=settings.objectives,
         report=settings.report,
         sign=1 if settings.report_direction == settings.directions[0] else -1,
         fixed=fixed,
-        seeds=_seeds(settings),
-        total=int(call.config.total_timesteps),
+        seeds=settings.run_seeds,
+        total=int(context.config.total_timesteps),
     )
-    _check(call, plan, distributions)
-    sampler, size = _sampler(settings, distributions)
+    _check_ends(context, plan, distributions)
+    sampler, size = make_sampler(settings, distributions)
     n_trials = min(settings.n_trials, size)
-    n_jobs = settings.n_jobs or n_threads(None)
     if settings.dry_run:
-        told = [*plan.fixed, f"seed={plan.seeds[0]}"]
-        each = costs(told, call.compose, call.program(n_jobs))
-        for key, one in distributions.items():
-            print(f"{key:>24}  {one}")
-        print(f"{n_trials} trials of {len(plan.seeds)} runs; at most, before pruning:")
-        print(total([each] * (n_trials * len(plan.seeds)), n_jobs))
+        _show(context, settings, plan, distributions, n_trials)
         return
-    what = _what(call, plan, distributions, settings)
-    url = settings.storage or sqlite_url(call.folder.absolute() / "study.db")
-    check(url)  # before it is written down
-    sweep = SweepDir.at(call.folder)
+    url = settings.storage or sqlite_url(context.folder.absolute() / "study.db")
+    check_url(url)  # before anything is written
+    sweep = SweepDir.at(context.folder)
     with sweep.locked():
-        sweep.define(what, call.line)
+        what = _comparable(context, plan, distributions, settings)
+        sweep.define(what, context.line)
         trials = Trials(
             url,
-            settings.study_name or call.name,
+            settings.study_name or context.name,
             settings.directions,
-            what=what,
+            settings=what,
             folder=sweep.path,
             n_trials=n_trials,
             heartbeat_s=settings.heartbeat_s,
@@ -148,70 +155,89 @@ def tune(
         )
         trials.study.set_metric_names(settings.objectives)  # for the dashboard
         pruner = instantiate(settings.pruner)
-        print(f"sweep: {sweep.path} ({n_trials} trials, {n_jobs} runs at a time)")
-        left = (n_trials - len(trials.finished())) * len(plan.seeds)
-        with (
-            mirrored(call, sweep, lambda: conclude(trials, sweep.path, plan)),
-            SweepProgress(call.name, left, n_jobs) as board,
-        ):
-            ask = partial(trials.ask, distributions, sampler, pruner)
-            program = call.program(n_jobs)
-            if through is not None:
-                in_batches(plan, trials, ask, sweep.path, program, through, n_jobs)
-            else:
-                Search(
-                    plan,
-                    trials,
-                    ask,
-                    sweep.path,
-                    program,
-                    board,
-                    n_jobs=n_jobs,
-                    timeout_s=settings.timeout_s,
-                    heartbeat_s=settings.heartbeat_s,
-                ).run()
+        ask = partial(trials.ask, distributions, sampler, pruner)
+        with context.tracked(sweep, lambda: conclude(trials, sweep.path, plan)):
+            _run(context, settings, plan, trials, ask, sweep, launcher)
 
 
-def _seeds(settings: Settings) -> list[int]:
-    """The tuning seeds."""
-    try:
-        return tuning_roots(settings.seed, settings.seeds)
-    except ValueError as error:
-        raise SweepError(f"hydra.sweeper.seeds: {error}") from error
+def _run(
+    context: SweepContext,
+    settings: Settings,
+    plan: SearchPlan,
+    trials: Trials,
+    ask: Callable[[], Any],
+    sweep: SweepDir,
+    launcher: Launcher | None,
+) -> None:
+    """Run the trials that are left, and show the progress."""
+    n_jobs = settings.at_a_time
+    runner = make_runner(context.program(n_jobs), launcher, settings.timeout_s)
+    n_trials = trials.n_trials
+    print(f"sweep: {sweep.path} ({n_trials} trials, {n_jobs} runs at a time)")
+    left = (n_trials - len(trials.finished())) * len(plan.seeds)
+    with SweepProgress(context.name, left, n_jobs) as progress:
+        Search(
+            plan,
+            trials,
+            ask,
+            sweep.path,
+            runner,
+            progress,
+            n_jobs=n_jobs,
+            heartbeat_s=settings.heartbeat_s,
+        ).run()
 
 
-def _told(
-    call: SweepContext, settings: Settings
+def _show(
+    context: SweepContext,
+    settings: Settings,
+    plan: SearchPlan,
+    distributions: "Distributions",
+    n_trials: int,
+) -> None:
+    """Print what would be searched, and the cost."""
+    n_jobs = settings.at_a_time
+    costs = CostEstimator(context.compose, context.program(n_jobs))
+    each = costs.of([*plan.fixed, f"seed={plan.seeds[0]}"])
+    for key, one in distributions.items():
+        print(f"{key:>24}  {one}")
+    print(f"{n_trials} trials of {len(plan.seeds)} runs; at most, before pruning:")
+    print(total([each] * (n_trials * len(plan.seeds)), n_jobs))
+
+
+def _split(
+    context: SweepContext, settings: Settings
 ) -> "tuple[dict[str, BaseDistribution], list[str]]":
-    """What is searched, and what every run is told; what was typed wins."""
+    """What is searched, and the overrides of every run; typed values win."""
+    params = [f"{key!s}={value}" for key, value in settings.params.items()]
     items = {
         item.get_key_element(): item
-        for item in call.parsed([f"{key!s}={v}" for key, v in settings.params.items()])
+        for item in [*context.parsed(params), *context.typed()]
     }
-    items |= {item.get_key_element(): item for item in call.typed()}
     if "seed" in items and items["seed"].is_sweep_override():
         raise SweepError(
-            "seed: a search has tuning seeds; right is hydra.sweeper.seeds"
+            f"{items['seed'].input_line}: expected one value; the number of runs per "
+            "trial is hydra.sweeper.seeds"
         )
     items.pop("seed", None)  # the root of the tuning seeds
     searched = [item for item in items.values() if item.is_sweep_override()]
     if not searched:
-        raise SweepError("hydra.sweeper.params: nothing to search")
+        raise SweepError("hydra.sweeper.params: expected a key with several values")
     lines = [i.input_line for i in items.values() if not i.is_sweep_override()]
     return space(searched), [line for line in lines if line is not None]
 
 
-def _check(
-    call: SweepContext, plan: Plan, distributions: "Mapping[str, BaseDistribution]"
+def _check_ends(
+    context: SweepContext, plan: SearchPlan, distributions: "Distributions"
 ) -> None:
-    """Compose a run at both ends of the space: better now than by every trial."""
+    """Compose a run at both ends of the space, so that no trial has a wrong config."""
     for end in (0, -1):
         values = {key: _ends(one)[end] for key, one in distributions.items()}
-        cfg = call.compose([*plan.fixed, *words(values), f"seed={plan.seeds[0]}"])
+        cfg = context.compose([*plan.fixed, *words(values), f"seed={plan.seeds[0]}"])
         if cfg.evaluation.role != "tune":
             raise SweepError(
-                f"evaluation.role={cfg.evaluation.role}: right is tune; settings "
-                "chosen by the episodes of a report make that report worthless"
+                f"evaluation.role={cfg.evaluation.role}: expected tune; a report on "
+                "episodes that chose the settings would be worthless"
             )
 
 
@@ -222,16 +248,16 @@ def _ends(distribution: "BaseDistribution") -> list[Any]:
     return [distribution.low, distribution.high]  # type: ignore[attr-defined]
 
 
-def _sampler(
-    settings: Settings, distributions: "Mapping[str, BaseDistribution]"
+def make_sampler(
+    settings: Settings, distributions: "Distributions"
 ) -> "tuple[Callable[[int], BaseSampler], int]":
-    """What makes the sampler of the n-th trial, and how many there can be.
+    """A function that makes the sampler of the n-th trial, and the number of trials.
 
-    It is made anew each time, with a seed of that trial: a sampler that lives on would
-    begin again with its first values when a sweep goes on.
+    Each trial has a sampler with its own seed: one for all would begin again with its
+    first values when a search continues.
     """
     if settings.sampler._target_ == GRID:
-        return _grid(distributions, settings.seed)
+        return _grid_sampler(distributions, settings.seed)
 
     def sampler(n: int) -> "BaseSampler":
         seed = (settings.seed * MIXER + n) % 2**32
@@ -241,12 +267,12 @@ def _sampler(
     return sampler, settings.n_trials
 
 
-def _grid(
-    distributions: "Mapping[str, BaseDistribution]", seed: int
+def _grid_sampler(
+    distributions: "Distributions", seed: int
 ) -> "tuple[Callable[[int], BaseSampler], int]":
-    """The same for a grid: the n-th trial is the n-th combination, in a mixed order.
+    """As `make_sampler`: the n-th trial is the n-th combination of a shuffled grid.
 
-    Optuna's own sampler wants to end a search by itself, which only its own loop lets.
+    Optuna's own grid sampler ends a search by itself, which works only in its own loop.
     """
     from optuna.samplers import PartialFixedSampler, RandomSampler
 
@@ -259,26 +285,19 @@ def _grid(
     return sampler, len(rows)
 
 
-def _what(
-    call: SweepContext,
-    plan: Plan,
-    distributions: "Mapping[str, BaseDistribution]",
+def _comparable(
+    context: SweepContext,
+    plan: SearchPlan,
+    distributions: "Distributions",
     settings: Settings,
 ) -> dict[str, Any]:
-    """All that makes trials comparable, by name."""
+    """All settings that make trials comparable, by name."""
     searched = {f"search {key}": str(one) for key, one in distributions.items()}
-    told = call.compose([*plan.fixed, f"seed={plan.seeds[0]}"])
+    cfg = context.compose([*plan.fixed, f"seed={plan.seeds[0]}"])
+    objectives = zip(settings.directions, plan.objectives, strict=True)
     return {
         **searched,
-        **config_values(told, without=(*SAME_ARM, *distributions)),
-        "objective": [
-            f"{way} {name}"
-            for way, name in zip(settings.directions, plan.objectives, strict=True)
-        ],
+        **config_values(cfg, without=(*SAME_ARM, *distributions)),
+        "objective": [f"{direction} {name}" for direction, name in objectives],
         "seeds": list(plan.seeds),
     }
-
-
-def _several(value: Sequence[str] | str) -> list[str]:
-    """One value, or a list of them, as a list."""
-    return [value] if isinstance(value, str) else list(value)

@@ -1,0 +1,314 @@
+"""The trials of a study: what is tried, what becomes of it, and who may work on it."""
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from types import SimpleNamespace
+
+import optuna
+import pytest
+import yaml
+from conftest import ROOT
+from omegaconf import OmegaConf
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from sweeping import wait_until
+
+from so101rl.sweeps.job import SweepError
+from so101rl.sweeps.search.storage import check_url, open_storage, sqlite_url
+from so101rl.sweeps.search.trials import MAX_LOSSES, Trials
+from so101rl.sweeps.search.tune import make_sampler
+
+SPACE = {
+    "x": FloatDistribution(-1, 1),
+    "k": IntDistribution(0, 3),
+    "c": CategoricalDistribution(["a", "b"]),
+}
+LISTS = {"k": IntDistribution(0, 6), "c": CategoricalDistribution(["a", "b"])}
+NUMBERS = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(0, 1)}
+
+
+def make(
+    tmp_path, n_trials=6, *, worker="a", db="a", heartbeat_s=60, grace_s=120, **more
+):
+    """Open the study as a worker would."""
+    (tmp_path / worker).mkdir(exist_ok=True)
+    return Trials(
+        sqlite_url(tmp_path / db / "study.db"),
+        more.get("name", "s"),
+        more.get("directions", ["maximize"]),
+        settings=more.get("settings", {"a": 1}),
+        folder=tmp_path / worker,
+        n_trials=n_trials,
+        heartbeat_s=heartbeat_s,
+        grace_s=grace_s,
+    )
+
+
+def sampler_of(name, distributions, seed=0):
+    """Makes the n-th trial's sampler, as `tune` does."""
+    path = ROOT / "conf/hydra/sweeper/sampler" / f"{name}.yaml"
+    node = OmegaConf.create(yaml.safe_load(path.read_text()))
+    settings = SimpleNamespace(sampler=node, seed=seed, n_trials=1000)
+    return make_sampler(settings, distributions)[0]
+
+
+def ask(trials, name="random", distributions=SPACE):
+    sampler = sampler_of(name, distributions)
+    return trials.ask(distributions, sampler, optuna.pruners.NopPruner())
+
+
+def value_of(params):
+    k, c = float(params.get("k", 0)), params.get("c", "a")
+    x = float(params.get("x", 0))
+    return 1 - (x - 0.5) ** 2 - 0.1 * abs(k - 2) - 0.2 * (c != "b")
+
+
+def work(trials, name="random", distributions=SPACE, most=1000):
+    """Run trials to their end, at most some."""
+    for _ in range(most):
+        trial = ask(trials, name, distributions)
+        if trial is None:
+            return
+        trials.tell(trial.number, values=[value_of(trial.params)])
+
+
+def results(trials):
+    """Values and params of what counts, in its order."""
+    return [(one.params, one.values, one.state.name) for one in trials.finished()]
+
+
+def states(trials):
+    return Counter(one.state.name for one in trials.study.trials)
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "grid", "nsgaii", "cmaes"])
+def test_a_search_that_was_killed_ends_as_one_that_was_not(tmp_path, name):
+    if name == "cmaes":
+        pytest.importorskip("cmaes")
+    distributions = {"grid": LISTS, "cmaes": NUMBERS}.get(name, SPACE)
+    whole = make(tmp_path, 14, db="b", worker="b")
+    work(whole, name, distributions)
+    for done in (0, 3, 5, 1, 2):  # killed five times, with a trial that was running
+        trials = make(tmp_path, 14)
+        work(trials, name, distributions, done)
+        assert ask(trials, name, distributions) is not None
+    trials = make(tmp_path, 14)
+    work(trials, name, distributions)
+    assert states(trials) == {"COMPLETE": 14, "FAIL": 5}
+    if name != "cmaes":  # it counts the failed attempts, too
+        assert results(trials) == results(whole)
+    if name == "grid":
+        assert len({str(one.params) for one in trials.finished()}) == 14
+    assert trials.study.best_value > 0.5
+
+
+def test_two_objectives_are_searched_together(tmp_path):
+    trials = make(tmp_path, 25, directions=["maximize", "minimize"])
+    while (trial := ask(trials, "nsgaii")) is not None:
+        x = trial.params["x"]
+        trials.tell(trial.number, values=[value_of(trial.params), abs(x)])
+    front = trials.study.best_trials
+    assert 1 < len(front) < 25
+    assert max(one.values[0] for one in front) > 0.7
+    assert min(one.values[1] for one in front) < 0.3
+
+
+@pytest.mark.parametrize("call", ["set_user_attr", "_suggest"])
+def test_a_trial_whose_worker_was_killed_while_it_asked_is_asked_for_again(
+    tmp_path, monkeypatch, call
+):
+    whole = make(tmp_path, 4, db="b", worker="b")
+    work(whole, "random")
+    trials = make(tmp_path, 4)
+    work(trials, "random", most=2)
+    real, calls = getattr(optuna.Trial, call), []
+
+    def killed(*arguments):
+        calls.append(call)
+        return real(*arguments) if len(calls) == 1 and call == "_suggest" else 1 / 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Trial, call, killed)
+        with pytest.raises(ZeroDivisionError):
+            ask(trials, "random")
+    other = make(tmp_path, 4, worker="c")  # any worker may take it at once
+    work(other, "random")
+    assert results(other) == results(whole)
+    assert "RUNNING" not in states(other)
+
+
+def test_n_trials_is_the_total_over_all_calls_whatever_their_ends(tmp_path):
+    trials = make(tmp_path, 2)
+    trials.tell(ask(trials).number, state="FAIL", kind="bug", reason="1 / 0")
+    trial = ask(trials)
+    assert trials.report(trial, 0.5, 10) is False
+    trials.tell(trial.number, state="PRUNED", env_steps=10)
+    for n in (2, 5, 3):
+        work(make(tmp_path, n))
+    assert states(trials) == {"FAIL": 1, "PRUNED": 1, "COMPLETE": 3}
+    failed, pruned, *_ = trials.finished()
+    assert failed.user_attrs["reason"] == "1 / 0"
+    assert pruned.values == [0.5]
+
+
+def test_a_trial_that_is_lost_again_and_again_has_failed(tmp_path):
+    trials = make(tmp_path, 2)
+    params = []
+    for _ in range(MAX_LOSSES):
+        trial = ask(trials)
+        params.append(trial.params)
+        trials.tell(trial.number, state="FAIL", kind="infrastructure")
+    assert params == params[:1] * MAX_LOSSES
+    assert ask(trials).params != params[0]
+    (first, *_) = trials.finished()
+    assert (first.state.name, first.params) == ("FAIL", params[0])
+
+
+def test_a_worker_that_is_stopped_costs_a_trial_nothing(tmp_path):
+    for _ in range(2 * MAX_LOSSES):
+        trials = make(tmp_path, 2)
+        params = ask(trials).params
+        trials.interrupt()
+        assert trials.finished() == []
+        assert states(trials)["WAITING"] == 1 and "RUNNING" not in states(trials)
+    trials = make(tmp_path, 2)
+    assert ask(trials).params == params
+
+
+def test_pruners_begin_anew_with_a_retried_trial_and_samplers_go_on(tmp_path):
+    trials = make(tmp_path)
+    trial = ask(trials)
+    for key in ("completed_rung_0", "nsga:generation"):
+        trial.storage.set_trial_system_attr(trial._trial_id, key, 1)
+    trials.interrupt()
+    retry = trials.study.trials[1]
+    assert retry.system_attrs["retry_history"] == [0] and retry.user_attrs == {}
+    assert "nsga:generation" in retry.system_attrs
+    assert "completed_rung_0" not in retry.system_attrs
+
+
+def test_a_worker_gives_up_its_own_trials_and_leaves_those_of_others(tmp_path):
+    one, two = make(tmp_path), make(tmp_path, worker="b")
+    mine, theirs = ask(one), ask(two)
+    again = make(tmp_path)
+    assert [trial.state.name for trial in again.study.trials[:2]] == ["FAIL", "RUNNING"]
+    assert ask(again).params == mine.params
+    two.tell(theirs.number, values=[1.0])
+    assert not again.is_done
+
+
+def test_only_a_worker_without_heartbeat_loses_its_trials_after_the_grace(tmp_path):
+    short = {"heartbeat_s": 1, "grace_s": 2}
+    dead, trials = (make(tmp_path, 2, worker=name, **short) for name in "ba")
+    lost, mine = ask(dead), ask(trials)
+    assert ask(trials) is None and not trials.is_done
+    wait_until(lambda: trials.beat() or trials.is_done or states(trials)["WAITING"])
+    assert states(trials) == {"RUNNING": 1, "FAIL": 1, "WAITING": 1}
+    again = ask(trials)
+    assert again.params == lost.params
+    for trial in (again, mine):
+        trials.tell(trial.number, values=[1.0])
+    assert trials.is_done
+    # The other was only suspended: its result comes too late, and raises nothing.
+    assert dead.beat() == [lost.number]
+    assert dead.report(lost, 0.5, 10) is True
+    dead.tell(lost.number, values=[0.0], note="late")
+    assert [one.values for one in trials.finished()] == [[1.0], [1.0]]
+
+
+def test_a_worker_is_known_by_its_folder_alone(tmp_path, monkeypatch):
+    ask(make(tmp_path, 2))
+    monkeypatch.setattr("socket.gethostname", lambda: "renamed")
+    (tmp_path / "a").rename(tmp_path / "moved")
+    moved = make(tmp_path, 2, worker="moved", db="moved")
+    assert states(moved) == {"FAIL": 1, "WAITING": 1}
+    ask(moved)
+    # Another with the same name at the same place, as in two containers.
+    (tmp_path / "moved" / ".worker").unlink()
+    assert states(make(tmp_path, 2, worker="moved", db="moved"))["RUNNING"] == 1
+
+
+def test_a_study_keeps_its_settings(tmp_path):
+    make(tmp_path, settings={"search x": "0..1", "fixed": ["a"]})
+    other = {"search x": "0..2", "fixed": ["a"]}
+    with pytest.raises(SweepError, match=r"search x: 0\.\.1 -> 0\.\.2"):
+        make(tmp_path, settings=other)
+    make(tmp_path, settings=other, name="other")
+
+
+WORKER = """
+import sys, time, random
+sys.path[:0] = [{tests!r}, {tests!r} + '/sweeps']
+from pathlib import Path
+import test_trials as t
+trials = t.make(Path(sys.argv[1]), 12, worker=sys.argv[2], heartbeat_s=1, grace_s=3)
+while not trials.is_done:
+    trial = t.ask(trials)
+    if trial is None:
+        time.sleep(0.05); trials.beat()
+        continue
+    time.sleep(random.random() * 0.05)
+    trials.tell(trial.number, values=[t.value_of(trial.params)])
+"""
+
+
+def test_workers_one_of_them_killed_end_with_what_one_would_have_found(tmp_path):
+    whole = make(tmp_path, 12, db="b", worker="whole")
+    work(whole)
+    home = tmp_path / "home"
+    home.mkdir()
+    command = [sys.executable, "-c", WORKER.format(tests=str(ROOT / "tests")), home]
+    workers = [subprocess.Popen([*command, name]) for name in "abc"]
+    wait_until(lambda: (home / "b").exists())
+    time.sleep(0.3)
+    workers[1].kill()
+    assert [worker.wait() for worker in workers] == [0, -9, 0]
+    trials = make(home, 12)
+    assert "RUNNING" not in states(trials)
+    params = [str(one.params) for one in trials.finished()]
+    assert sorted(params) == sorted(str(one.params) for one in whole.finished())
+
+
+# ---- the database ----
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql+psycopg://me:secret@host/db", "PGPASSFILE"),
+        ("postgresql+psycopg://host/db?password=secret", "PGPASSFILE"),
+        ("postgresql+psycopg://me:secret@host:port/db", "it is no address"),
+        ("mysql://host/db", "expected sqlite"),
+        ("sqlite:///:memory:", "no other process can see it"),
+        ("study.db", "it is no address"),
+    ],
+)
+def test_an_address_is_checked_before_anything_connects(url, message):
+    with pytest.raises(SweepError, match=message) as error:
+        check_url(url)
+    assert "secret" not in str(error.value)
+
+
+def test_a_database_that_cannot_be_used_is_named(tmp_path):
+    with pytest.raises(SweepError, match=r"127\.0\.0\.1:1") as error:
+        open_storage("postgresql+psycopg://127.0.0.1:1/nobody", 60, 120)
+    assert str(error.value).count("\n") == 0
+    (tmp_path / "study.db").write_text("no database at all, but long enough to be one")
+    with pytest.raises(SweepError, match="not a database"):
+        open_storage(sqlite_url(tmp_path / "study.db"), 60, 120)
+
+
+@pytest.mark.parametrize("name", ["a b", "ünï →'{x}#", "what?", "100%25"])
+def test_a_database_lies_in_any_folder_that_an_address_can_name(tmp_path, name):
+    (tmp_path / name).mkdir()
+    if "?" in name or "%" in name:
+        with pytest.raises(SweepError, match="expected a path without"):
+            make(tmp_path / name, 1)
+    else:
+        work(make(tmp_path / name, 1))
+        assert (tmp_path / name / "a" / "study.db").is_file()
