@@ -88,33 +88,13 @@ def wait_until(fact):
 
 def children(pid):
     """Process ids of a process's children."""
-    return [
-        int(path.name)
-        for path in Path("/proc").iterdir()
-        if path.name.isdigit() and _parent(path) == pid
-    ]
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(number) for number in text.split()]
 
 
 def is_alive(pid):
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return _state(Path("/proc") / str(pid)) not in ("Z", None)
-
-
-def _stat(path):
-    try:
-        return (path / "stat").read_text().rpartition(")")[2].split()
+        stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return None
-
-
-def _parent(path):
-    found = _stat(path)
-    return found and int(found[1])
-
-
-def _state(path):
-    found = _stat(path)
-    return found and found[0]
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"

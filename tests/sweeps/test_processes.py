@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from so101rl.runs import signals
 from so101rl.runs.run_dir import RunDir
 from so101rl.sweeps.job import Job
+from so101rl.sweeps.launchers import LauncherJobs
 from so101rl.sweeps.outcome import (
     Breaker,
     BrokenSweep,
@@ -19,7 +21,7 @@ from so101rl.sweeps.outcome import (
     process_outcome,
     run_outcome,
 )
-from so101rl.sweeps.processes import Processes
+from so101rl.sweeps.processes import Processes, Program
 
 
 class Python:
@@ -61,11 +63,15 @@ def test_a_job_without_a_run_is_judged_by_its_exit_and_its_own_last_line(tmp_pat
 IGNORE = "import signal, time; signal.signal({}, signal.SIG_IGN); time.sleep(999)"
 
 
-@pytest.mark.parametrize("code", ["import time; time.sleep(999)", IGNORE.format(15)])
-def test_a_job_that_takes_too_long_is_stopped(tmp_path, monkeypatch, code):
+def test_a_job_that_ignores_that_it_took_too_long_or_is_pruned_is_killed(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(signals, "PARENT_PATIENCE_S", 0.3)
-    found = run_one(tmp_path, code, timeout_s=0.5)
+    monkeypatch.setattr("so101rl.sweeps.processes.PRUNE_S", 0.3)
+    found = run_one(tmp_path, IGNORE.format(15), timeout_s=0.5)
     assert found == Outcome("failed", "timeout", "stopped after 0.5 s")
+    found = run_one(tmp_path, IGNORE.format(10), prune=True)
+    assert found.reason.startswith("ended by signal")
 
 
 def test_a_run_that_took_too_long_has_failed_for_good(tmp_path):
@@ -78,12 +84,6 @@ def test_a_run_that_took_too_long_has_failed_for_good(tmp_path):
     assert found == Outcome("failed", "timeout", "stopped after 4 s")
     later = run_outcome(tmp_path / "job")
     assert (later.status, later.kind, later.is_final) == ("failed", "timeout", True)
-
-
-def test_a_job_that_ignores_that_it_is_pruned_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("so101rl.sweeps.processes.PRUNE_S", 0.3)
-    found = run_one(tmp_path, IGNORE.format(10), prune=True)
-    assert found.reason.startswith("ended by signal")
 
 
 def test_an_old_run_is_not_the_result_of_a_process_that_was_refused(tmp_path):
@@ -100,54 +100,55 @@ def test_an_old_run_is_not_the_result_of_a_process_that_was_refused(tmp_path):
     assert not found.is_final
 
 
-def test_a_run_whose_process_is_gone_was_killed(tmp_path):
-    code = (
-        "import os, sys; from so101rl.runs.run_dir import RunDir\n"
-        "RunDir.create(sys.argv[1], cfg={'seed': 0}, command='x'); os._exit(0)"
-    )
-    found = run_one(tmp_path, code)
-    assert (found.status, found.kind) == ("killed", "infrastructure")
-    assert not found.is_final
+def test_a_launcher_gets_all_jobs_at_once_and_stopped_ones_as_resumed(tmp_path):
+    stopped = RunDir.create(tmp_path / "old", cfg={"seed": 0}, command="x")
+    stopped.finish("failed", MemoryError("too little"))
+    lists = []
+
+    def launch(words, initial_job_idx):
+        lists.append(words)
+        stopped.finish("finished")
+
+    jobs = LauncherJobs(SimpleNamespace(launch=launch), Program((), tmp_path, ("a=1",)))
+    for name in ("old", "new"):
+        jobs.start(Job(name, ("b=2",)), tmp_path / name)
+    no_run = Outcome("failed", "bug", "its launcher left no run")
+    assert jobs.ended(1.0) == [("old", Outcome("finished")), ("new", no_run)]
+    assert jobs.ended(1.0) == []
+    resume = ["a=1", "job=resume", f"run='{tmp_path / 'old'}'"]
+    new = ["a=1", "b=2", "part_of={}", "hydra.sweep.subdir='new'"]
+    assert lists == [[[*resume, "hydra.sweep.subdir='old'"], new]]
 
 
 # ---- a job and its sweep ----
 
 FOLLOW = (
-    "import signal, sys, time\nfrom so101rl.runs import signals\n"
-    "signals.PARENT_PATIENCE_S = 0.3\n"
-    "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+    "import signal, time\nfrom so101rl.runs import signals\n"
+    "signals.PARENT_PATIENCE_S = 0.3\n{}\n"
     "signals.follow_parent(); print('ready', flush=True); time.sleep(999)"
 )
+BLOCK = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])"
 
 
-def follower(code):
-    """A process that follows this one, and the pipe's end that it follows."""
+@pytest.mark.parametrize(
+    ("before", "number", "printed"),
+    [(BLOCK, signal.SIGKILL, b"ready\n"), ("", signal.SIGTERM, b"")],
+)
+def test_a_job_ends_with_its_sweep_and_does_not_begin_after_it(before, number, printed):
     reading, writing = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", FOLLOW.format(before)],
         env=os.environ | {signals.PARENT_PIPE: str(reading)},
         pass_fds=[reading],
         stdout=subprocess.PIPE,
     )
     os.close(reading)
-    return process, writing
-
-
-def test_a_job_that_ignores_signals_does_not_outlive_its_sweep():
-    process, writing = follower(FOLLOW)
-    assert process.stdout.readline() == b"ready\n"
-    assert process.poll() is None
+    if before:  # it follows, and it is deaf
+        assert process.stdout.readline() == printed
+        assert process.poll() is None
     os.close(writing)
-    assert process.wait(60) == -signal.SIGKILL
-
-
-def test_a_job_whose_sweep_is_gone_does_not_begin():
-    process, writing = follower(
-        "from so101rl.runs import signals; signals.follow_parent(); print(1)"
-    )
-    os.close(writing)
-    assert process.wait(60) == -signal.SIGTERM
-    assert process.stdout.read() == b""
+    assert process.wait(60) == -number
+    assert before or process.stdout.read() == printed
 
 
 def test_the_processes_of_a_job_do_not_follow_its_sweep(monkeypatch):

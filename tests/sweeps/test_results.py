@@ -19,7 +19,7 @@ from optuna.distributions import (
 from PIL import Image
 
 from so101rl.sweeps.job import Job
-from so101rl.sweeps.results import SHOWN_JOBS, conclude_jobs
+from so101rl.sweeps.results import SHOWN_JOBS, conclude_jobs, env_steps
 from so101rl.sweeps.search.search import SearchPlan
 from so101rl.sweeps.search.summary import CAUTION, MIN_COMPLETE, conclude, importance
 
@@ -169,3 +169,12 @@ def test_jobs_of_a_plain_sweep_are_told_apart_by_their_overrides(tmp_path, capsy
     assert f"1 failed: no run; see {tmp_path / '1.log'}" in text
     assert "... and 1 more, see jobs.csv" in text
     assert f"1 finished, 1 failed, {SHOWN_JOBS - 1} to do" in text
+
+
+def test_a_stopped_run_has_taken_the_steps_of_its_last_policy(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 100}\n')
+    assert env_steps(tmp_path) == 100
+    path = tmp_path / "checkpoints/interrupted/checkpoint.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"step": 164}')
+    assert env_steps(tmp_path) == 164

@@ -19,7 +19,7 @@ from optuna.distributions import (
 from sweeping import wait_until
 
 from so101rl.sweeps.job import SweepError
-from so101rl.sweeps.search.storage import check_url, open_storage, sqlite_url
+from so101rl.sweeps.search.storage import open_storage, sqlite_url
 from so101rl.sweeps.search.trials import MAX_LOSSES, Trials
 from so101rl.sweeps.search.tune import make_sampler
 
@@ -57,15 +57,13 @@ def sampler_of(name, distributions, seed=0):
     return make_sampler(settings, distributions)[0]
 
 
-def ask(trials, name="random", distributions=SPACE):
-    sampler = sampler_of(name, distributions)
-    return trials.ask(distributions, sampler, optuna.pruners.NopPruner())
+def ask(trials, name="random", values=SPACE):
+    return trials.ask(values, sampler_of(name, values), optuna.pruners.NopPruner())
 
 
 def value_of(params):
-    k, c = float(params.get("k", 0)), params.get("c", "a")
-    x = float(params.get("x", 0))
-    return 1 - (x - 0.5) ** 2 - 0.1 * abs(k - 2) - 0.2 * (c != "b")
+    x, k = params.get("x", 0), params.get("k", 0)
+    return 1 - (x - 0.5) ** 2 - 0.1 * abs(k - 2) - 0.2 * (params.get("c") == "a")
 
 
 def work(trials, name="random", distributions=SPACE, most=1000):
@@ -100,22 +98,11 @@ def test_a_search_that_was_killed_ends_as_one_that_was_not(tmp_path, name):
     trials = make(tmp_path, 14)
     work(trials, name, distributions)
     assert states(trials) == {"COMPLETE": 14, "FAIL": 5}
-    if name != "cmaes":  # it counts the failed attempts, too
-        assert results(trials) == results(whole)
+    assert name == "cmaes" or results(trials) == results(whole)
+    # That one counts the failed attempts, too.
     if name == "grid":
         assert len({str(one.params) for one in trials.finished()}) == 14
     assert trials.study.best_value > 0.5
-
-
-def test_two_objectives_are_searched_together(tmp_path):
-    trials = make(tmp_path, 25, directions=["maximize", "minimize"])
-    while (trial := ask(trials, "nsgaii")) is not None:
-        x = trial.params["x"]
-        trials.tell(trial.number, values=[value_of(trial.params), abs(x)])
-    front = trials.study.best_trials
-    assert 1 < len(front) < 25
-    assert max(one.values[0] for one in front) > 0.7
-    assert min(one.values[1] for one in front) < 0.3
 
 
 @pytest.mark.parametrize("call", ["set_user_attr", "_suggest"])
@@ -170,26 +157,20 @@ def test_a_trial_that_is_lost_again_and_again_has_failed(tmp_path):
 
 
 def test_a_worker_that_is_stopped_costs_a_trial_nothing(tmp_path):
-    for _ in range(2 * MAX_LOSSES):
+    for n in range(2 * MAX_LOSSES):
         trials = make(tmp_path, 2)
-        params = ask(trials).params
+        trial = ask(trials)
+        for key in ("completed_rung_0", "nsga:generation"):
+            trial.storage.set_trial_system_attr(trial._trial_id, key, 1)
         trials.interrupt()
         assert trials.finished() == []
-        assert states(trials)["WAITING"] == 1 and "RUNNING" not in states(trials)
-    trials = make(tmp_path, 2)
-    assert ask(trials).params == params
-
-
-def test_pruners_begin_anew_with_a_retried_trial_and_samplers_go_on(tmp_path):
-    trials = make(tmp_path)
-    trial = ask(trials)
-    for key in ("completed_rung_0", "nsga:generation"):
-        trial.storage.set_trial_system_attr(trial._trial_id, key, 1)
-    trials.interrupt()
-    retry = trials.study.trials[1]
-    assert retry.system_attrs["retry_history"] == [0] and retry.user_attrs == {}
-    assert "nsga:generation" in retry.system_attrs
-    assert "completed_rung_0" not in retry.system_attrs
+        assert states(trials) == {"FAIL": n + 1, "WAITING": 1}
+    # Pruners begin anew, samplers go on with what they know.
+    retry = make(tmp_path, 2).study.trials[-1]
+    assert retry.params == trial.params and retry.user_attrs == {}
+    history = [*range(2 * MAX_LOSSES)]
+    notes = {"nsga:generation": 1, "failed_trial": 0, "retry_history": history}
+    assert retry.system_attrs == notes
 
 
 def test_a_worker_gives_up_its_own_trials_and_leaves_those_of_others(tmp_path):
@@ -234,11 +215,10 @@ def test_a_worker_is_known_by_its_folder_alone(tmp_path, monkeypatch):
 
 
 def test_a_study_keeps_its_settings(tmp_path):
-    make(tmp_path, settings={"search x": "0..1", "fixed": ["a"]})
-    other = {"search x": "0..2", "fixed": ["a"]}
+    make(tmp_path, settings={"search x": "0..1"})
     with pytest.raises(SweepError, match=r"search x: 0\.\.1 -> 0\.\.2"):
-        make(tmp_path, settings=other)
-    make(tmp_path, settings=other, name="other")
+        make(tmp_path, settings={"search x": "0..2"})
+    make(tmp_path, settings={"search x": "0..2"}, name="other")
 
 
 WORKER = """
@@ -272,6 +252,7 @@ def test_workers_one_of_them_killed_end_with_what_one_would_have_found(tmp_path)
     assert "RUNNING" not in states(trials)
     params = [str(one.params) for one in trials.finished()]
     assert sorted(params) == sorted(str(one.params) for one in whole.finished())
+    assert states(trials)["COMPLETE"] == 12  # none was run twice
 
 
 # ---- the database ----
@@ -286,29 +267,24 @@ def test_workers_one_of_them_killed_end_with_what_one_would_have_found(tmp_path)
         ("mysql://host/db", "expected sqlite"),
         ("sqlite:///:memory:", "no other process can see it"),
         ("study.db", "it is no address"),
+        ("postgresql+psycopg://127.0.0.1:1/nobody", r"127\.0\.0\.1:1"),
+        ("sqlite:///{}", "not a database"),
     ],
 )
-def test_an_address_is_checked_before_anything_connects(url, message):
+def test_a_database_that_cannot_be_used_is_named(tmp_path, url, message):
+    path = tmp_path / "study.db"
+    path.write_text("no database at all, but long enough to be one")
     with pytest.raises(SweepError, match=message) as error:
-        check_url(url)
+        open_storage(url.format(path), 60, 120)
     assert "secret" not in str(error.value)
-
-
-def test_a_database_that_cannot_be_used_is_named(tmp_path):
-    with pytest.raises(SweepError, match=r"127\.0\.0\.1:1") as error:
-        open_storage("postgresql+psycopg://127.0.0.1:1/nobody", 60, 120)
     assert str(error.value).count("\n") == 0
-    (tmp_path / "study.db").write_text("no database at all, but long enough to be one")
-    with pytest.raises(SweepError, match="not a database"):
-        open_storage(sqlite_url(tmp_path / "study.db"), 60, 120)
 
 
-@pytest.mark.parametrize("name", ["a b", "ünï →'{x}#", "what?", "100%25"])
-def test_a_database_lies_in_any_folder_that_an_address_can_name(tmp_path, name):
-    (tmp_path / name).mkdir()
-    if "?" in name or "%" in name:
+def test_a_database_lies_in_any_folder_that_an_address_can_name(tmp_path):
+    path = tmp_path / "a ünï →'{x}#"
+    path.mkdir()
+    work(make(path, 1))
+    assert (path / "a" / "study.db").is_file()
+    for name in ("what?", "100%25"):
         with pytest.raises(SweepError, match="expected a path without"):
-            make(tmp_path / name, 1)
-    else:
-        work(make(tmp_path / name, 1))
-        assert (tmp_path / name / "a" / "study.db").is_file()
+            sqlite_url(tmp_path / name / "study.db")
