@@ -14,11 +14,9 @@ from run_dirs import create, scores
 
 from so101rl.config.schema import validate
 from so101rl.errors import ConfigError
-from so101rl.jobs import runs as listing
 from so101rl.jobs.runs import prune
 from so101rl.runs import prune as pruning
 from so101rl.runs import usage
-from so101rl.runs.provenance import full_name
 from so101rl.runs.prune import delete, leftovers, select
 from so101rl.runs.run_dir import RunDir, find_runs
 from so101rl.runs.usage import format_age, format_duration, format_size, size_bytes
@@ -66,22 +64,11 @@ def answer(monkeypatch):
     return type_in
 
 
-@pytest.fixture
-def command(run_main):
-    """Run `job=runs` in `tmp_path`: exit code, what was printed."""
-
-    def run(*typed):
-        code, shown, _ = run_main("job=runs", *typed)
-        return code, shown
-
-    return run
-
-
 # ---- the list ----
 
 
-def test_the_list_shows_how_runs_went_and_nothing_is_cut_off(command, tmp_path):
-    assert command()[1].out == "no runs below outputs or multirun yet\n"
+def test_the_list_shows_how_runs_went_and_nothing_is_cut_off(run_main, tmp_path):
+    assert run_main("job=runs")[1].out == "no runs below outputs or multirun yet\n"
     assert not list(tmp_path.iterdir())
     old = make(tmp_path / "multirun/x/0", "failed", days=3, best=False)
     write(old, started="2020-01-01T00:00:00+00:00")
@@ -89,12 +76,11 @@ def test_the_list_shows_how_runs_went_and_nothing_is_cut_off(command, tmp_path):
     new = make(tmp_path / place, evaluations=[1])
     new.log(12345, {"a": 1.0})
     new.write_evaluation({"policies": {"base": scores(40), "residual": scores(90)}})
-    code, shown = command()
+    code, shown, _ = run_main("job=runs")
     assert code == 0
     head, first, second, _, total = shown.out.splitlines()
-    for column in ("run", "status", "env", "seed", "env steps", "base [%]",
-                   "residual [%]", "size", "age", "directory"):  # fmt: skip
-        assert column in head
+    columns = "run status env seed env steps base [%] residual [%] size age directory"
+    assert head.split() == columns.split()
     assert first.split()[:4] == [old.info["name"], "failed", "paper_push", "3"]
     assert first.rstrip().endswith("3 d  multirun/x/0")
     for word in (new.info["name"], "finished", "12,345", "40.0 [30.9, 49.8]"):
@@ -106,55 +92,29 @@ def test_the_list_shows_how_runs_went_and_nothing_is_cut_off(command, tmp_path):
 
 
 def test_a_run_whose_process_is_gone_is_killed_and_a_damaged_one_named(
-    command, tmp_path
+    run_main, tmp_path
 ):
     run = make(tmp_path / "outputs/a", "running")
-    assert "running" in command()[1].out
+    assert "running" in run_main("job=runs")[1].out
     run._lock.free()
-    assert "killed" in command()[1].out
+    assert "killed" in run_main("job=runs")[1].out
     (run.path / "run.json").write_text("{")
-    code, shown = command()
+    code, shown, _ = run_main("job=runs")
     assert code == 2
     assert "outputs/a/run.json" in shown.err
 
 
-def test_the_list_reads_the_size_of_each_run_once(tmp_path, monkeypatch, capsys):
-    for name in "ab":
-        make(tmp_path / "outputs" / name)
-    read = []
-
-    def size(paths):
-        read.extend(path.name for path in paths)
-        return 1_000_000
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(listing, "size_bytes", size)
-    listing.runs(config_of("job=runs"))
-    assert capsys.readouterr().out.endswith("2 runs, 2.0 MB\n")
-    assert sorted(read) == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("format_", "number", "text"),
-    [
-        *[
-            (format_age, 0, "0 s"),
-            (format_age, 59.9, "59 s"),
-            (format_age, 60, "1 min"),
-        ],
-        *[(format_age, 7199, "1 h"), (format_age, 1e7, "115 d")],
-        *[(format_duration, 0.4, "0 s"), (format_duration, 99.4, "99 s")],
-        *[(format_duration, 99.6, "1 min 40 s"), (format_duration, 120, "2 min")],
-        *[(format_duration, 599.4, "9 min 59 s"), (format_duration, 599.6, "10 min")],
-        (format_duration, 750.0, "12 min"),  # to the even one
-        *[(format_duration, 5969, "99 min"), (format_duration, 5970.1, "1 h 40 min")],
-        *[(format_duration, 86_400, "24 h 0 min"), (format_duration, 7.2e5, "200 h")],
-        *[(format_size, 999, "1 kB"), (format_size, 999_999, "1,000 kB")],
-        *[(format_size, 12_340_000, "12.3 MB"), (format_size, 5.6e9, "5.6 GB")],
-    ],
-)
-def test_ages_durations_and_sizes_are_shown_in_their_unit(format_, number, text):
-    assert format_(number) == text
+def test_ages_durations_and_sizes_are_shown_in_their_unit():
+    ages = [format_age(seconds) for seconds in (59.9, 60, 7199, 1e7)]
+    assert ages == ["59 s", "1 min", "1 h", "115 d"]
+    sizes = [format_size(n) for n in (999, 999_999, 12_340_000, 5.6e9)]
+    assert sizes == ["1 kB", "1,000 kB", "12.3 MB", "5.6 GB"]
+    for seconds, text in {
+        **{0.4: "0 s", 99.4: "99 s", 99.6: "1 min 40 s", 120: "2 min"},
+        **{599.4: "9 min 59 s", 599.6: "10 min", 750: "12 min", 5969: "99 min"},
+        **{5970.1: "1 h 40 min", 86_400: "24 h 0 min", 720_000: "200 h"},
+    }.items():
+        assert format_duration(seconds) == text
 
 
 def test_sizes_count_links_as_links_and_forgive_files_that_vanish(
@@ -175,14 +135,6 @@ def test_sizes_count_links_as_links_and_forgive_files_that_vanish(
     monkeypatch.setattr(usage.os, "walk", late)
     (tmp_path / "a/out").unlink()
     assert size_bytes([tmp_path]) == 700
-
-
-def test_names_say_what_a_run_is():
-    groups = {"env": "paper_push", "base_policy": "zero", "algo": "sac", "job": "train"}
-    name = full_name(groups, 7, "0" * 32)
-    assert name.startswith("zero-sac-s7-")
-    assert full_name(groups | {"job": "evaluate"}, 7, "0" * 32) == f"evaluate-{name}"
-    assert full_name({}, 0, "0" * 32).startswith("s0-")
 
 
 # ---- what is selected ----
@@ -335,7 +287,7 @@ def test_without_a_yes_on_a_terminal_nothing_is_deleted(
     assert (tmp_path / "outputs/a/run.json").exists()
 
 
-def test_yes_deletes_what_was_listed_and_nothing_else(command, tmp_path, answer):
+def test_yes_deletes_what_was_listed_and_nothing_else(run_main, tmp_path, answer):
     make(tmp_path / "outputs/env/a", "failed", best=False)
     make(tmp_path / "multirun/b", "killed", best=False)
     make(tmp_path / "outputs/env/c")
@@ -344,7 +296,7 @@ def test_yes_deletes_what_was_listed_and_nothing_else(command, tmp_path, answer)
     (tmp_path / rest).mkdir()
     before = tree(tmp_path)
     answer("y\n")
-    code, shown = command("prune=failed")
+    code, shown, _ = run_main("job=runs", "prune=failed")
     assert code == 0
     for word in ("outputs/env/a", "multirun/b", "the rest of a run", "MLflow"):
         assert word in shown.out
@@ -352,21 +304,10 @@ def test_yes_deletes_what_was_listed_and_nothing_else(command, tmp_path, answer)
     gone = ("outputs/env/a", "multirun/b", rest)
     assert tree(tmp_path) == {path for path in before if not path.startswith(gone)}
     answer("y\n")
-    assert command("prune=failed")[1].out == "prune=failed: nothing to delete\n"
-
-
-@pytest.mark.slow  # that best and final are left is shown above
-def test_a_finished_run_stays_useful_without_its_checkpoints(run_main, answer):
-    keys = ["total_timesteps=64", "env.max_episode_steps=10", "evaluation.n_episodes=2"]
-    keys += ["algo.n_steps=8", "algo.batch_size=16"]
-    code, _, path = run_main(*keys, name="outputs/a")
-    assert code == 0 and list(path.glob("checkpoints/step-*"))
-    answer("y\n")
-    assert "deleted: 1 of 1" in run_main("job=runs", "prune=checkpoints")[1].out
-    code, shown, _ = run_main("job=resume", f"run={path}")
-    assert code == 0 and "is finished" in shown.out
-    code, shown, _ = run_main("job=evaluate", f"run={path}")
-    assert code == 0 and "residual: success" in shown.out
+    assert (
+        run_main("job=runs", "prune=failed")[1].out
+        == "prune=failed: nothing to delete\n"
+    )
 
 
 @pytest.mark.parametrize("value", ["all", "30", "30w", "-1d", "d", "1e3d"])

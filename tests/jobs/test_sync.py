@@ -1,5 +1,6 @@
 """Whatever happens to a real MLflow server, a run loses nothing and repeats nothing."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -34,11 +35,10 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.uri, self._folder = f"http://127.0.0.1:{self.port}", folder
-        self._process = None
 
     def start(self):
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--workers", "1"]
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command += ["--port", str(self.port), "--host", "127.0.0.1"]
         command += ["--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
         command += ["--artifacts-destination", f"{self._folder}/files"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -48,21 +48,18 @@ class Server:
         wait(self.answers, "the server did not start")
 
     def answers(self):
-        try:
+        with contextlib.suppress(OSError):
             urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
-        except OSError:
-            return False
-        return True
+            return True
 
     def signal(self, number):
-        os.killpg(self._process.pid, number)  # all its processes
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)  # all its processes
 
     def stop(self):
-        if self._process is not None:
-            self.signal(signal.SIGCONT)
-            self.signal(signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGKILL)
+        self._process.wait()
 
     def found(self, run):
         client = MlflowClient(self.uri)
@@ -75,6 +72,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # the machine may be busy
     found = Server(tmp_path)
+    found.start()
     yield found
     found.stop()
 
@@ -89,7 +87,6 @@ def test_an_outage_costs_nothing_and_sync_delivers(
     node = {"_target_": "so101rl.tracking.mlflow.MlflowTracker", "uri": server.uri}
     chosen = OmegaConf.create({"trackers": {"mlflow": {**node, "experiment": "x"}}})
     run = create(tmp_path / "run")
-    server.start()
     with make_mirror(chosen).follow(run), run.lifecycle():
         for step in range(LINES):
             if step == LINES // 2:
@@ -109,9 +106,8 @@ def test_an_outage_costs_nothing_and_sync_delivers(
     (mirrored,) = server.found(run)
     assert mirrored.info.status == "FINISHED"
     for name, sign in (("a", 1), ("b", -1)):
-        history = MlflowClient(server.uri).get_metric_history(
-            mirrored.info.run_id, name
-        )
+        client, number = MlflowClient(server.uri), mirrored.info.run_id
+        history = client.get_metric_history(number, name)
         got = sorted((metric.step, metric.value) for metric in history)
         assert got == [(step, sign * step) for step in range(LINES)]
     assert deliver(run, chosen.trackers) == "mlflow had it"

@@ -81,18 +81,14 @@ def test_what_is_written_is_read_and_gives_the_same_bytes(tmp_path):
                 np.testing.assert_array_equal(getattr(other, name), wanted)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", None])
-def test_a_damaged_file_is_named(tmp_path, content):
+def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "t.npz"
     write_trajectories(path, {"base": [made_up(3)]})
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(FileError, match=r"t\.npz"):
-        read_trajectories(path)
-
-
-def test_an_array_that_lacks_rows_is_refused(tmp_path):
-    path = tmp_path / "t.npz"
+    for content in (b"", b"PK", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(FileError, match=r"t\.npz"):
+            read_trajectories(path)
     arrays = {f"base/{name}": np.zeros(3) for name in NAMES}
     np.savez(path, **arrays, **{"base/length": np.array([3])})
     with pytest.raises(FileError, match="object_pose has 3 rows"):

@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from run_dirs import GROUPS, Recorder, create, defined
 
@@ -17,10 +16,10 @@ from so101rl.runs.sweep_dir import SweepDir
 from so101rl.tracking import Mirror, TrackerError, base, follow, make_mirror
 from so101rl.tracking.base import followed
 from so101rl.tracking.delivery import deliver
+from so101rl.tracking.tensorboard import TensorboardTracker
 
 TESTS = Path(__file__).resolve().parents[1]
 CONF = TESTS.parent / "conf" / "tracking"
-TENSORBOARD = CONF / "tensorboard.yaml"
 
 
 @pytest.fixture
@@ -30,6 +29,13 @@ def run(tmp_path):
 
 def status(folder):
     return RunDir.open(folder).info["status"]
+
+
+def recorders(path, **more):
+    file = {"_target_": "pathlib.Path", "_args_": [str(path)]}
+    return OmegaConf.create(
+        {"one": {"_target_": "run_dirs.Recorder", "path": file} | more}
+    )
 
 
 # ---- a process of its own ----
@@ -42,6 +48,7 @@ def test_trackers_are_fed_while_the_run_goes_on_and_see_how_it_ended(run, tmp_pa
         assert not [call for call in one.calls if call.startswith("finish")]
     assert one.calls[0] == two.calls[0] == "start"
     assert one.calls[-1] == two.calls[-1] == "finish finished"
+    assert deliver(run, recorders(tmp_path / "one")) == "one had it"
 
 
 @pytest.mark.parametrize("call", ["start", "push", "finish finished"])
@@ -161,17 +168,18 @@ def test_importing_trackers_or_listing_runs_imports_nothing_heavy():
 # ---- TensorBoard ----
 
 
-def test_tensorboard_has_metrics_and_results(run):
+def test_tensorboard_has_metrics_and_results_or_says_what_it_needs(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        with pytest.raises(TrackerError, match="pip install tensorboard"):
+            TensorboardTracker().start(run)
     module = "tensorboard.backend.event_processing.event_accumulator"
     accumulator = pytest.importorskip(module)
-    tracker = instantiate(
-        OmegaConf.load(CONF / "tensorboard.yaml").trackers.tensorboard
-    )
     run.log(64, {"a": 0.5})
     scores = {"success_rate": 0.4, "wilson_95": [0.3, 0.5], "failures": {}}
     run.write_evaluation({"policies": {"base": scores}})
     for _ in range(2):  # delivered again, everything is there once
-        tracker = type(tracker)()
+        tracker = TensorboardTracker()
         tracker.start(run)
         tracker.finish(run)
     events = accumulator.EventAccumulator(str(run.path / "tensorboard"))
@@ -180,22 +188,7 @@ def test_tensorboard_has_metrics_and_results(run):
     assert events.Scalars("base/success_rate")[0].value == pytest.approx(0.4)
 
 
-def test_missing_tensorboard_is_named(run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    tracker = instantiate(
-        OmegaConf.load(CONF / "tensorboard.yaml").trackers.tensorboard
-    )
-    with pytest.raises(TrackerError, match="pip install tensorboard"):
-        tracker.start(run)
-
-
 # ---- delivering later ----
-
-
-def recorders(path, **more):
-    file = {"_target_": "pathlib.Path", "_args_": [str(path)]}
-    node = {"_target_": "run_dirs.Recorder", "path": file, **more}
-    return OmegaConf.create({"one": node})
 
 
 def test_a_run_is_delivered_once_and_again_only_if_it_has_changed(run, tmp_path):
@@ -212,12 +205,6 @@ def test_a_run_is_delivered_once_and_again_only_if_it_has_changed(run, tmp_path)
     assert deliver(run, trackers) == "one has it"
     assert Recorder(tmp_path / "one").calls[-1] == "finish finished"
     assert deliver(run, OmegaConf.create()) == "no tracker is chosen"
-
-
-def test_a_tracker_that_has_caught_up_gets_nothing_from_sync(run, tmp_path):
-    with Mirror({"one": Recorder(tmp_path / "one")}).follow(run), run.lifecycle():
-        pass
-    assert deliver(run, recorders(tmp_path / "one")) == "one had it"
 
 
 def test_a_tracker_without_sweeps_gets_none(tmp_path):
