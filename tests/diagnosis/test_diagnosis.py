@@ -231,7 +231,8 @@ STOPPED = " after 160,000 of 500,000 env steps"
         (SICK["worse_elsewhere"], ["Also seen: worse_elsewhere (99% as trained, 40% "
                                    "with another randomization)."]),
         (a_run(**BARE), ["ended before its first log line"]),
-        (a_run(residual=90), ["FAIR: solves 90%", "No known symptom; what"]),
+        (a_run(residual=90, failure="lost_it"),
+         ["FAIR: solves 90%", "No known symptom; what else may help"]),
         (a_run(**BARE | {"lines": lines(RATES[:2])}), ["has not played"]),
         (a_run("job=evaluate", **BARE | {"scores": {"base": scores(75)},
                                          "rows": {"base": rows("base", 75)}}),
