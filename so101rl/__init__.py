@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +41,16 @@ else:
 
 
 def load(
-    run: "str | os.PathLike[str]", *, checkpoint: str = "best", packages: Any = ()
+    run: "str | os.PathLike[str]",
+    *,
+    checkpoint: str = "best",
+    packages: Sequence[str] = (),
 ) -> "LoadedRun":
     """Load a run's policy and results, for scripts and notebooks.
 
     Args:
-        run: A run directory, or `latest` for the run started last below `outputs/` and
-            `multirun/` of the working directory.
+        run: A run directory, or `latest` for the newest finished run below `outputs/`
+            and `multirun/` of the working directory.
         checkpoint: One of the run's `checkpoints/`: `best`, `final` or `step-N`.
         packages: Names of packages, beside so101rl, whose classes the run may call.
     """

@@ -206,6 +206,10 @@ def _checked_words(argv: Sequence[str]) -> list[str]:
     if DRY_RUN in argv:
         argv = [*(word for word in argv if word != DRY_RUN), *DRY_RUN_WORDS]
     flags, unknown = parse_flags(argv)
+    path = flags.config_path
+    if path and "://" not in path and not os.path.isabs(path):
+        # Hydra would look for it in our package, not in the working directory.
+        argv = [*argv, "--config-path", os.path.abspath(path)]
     for word in unknown:
         if word.startswith("-"):
             raise _no_such_flag(word, argv)

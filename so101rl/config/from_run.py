@@ -43,9 +43,9 @@ def find_run(run: str, *, latest: str = "finished", key: str = "run") -> Path:
     """Return the run directory that `run=` names.
 
     Args:
-        run: A directory, or `latest` for the run started last below `outputs/` and
+        run: A directory, or `latest` for the newest run below `outputs/` and
             `multirun/` of the working directory.
-        latest: Which of them it may be: a key of `LATEST`.
+        latest: Which runs that may be: a key of `LATEST`.
         key: The config key that names it, for messages.
 
     Raises:

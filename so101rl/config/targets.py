@@ -98,7 +98,7 @@ def _files_of(package: str, module: str | None) -> Iterator[Path]:
 def _checked_packages(cfg: DictConfig) -> list[str]:
     """Return `packages`, which Python has to find."""
     for name in cfg.packages:
-        if not name.isidentifier() or find_spec(name) is None:
+        if not re.fullmatch(r"[A-Za-z]\w*", name) or find_spec(name) is None:
             expected = "packages that Python finds, by name, for example [my_pkg]"
             raise ConfigError("packages", got=cfg.packages, expected=expected)
     return list(cfg.packages)

@@ -15,6 +15,15 @@ REFUSED = [
     ("residual.alpha", [RAMP | {"end": 2}, RAMP | {"x": 1}, [True], [[1]]]),
     ("evaluation.stop_at", [0, 1.5, -0.5]),
     ("seed", [-1, 2**32]),
+    ("n_envs", [0, 65537]),
+    ("residual.penalty", [-1]),
+    ("algo.learning_rate", [0, -1]),
+    ("algo.n_epochs", [0]),
+    ("algo.batch_size", [-5]),
+    ("algo.gamma", [-3, 1.5]),
+    ("evaluation.tests", [{"A": {}}]),
+    ("prune", ["failed"]),
+    ("run", ["somewhere"]),
 ]
 
 
