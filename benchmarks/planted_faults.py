@@ -159,9 +159,10 @@ def run_tests(tree: Path, names: Sequence[str]) -> str | None:
         raise PlantError(f"no end within {TIMEOUT_S:.0f} s: {names}") from error
     finally:
         end_processes(tree)
+    output = done.stdout + done.stderr
     if done.returncode not in (0, 1):
-        raise PlantError(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}")
-    return done.stdout if done.returncode else None
+        raise PlantError(f"pytest ended with {done.returncode}:\n{output[-2000:]}")
+    return output if done.returncode else None
 
 
 def environment(tree: Path) -> dict[str, str]:
