@@ -1,4 +1,4 @@
-"""The wheel holds all that the package reads; `make wheel-check` installs and uses it."""
+"""The wheel holds all that the package reads; `make wheel-check` also uses it."""
 
 import zipfile
 
