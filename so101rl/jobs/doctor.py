@@ -232,7 +232,7 @@ def _check_sqlite(path: Path) -> Check:
         ) as db:
             db.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error as error:
-        fix = f"move {path} away; the next run creates it anew"
+        fix = f"move {path} away; the next run creates a new one"
         return Check("tracking", "warn", f"{path}: {error}", fix)
     return Check("tracking", "ok", f"{path} is an initialised store")
 

@@ -54,8 +54,6 @@ def tree(root):
 
 @pytest.fixture
 def answer(monkeypatch):
-    """Sit at a terminal and have typed this."""
-
     def type_in(text, *, tty=True):
         stdin = io.StringIO(text)
         stdin.isatty = lambda: tty
@@ -160,34 +158,23 @@ def test_unneeded_checkpoints_of_finished_runs_are_deleted(tmp_path):
     assert left == {"best", "final", ".gone.old"}
 
 
-def test_failed_runs_are_selected_if_they_have_learned_nothing(tmp_path):
-    make(tmp_path / "a", "failed", best=False)
-    make(tmp_path / "b", "killed", best=False)
-    make(tmp_path / "c", "failed")
-    make(tmp_path / "e", best=False)
+def test_failed_and_old_runs_are_selected_but_none_that_learned_or_runs(tmp_path):
+    for status in ("finished", "failed", "killed"):
+        make(tmp_path / status, status, days=30.1, best=False)
+    make(tmp_path / "new", days=29.9)
+    make(tmp_path / "learned", "failed")
     for policy in (".best.old", "interrupted", "step-32"):
         checkpoint(make(tmp_path / policy, "killed", best=False), policy)
-    assert selected(tmp_path, "failed") == ["a", "b"]
-
-
-def test_old_runs_are_selected_unless_evaluated_lately(tmp_path):
-    for status in ("finished", "failed", "killed"):
-        make(tmp_path / status, status, days=30.1)
-    make(tmp_path / "new", days=29.9)
-    make(tmp_path / "alive", "running")
     make(tmp_path / "lately", days=31)
     make(tmp_path / "lately/evaluations/1", days=1)
     make(tmp_path / "old", days=31, evaluations=[1])
+    make(tmp_path / "running", "running", steps=[32])
+    evaluated = make(tmp_path / "evaluated", days=31, steps=[32])
+    make(evaluated.path / "evaluations/1", "running")
+    assert selected(tmp_path, "failed") == ["failed", "killed"]
     assert selected(tmp_path, "30d") == ["failed", "finished", "killed", "old"]
-
-
-def test_a_running_run_is_never_selected(tmp_path):
-    run = make(tmp_path / "a", "running", steps=[32])
-    rules = ("checkpoints", "failed", "0d")
-    assert [selected(tmp_path, rule) for rule in rules] == [[], [], []]
-    run.finish("finished")
-    make(run.path / "evaluations/1", "running")
-    assert [selected(tmp_path, rule) for rule in rules] == [[], [], []]
+    assert not {"running", "evaluated"} & {*selected(tmp_path, "0d")}
+    assert selected(tmp_path, "checkpoints") == []
 
 
 def test_a_run_that_has_changed_since_the_question_is_left(tmp_path):
@@ -271,20 +258,18 @@ def test_leftovers_are_those_of_ended_deletions_outside_of_runs(tmp_path):
 # ---- the question ----
 
 
-@pytest.mark.parametrize(
-    ("typed", "tty"), [("", True), ("n\n", True), ("yep\n", True), ("y\n", False)]
-)
 def test_without_a_yes_on_a_terminal_nothing_is_deleted(
-    tmp_path, monkeypatch, answer, capsys, typed, tty
+    tmp_path, monkeypatch, answer, capsys
 ):
     make(tmp_path / "outputs/a", "failed", best=False)
     monkeypatch.chdir(tmp_path)
-    answer(typed, tty=tty)
-    prune(find_runs(["outputs"]), "0d")
-    shown = capsys.readouterr().out
-    assert "nothing was deleted" in shown
-    assert ("no terminal to ask on" in shown) == (not tty)
-    assert (tmp_path / "outputs/a/run.json").exists()
+    for typed, tty in (("", True), ("n\n", True), ("yep\n", True), ("y\n", False)):
+        answer(typed, tty=tty)
+        prune(find_runs(["outputs"]), "0d")
+        shown = capsys.readouterr().out
+        assert "nothing was deleted" in shown
+        assert ("no terminal to ask on" in shown) == (not tty)
+        assert (tmp_path / "outputs/a/run.json").exists()
 
 
 def test_yes_deletes_what_was_listed_and_nothing_else(run_main, tmp_path, answer):
