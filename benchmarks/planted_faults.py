@@ -231,7 +231,7 @@ def git(*words: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Try the faults, print and write the table; 1 if one of them was not caught."""
+    """Try the faults, print and write the table; 1 if one was not caught."""
     options = _parser().parse_args(arguments)
     known = read_faults()
     names = options.only or list(known)
@@ -246,15 +246,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for tree, commit in commits.items():
         with worktree(commit) as folder:
             wrong = problems(folder, [fault.edits[tree] for fault in faults])
-            if wrong:
-                print("\n".join(f"{tree}: {problem}" for problem in wrong))
-                return 2
-            for fault in [] if options.check else faults:
+        if wrong:
+            print("\n".join(f"{tree}: {problem}" for problem in wrong))
+            return 2
+    if options.check:
+        return 0
+    for tree, commit in commits.items():
+        with worktree(commit) as folder:
+            for fault in faults:
                 found[fault.id][tree] = one = _tried(folder, fault.edits[tree])
                 one["commit"] = commit
                 print(f"{fault.id}, {tree}: {as_text(one)}", flush=True)
-    if options.check:
-        return 0
     write(options.out, faults, found)
     return int(any(not one["caught"] for row in found.values() for one in row.values()))
 
