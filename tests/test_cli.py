@@ -13,7 +13,7 @@ from so101rl.config.compose import compose
 from so101rl.config.errors import UnknownKeyError
 from so101rl.errors import ConfigError, So101Error
 from so101rl.files import PACKAGE
-from so101rl.sweeps.context import _program_words
+from so101rl.sweeps.context import program_words
 
 BASIC = ["-m", "hydra/sweeper=basic"]
 TOO_SMALL = "env.act_scale=-1: expected a number > 0."
@@ -267,4 +267,4 @@ def test_jobs_of_a_sweep_are_called_as_the_program_was(monkeypatch):
         monkeypatch.setattr(sys, "argv", [started, "--seed", "3"])
         assert cli.main() == 2  # and argv has the name that a run records
         assert sys.argv[0] == (started if words[0] != "-m" else "so101rl")
-        assert _program_words(cli.job) == words
+        assert program_words(cli.job) == words
