@@ -1,6 +1,7 @@
 """Run directories and studies with made-up numbers, as a sweep leaves them."""
 
 import functools
+import itertools
 import json
 import random
 import uuid
@@ -8,9 +9,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from so101rl.config.schema import settings
 from so101rl.files import to_json
-from so101rl.runs.arms import SAME_ARM
 from so101rl.runs.episodes_csv import to_csv
 from so101rl.runs.metrics import policy_scores
 from so101rl.runs.preregistration import sha256
@@ -23,6 +22,7 @@ FAILURES = ("timed_out", "wrong_yaw", "overshot", "jammed", "never_touched")
 STARTED = "2026-11-21T12:00:00.000+00:00"
 REGISTERED = "2026-11-21T11:00:00.000+00:00"
 N = 20  # held-out episodes of a run
+BASE = 8  # of them that its base solves
 
 
 @functools.cache
@@ -60,71 +60,49 @@ def episodes(policy, solved, n=N, *, root=0, role="report", size=0.0):
 
 
 def make_run(
-    path,
-    *,
-    seed=0,
-    base=8,
-    residual=18,
-    n=N,
-    status="finished",
-    error=None,
-    keys=None,
-    alpha=1.0,
-    role="report",
-    part_of=None,
-    **groups,
+    path, *, seed=0, residual=18, error=None, keys=None, part_of=None, **groups
 ):
-    """A run directory as training leaves it; `base` and `residual` of `n` succeed."""
+    """A run directory as training leaves it; the residual solves `residual` of `N`."""
     path = Path(path)
-    evaluation = {"role": role, "n_episodes": n}
-    own = {"seed": seed, "residual": {"alpha": alpha}}
-    cfg = OmegaConf.create({**own, "evaluation": evaluation, "part_of": part_of})
+    evaluation = {"role": "report", "n_episodes": N}
+    cfg = {"seed": seed, "residual": {"alpha": 1.0}, "evaluation": evaluation}
+    cfg = OmegaConf.create(cfg | {"part_of": part_of})
     for key, value in (keys or {}).items():
         OmegaConf.update(cfg, key, value)
     rng = random.Random(f"{path.name}{path.parent.name}{seed}")
     uid = uuid.UUID(int=rng.getrandbits(128)).hex
     groups = {**GROUPS, **groups}
     facts = {
-        "uid": uid,
-        "name": full_name(groups, seed, uid),
-        "groups": groups,
-        "seed": seed,
-        "seeds": {"root": seed},
-        "part_of": part_of,
-        "started": STARTED,
-        "ended": STARTED,
-        "wall_clock_s": 60.5 + seed,
-        "status": status,
-        "error": error
-        and {"class": "DivergedError", "message": error, "kind": "diverged"},
+        **{"uid": uid, "name": full_name(groups, seed, uid), "groups": groups},
+        **{"seed": seed, "seeds": {"root": seed}, "part_of": part_of},
+        **{"started": STARTED, "ended": STARTED, "wall_clock_s": 60.5 + seed},
+        **{"status": "finished", "error": None},
     }
+    if error:
+        own = {"class": "DivergedError", "message": error, "kind": "diverged"}
+        facts |= {"status": "failed", "error": own}
     write(path / "run.json", to_json(_info() | facts))
     write(path / ".hydra/config.yaml", OmegaConf.to_yaml(cfg))
-    end, lines = residual / n, []
+    end, lines = residual / N, []
     for step in range(25_000, 200_001, 25_000):
-        rate = end + (base / n - end) * 0.5 ** (step / 40_000)
+        rate = end + (BASE / N - end) * 0.5 ** (step / 40_000)
         noisy = rate + random.Random(f"{uid}{step}").gauss(0, 0.03)
         lines.append({"step": step, "eval/success_rate": min(max(noisy, 0.0), 1.0)})
     write(path / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in lines))
-    if status == "finished":
-        solved = {"base": (base, 0), "residual": (residual, 1)}
-        policies = {
-            name: episodes(name, k, n, root=seed, role=role, size=size)
-            for name, (k, size) in solved.items()
-        }
-        write_episodes(path, policies, seed, role)
+    if not error:
+        role = cfg.evaluation.role
+        base = episodes("base", BASE, root=seed, role=role)
+        own = episodes("residual", residual, root=seed, role=role, size=1)
+        write_episodes(path, {"base": base, "residual": own}, seed, role)
     return RunDir.open(path)
 
 
 def write_episodes(path, policies, root=0, role="report"):
     """`episodes.csv` and the `evaluation.json` that belongs to it."""
-    scores = {
-        name: policy_scores(rows, root=root, role=role)
-        for name, rows in policies.items()
-    }
+    own = {"root": root, "role": role}
+    scores = {name: policy_scores(rows, **own) for name, rows in policies.items()}
     write(path / "evaluation.json", to_json({"policies": scores, "policy_step": 1}))
-    rows = [row for own in policies.values() for row in own]
-    write(path / "episodes.csv", to_csv(rows))
+    write(path / "episodes.csv", to_csv([*itertools.chain(*policies.values())]))
 
 
 def edit_info(path, **changes):
@@ -148,30 +126,19 @@ def make_study(sweep, solved, **changes):
         "reference": next(iter(solved)),
         "seeds": list(range(max(map(len, solved.values())))),
         "metric": "residual/success_rate",
-        "test": "paired_permutation",
-        "correction": "holm",
-        "significance": 0.05,
+        **{"test": "paired_permutation", "correction": "holm", "significance": 0.05},
     } | changes
-    own = {"evaluation": {"n_episodes": N}}
-    cfgs = {arm: {"residual": {"alpha": alpha}, **own} for arm, alpha in alphas.items()}
-    made = {
-        arm: settings(OmegaConf.create(cfg), without=SAME_ARM)
-        for arm, cfg in cfgs.items()
-    }
+    own = {"evaluation.n_episodes": N}
+    made = {arm: {"residual.alpha": alpha, **own} for arm, alpha in alphas.items()}
     promised = {"study": study, "settings": made}
     digest, git = sha256(promised), {"commit": "b" * 40, "dirty": False}
     head = {"name": sweep.name, "sha256": digest, "registered": REGISTERED, "git": git}
     text = to_json({**head, **promised, "deviations": []})
     write(sweep / "registration.json", text)
-    part = {"sweep": sweep.name, "registration": digest}
     for arm, counts in solved.items():
+        part = {"sweep": sweep.name, "registration": digest, "arm": arm}
+        own = {"keys": {"residual.alpha": alphas[arm]}, "part_of": part}
         for seed, count in enumerate(counts):
             if count is not None:
-                make_run(
-                    sweep / arm / f"seed-{seed}",
-                    seed=seed,
-                    residual=count,
-                    alpha=alphas[arm],
-                    part_of={**part, "arm": arm},
-                )
+                make_run(sweep / f"{arm}/seed-{seed}", seed=seed, residual=count, **own)
     return study

@@ -17,6 +17,7 @@ METRIC = "residual/success_rate"
 # Per seed the solved episodes of 20: b is better than a in every pair, c is not.
 A, B = [8, 9, 10, 8, 11, 9, 10, 7], [12, 14, 13, 12, 16, 13, 15, 11]
 SOLVED = {"a": A, "b": B, "c": [9, 8, 12, 7, 11, 10, 9, 8]}
+FEW = "no claim: {} paired seeds, it takes 7"
 NO_RUNS, NOT_SHOWN = "no claim: runs are missing", "no difference shown"
 
 
@@ -28,12 +29,11 @@ def study_of(solved, metric=METRIC):
             uid, facts = f"{arm}-{seed}", {"status": count, "reason": "no luck"}
             if not isinstance(count, str):
                 facts = {"status": "finished", "reason": "", "n_episodes": N}
-                played[uid] = {
-                    "base": episodes("base", 8, root=seed),
-                    "residual": episodes("residual", count, root=seed, size=1),
-                }
-            folder = f"{arm}/seed-{seed}"
-            records.append(RunRecord(arm, seed, uid, folder=folder, **facts))
+                own = episodes("residual", count, root=seed, size=1)
+                played[uid] = {"base": episodes("base", 8, root=seed), "residual": own}
+            records.append(
+                RunRecord(arm, seed, uid, folder=f"{arm}/seed-{seed}", **facts)
+            )
     arms = {arm: list(range(len(counts))) for arm, counts in solved.items()}
     study = StudyRecord("alpha", metric, arms, records, reference=next(iter(solved)))
     return study, played
@@ -44,11 +44,8 @@ def study_of(solved, metric=METRIC):
     [
         ({}, ["better than a", NOT_SHOWN]),
         # Six pairs reach p = 0.031, which Holm doubles where two were registered.
-        (
-            {"a": A[:6], "b": B[:6], "c": A[:6]},
-            ["no claim: 6 paired seeds, it takes 7"] * 2,
-        ),
-        ({"a": [8], "b": [9], "c": [9]}, ["no claim: 1 paired seeds, it takes 7"] * 2),
+        ({"a": A[:6], "b": B[:6], "c": A[:6]}, [FEW.format(6)] * 2),
+        ({"a": [8], "b": [9], "c": [9]}, [FEW.format(1)] * 2),
         # To count the reference as zero would make the others look better.
         ({"a": ["failed", *A[1:]]}, [NO_RUNS] * 2),
         # As zeros, seven seeds nobody has run would make b worse than a.
@@ -68,8 +65,7 @@ def test_a_claim_is_made_only_if_the_test_allows_it(changes, verdicts):
 def test_less_is_described_in_the_words_of_the_metric():
     solved = {"a": [4, 5, 6] * 3, "b": [16, 17, 16] * 3}
     study, played = study_of(solved, "residual/mean_time_to_success_s")
-    for arm in "ab":  # so the base has no time in one of its seeds
-        played[f"{arm}-0"]["base"] = episodes("base", 0)
+    played["a-0"]["base"] = played["b-0"]["base"] = episodes("base", 0)  # has no time
     report = make_report(study, played)
     assert report.comparisons[0].verdict == "slower than a"
     assert report.content.results.head[3] == "residual time to success [s]"
@@ -83,16 +79,16 @@ def test_a_failed_seed_is_listed_and_counts_as_zero(monkeypatch):
     study.records[-1] = replace(study.records[-1], deviates=True)
     report = make_report(study, played)
     cells = {cells[0]: cells[1:] for cells in report.content.results.rows}
-    assert cells["b"][1] == "7 of 8 x 20"
-    assert cells["b"][4:] == ["", "", "", "", "PRELIMINARY, INCOMPLETE"]  # no test
     worst = next(row for row in report.rows if row.kind == "worst")
     assert worst.name == "b, failed seeds as 0.0 %"
     assert (worst.values[0], worst.runs[0], len(worst.values)) == (0, "b-0", 8)
+    assert cells["b"][1] == "7 of 8 x 20"
+    assert cells["b"][4:] == ["", "", "", "", "PRELIMINARY, INCOMPLETE"]  # no test
     assert cells[worst.name][-1] == "no difference shown, PRELIMINARY"
+    assert cells["c"][-1] == "no difference shown, PRELIMINARY, DEVIATES"
     note = next(note for note in report.content.notes if note.is_important)
     assert note.text == "1 of 24 runs gave no result:"
     assert note.items[0].endswith("b, seed 0): failed, no luck")
-    assert cells["c"][-1] == "no difference shown, PRELIMINARY, DEVIATES"
     assert "DEVIATES: some of its runs are not" in report.content.notes[0].text
     monkeypatch.setattr(figure, "figure_study", lambda _, drawn: drawn)
     drawn = figure.draw(None, report, {})
@@ -114,13 +110,9 @@ def test_bases_that_share_no_seed_are_not_averaged():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (
-            episodes("base", 9, root=2, role="tune"),
-            "tune episode 0 of root seed 2",
-        ),
-        (episodes("base", 9, root=2, role="train"), "train episode 0 of root seed 2"),
-        ([{**episodes("base", 9)[0], "seed": -1}], "with the unknown seed"),
+        (episodes("base", 9, root=2, role="tune"), "tune episode 0 of root seed 2"),
         (episodes("base", 9, root=3), "report episode 0 of root seed 3"),
+        ([{**episodes("base", 9)[0], "seed": -1}], "with the unknown seed"),
         (episodes("base", 9, root=2)[:1] * 2, "one episode twice"),
         (episodes("base", 9, 10, root=2), "a/seed-2 played 20 .* and b/seed-2 10"),
     ],

@@ -7,20 +7,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from so101rl.statistics import (
-    Interval,
-    StatisticsError,
-    detectable,
-    holm,
-    improvement,
-    mcnemar_test,
-    paired_test,
-    plan,
-    seeds_for,
-    seeds_needed,
-    smallest_p,
-    verdicts,
-)
+from so101rl import statistics as st
+from so101rl.statistics import Interval, StatisticsError, improvement, paired_test
 
 # Darwin's maize, eighths of an inch that the crossed plant is taller than its partner
 # (Fisher 1935, The Design of Experiments, sections 17 and 21).
@@ -52,10 +40,9 @@ def test_pairs_are_made_by_seed_and_either_arm_may_come_first():
     one, other = paired_test(a, b), paired_test(b, a)
     assert one == paired_test(dict(sorted(a.items())), b)
     assert one.difference.mean == pytest.approx((0.5 + 0.1 - 0.1 + 0.3 + 0.4 - 0.1) / 6)
-    assert other.p == one.p
-    assert other.effect == pytest.approx(-one.effect)
-    assert other.difference.low == pytest.approx(-one.difference.high)
-    assert other.improvement.low == pytest.approx(1 - one.improvement.high)
+    found = (other.p, other.effect, other.difference.low, other.improvement.low)
+    mirrored = (-one.effect, -one.difference.high, 1 - one.improvement.high)
+    assert found == pytest.approx((one.p, *mirrored))
 
 
 def test_many_pairs_are_counted_by_a_seeded_draw():
@@ -70,29 +57,26 @@ def test_many_pairs_are_counted_by_a_seeded_draw():
     assert found.p == pytest.approx(exact, abs=5 * math.sqrt(exact / 99_999))
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "message"),
-    [
+def test_paired_test_refuses_what_has_no_pairs():
+    for a, b, message in (
         (by_seed([0.1] * 6), by_seed([0.2] * 8), "the first arm lacks the seeds 6, 7"),
         (by_seed([0.1] * 8), by_seed([0.2] * 6), "the second arm lacks the seeds 6, 7"),
         ({0: 1.0}, {0: 2.0}, "1 seed means"),
         ({0: 1.0, 5: math.nan}, {0: 1.0, 5: 2.0}, "seed 5: mean=nan"),
         ({0: 1.0, 5: 2.0}, {0: math.inf, 5: 2.0}, "seed 0: mean=inf"),
-    ],
-)
-def test_paired_test_refuses_what_has_no_pairs(a, b, message):
-    with pytest.raises(StatisticsError, match=message):
-        paired_test(a, b)
+    ):
+        with pytest.raises(StatisticsError, match=message):
+            paired_test(a, b)
 
 
 def test_rounding_errors_are_no_differences_and_no_spread():
     """0.9 - 0.7 and 0.3 - 0.1 differ in the last bit."""
     a, b = [0.9, 0.3, 0.5, 0.4, 0.8, 0.6], [0.7, 0.1, 0.3, 0.2, 0.6, 0.4]
     found = paired_test(by_seed(a), by_seed(b))
-    assert (found.effect, found.p) == (None, smallest_p(6))
+    assert (found.effect, found.p) == (None, st.smallest_p(6))
     same = paired_test(by_seed([0.1 + 0.2] * 6), by_seed([0.3] * 6))
     assert (same.p, same.effect, same.difference) == (1, None, Interval(0, 0, 0))
-    assert plan(found) == plan(same) == (None, None)
+    assert st.plan(found) == st.plan(same) == (None, None)
 
 
 def test_improvement_equals_a_published_point_and_counts_ties_half():
@@ -123,88 +107,80 @@ def test_holm_equals_published_values():
     """The example of `pingouin.holm`; a comparison without result counts as p = 1."""
     p = {"a": 0.50, "b": 0.003, "c": 0.32, "d": 0.054, "e": 0.0003}
     found = {"a": 0.64, "b": 0.012, "c": 0.64, "d": 0.162, "e": 0.0015}
-    assert holm(p) == pytest.approx(found)
-    assert list(holm(p)) == list(p)
-    all_five = holm(p | {"c": 1.0, "d": 1.0})
-    few = {name: p[name] for name in "abe"}
-    assert holm(few, registered=5) == {name: all_five[name] for name in few}
+    assert st.holm(p) == pytest.approx(found)
+    assert list(st.holm(p)) == list(p)
+    all_five, few = st.holm(p | {"c": 1.0, "d": 1.0}), {name: p[name] for name in "abe"}
+    assert st.holm(few, registered=5) == {name: all_five[name] for name in few}
     with pytest.raises(StatisticsError, match="5 comparisons: expected at most 1"):
-        holm(p, registered=1)
+        st.holm(p, registered=1)
     for wrong in (-0.1, 1.1, math.nan):
         with pytest.raises(StatisticsError, match="b: p="):
-            holm({"a": 0.1, "b": wrong})
-
-
-def test_seeds_needed_for_comparisons():
-    assert [seeds_needed(m) for m in (1, 2, 4, 8)] == [6, 7, 8, 9]
-    assert against_zero([1.0] * 7).p == smallest_p(7)
-    for m, alpha in ((0, 0.05), (1, 0), (1, 1), (1, math.nan)):
-        with pytest.raises(StatisticsError):
-            seeds_needed(m, alpha)
+            st.holm({"a": 0.1, "b": wrong})
 
 
 def test_fewer_than_six_pairs_claim_nothing_at_any_level_or_p():
     for alpha, p in ((0.05, 0.001), (0.3, 0.06), (0.9, 0.06)):
         five = replace(against_zero([0.3] * 5), p=p)
-        (found,) = verdicts({"x": five}, alpha).values()
+        (found,) = st.verdicts({"x": five}, alpha).values()
         assert (found.decision, found.needed) == ("refused", 6)
-        assert found.describe("B") == "no claim: 5 paired seeds, it takes 6"
 
 
 def test_verdicts_are_adjusted_for_all_comparisons():
     six, up = against_zero([0.1] * 6), against_zero([0.1, 0.2, 0.1, 0.3, 0.1, 0.2, 0.1])
     down, none = against_zero([-0.1] * 9), against_zero([0.1, -0.1] * 5)
-    assert verdicts({"six": six})["six"].decision == "better"
-    both = verdicts({"six": six, "up": up})  # 2 * 2 / 2**7, then 2 / 2**6
-    assert [found.decision for found in both.values()] == ["better", "better"]
-    found = verdicts({"six": six, "down": down, "none": none})
-    decisions = [one.decision for one in found.values()]
-    assert decisions == ["refused", "worse", "undecided"]  # three take 7 pairs each
-    assert found["six"].p == pytest.approx(2 * 2 / 2**6)
-    assert found["none"].describe("B") == "no difference shown"
-    assert found["down"].describe("B", "slower", "faster") == "faster than B"
-    single = verdicts({"six": six}, registered=2)["six"]
-    assert (single.decision, single.needed) == ("refused", 7)
+
+    def described(registered=None, **tests):
+        found = st.verdicts(tests, registered=registered).values()
+        return [one.describe("B", "slower", "faster") for one in found]
+
+    assert described(six=six) == ["slower than B"]
+    # 2 * 2 / 2**7, then 2 / 2**6
+    assert described(six=six, up=up) == ["slower than B"] * 2
+    few = "no claim: 6 paired seeds, it takes 7"
+    assert described(six=six, down=down, none=none) == [
+        *(few, "faster than B", "no difference shown")
+    ]
+    assert described(2, six=six) == [few]
+    assert st.verdicts({"six": six}, registered=2)["six"].p == 2 * 2 / 2**6
 
 
-def test_seeds_for_equals_published_sample_sizes():
+def test_the_numbers_of_seeds_are_the_published_ones():
     """Paired t test at 0.05, power 0.8: the numbers that G*Power gives."""
     for effect, n in ((0.2, 199), (0.5, 34), (0.8, 15)):
-        assert seeds_for(effect, 1.0) == seeds_for(-100 * effect, 100.0) == n
-        assert detectable(n, 1.0) <= effect < detectable(n - 1, 1.0)
-
-
-def test_detectable_is_what_the_documentation_says():
+        assert st.seeds_for(effect, 1.0) == st.seeds_for(-100 * effect, 100.0) == n
+        assert st.detectable(n, 1.0) <= effect < st.detectable(n - 1, 1.0)
+    assert [st.seeds_needed(m) for m in (1, 2, 4, 8)] == [6, 7, 8, 9]
     text = (ROOT / "docs/statistics.md").read_text()
     for n, shown in ((6, "1.43"), (10, "1.00"), (20, "0.66")):
-        assert f"{detectable(n, 1.0):.2f}" == shown
-        assert f"{shown} sd with {n}" in text
+        assert (
+            f"{st.detectable(n, 1.0):.2f}" == shown and f"{shown} sd with {n}" in text
+        )
 
 
 def test_a_plan_is_made_at_the_level_of_the_smallest_p():
     none = against_zero([0.1, -0.1, 0.1, -0.05, 0.02, 0.03, -0.08])
-    sd, mean = none.sd, none.difference.mean
-    assert plan(none, 2) == (
-        detectable(7, sd, alpha=0.025),
-        seeds_for(mean, sd, 0.8, 0.025),
-    )
-    assert plan(none, 4).detectable is None  # seven pairs cannot decide four
-    assert plan(against_zero([0.1, -0.1] * 4)).seeds_for is None  # a difference of 0
-    assert seeds_for(100.0, 1.0) == 6  # never fewer than the sign-flip test needs
-    assert seeds_for(100.0, 1.0, alpha=0.05 / 8) == seeds_needed(8)
+    sd, mean, level = none.sd, none.difference.mean, 0.025
+    expected = (st.detectable(7, sd, alpha=level), st.seeds_for(mean, sd, 0.8, level))
+    assert st.plan(none, 2) == expected
+    assert st.plan(none, 4).detectable is None  # seven pairs cannot decide four
+    assert st.plan(against_zero([0.1, -0.1] * 4)).seeds_for is None  # no difference
+    assert st.seeds_for(100.0, 1.0) == 6  # never fewer than the sign-flip test needs
+    assert st.seeds_for(100.0, 1.0, alpha=0.05 / 8) == st.seeds_needed(8)
 
 
 def test_power_refuses_what_has_no_answer():
     for compute, args, message in (
-        (detectable, (5, 0.1), "n=5: expected 6 or more"),
-        (detectable, (10, 0.0), "sd=0.0"),
-        (detectable, (10, math.nan), "sd=nan"),
-        (detectable, (10, 0.1, 1), "power=1"),
-        (detectable, (10, 0.1, 0.01), "power=0.01"),
-        (detectable, (10, 0.1, 0.8, 0), "alpha=0"),
-        (seeds_for, (0.0, 0.1), "difference=0.0"),
-        (seeds_for, (math.nan, 0.1), "difference=nan"),
-        (seeds_for, (1e-9, 1.0), "more than"),
+        (st.detectable, (5, 0.1), "n=5: expected 6 or more"),
+        (st.detectable, (10, 0.0), "sd=0.0"),
+        (st.detectable, (10, math.nan), "sd=nan"),
+        (st.detectable, (10, 0.1, 1), "power=1"),
+        (st.detectable, (10, 0.1, 0.01), "power=0.01"),
+        (st.detectable, (10, 0.1, 0.8, 0), "alpha=0"),
+        (st.seeds_for, (0.0, 0.1), "difference=0.0"),
+        (st.seeds_for, (math.nan, 0.1), "difference=nan"),
+        (st.seeds_for, (1e-9, 1.0), "more than"),
+        (st.seeds_needed, (0,), "comparisons=0"),
+        (st.seeds_needed, (1, 0), "alpha=0"),
     ):
         with pytest.raises(StatisticsError, match=message):
             compute(*args)
@@ -217,10 +193,10 @@ def test_mcnemar_pairs_episodes_by_seed_not_by_order():
         for policy, solved in (("base", 60), ("residual", 66))
         for seed in range(100)
     ]
-    found = mcnemar_test(rows[::-1])
-    assert found == mcnemar_test(rows)
+    found = st.mcnemar_test(rows[::-1])
+    assert found == st.mcnemar_test(rows)
     assert (found.won, found.lost, found.p) == (6, 0, pytest.approx(2 / 2**6))
     assert found.is_better(0.05) and not found.is_worse(0.05)
     assert found.describe(0.01)[0] == "No difference from its base shown"
     assert found.describe(0.05)[0] == "Better than its base beyond chance"
-    assert mcnemar_test(rows[:100]) is None
+    assert st.mcnemar_test(rows[:100]) is None

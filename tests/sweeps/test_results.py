@@ -132,8 +132,8 @@ def test_a_study_has_a_line_per_arm_and_claims_nothing(tmp_path, capsys):
         for seed in study["seeds"]
         for arm in study["arms"]
     ]
-    failed = {"seed": 2, "status": "failed", "error": "NaN"}
-    make_run(tmp_path / "half/seed-2", **failed, part_of=jobs[-2].part_of)
+    part = jobs[-2].part_of
+    make_run(tmp_path / "half/seed-2", seed=2, error="NaN", part_of=part)
     path = tmp_path / "registration.json"
     change = {"changes": ["study.significance: 0.05 -> 0.1"]}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"deviations": [change]}))
