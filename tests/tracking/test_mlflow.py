@@ -281,6 +281,7 @@ def test_jobs_are_below_their_sweep_whichever_is_mirrored_first(sweep, store):
     mirror(first, store)
     assert PARENT not in mirrored(store, first).data.tags
     tracker(store).of_sweeps().start(sweep)
+    assert PARENT in mirrored(store, first).data.tags
     second = job(sweep, "other", {**GROUPS, "env": "pick_place"})  # and experiment
     mirror(second, store)
     mirror(first, store)  # delivered again
