@@ -109,7 +109,7 @@ def _check_networks(path: Path, before: dict[str, Any], now: dict[str, Any]) -> 
     for key, (source, here) in changed_values(before, now).items():
         if NETWORKS in key and "optimizer" not in key:
             typed = "leave it out" if source == ABSENT else f"type {key}={source}"
-            reason = f"its networks are others, {key}: {source} -> {here}"
+            reason = f"its networks differ, {key}: {source} -> {here}"
             raise WarmStartError(path, f"{reason}; {typed.replace(', ', ',')}")
 
 

@@ -122,8 +122,10 @@ def test_a_damaged_checkpoint_is_refused(model, saved, name, content):
     assert len(str(error.value).splitlines()) <= 4
 
 
-def test_numbers_that_are_not_finite_are_refused(tmp_path):
+def test_missing_checkpoints_and_numbers_that_are_not_finite_are_refused(tmp_path):
     model = made()
+    with pytest.raises(CheckpointError, match="best: there is no such directory"):
+        checkpoint.load(model, tmp_path / "best")
     with torch.no_grad():
         model.policy.log_std[0] = np.nan
     checkpoint.save(model, tmp_path / "best", step=1)

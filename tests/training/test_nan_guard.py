@@ -37,9 +37,9 @@ def late(method, spoil, after=60):
 
 
 def spoil_noise(method, *args, **kwargs):
-    qpos, qvel, pose = method(*args, **kwargs)
-    qvel[1, 2] = np.inf
-    return qpos, qvel, pose
+    parts = method(*args, **kwargs)
+    parts[1][1, 2] = np.inf  # qvel
+    return parts
 
 
 def spoil_reward(method, *args):
@@ -118,12 +118,12 @@ def test_the_point_and_the_step_are_named(point, run_main, monkeypatch):
     for policy in path.glob("checkpoints/*/policy.pt"):
         for value in torch.load(policy, weights_only=True).values():
             assert torch.isfinite(value).all()
-    if point == "weights":
-        newest = checkpoint.steps(path / "checkpoints")[0]
-        step, state = checkpoint.load_training(newest)
-        assert step == 64
+    saved = checkpoint.steps(path / "checkpoints")
+    states = [checkpoint.load_training(each)[1] for each in saved]
+    for state in states:
         for value in state["learner"]["parameters"]["policy"].values():
             assert torch.isfinite(value).all()
+    assert len(saved) == 2 or point != "weights"
     assert not (path / "interrupted_model.zip").exists()
     assert not (path / "checkpoints" / "interrupted").exists()
 
@@ -134,15 +134,6 @@ def test_spoilt_weights_never_become_the_best(run_main, monkeypatch):
     assert code == 2
     meta = json.loads((path / "checkpoints/best/checkpoint.json").read_text())
     assert meta["step"] <= 32  # of the rollout before
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no npz"])
-def test_what_is_no_dump_is_named(content, tmp_path):
-    path = tmp_path / "dump.npz"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(viewer_dump.DumpError, match=str(path)):
-        viewer_dump.read_dump(path)
 
 
 def test_an_undefined_variance_is_accepted_and_a_dump_can_be_replayed(

@@ -43,12 +43,7 @@ def test_every_artefact_is_there(trained):
     }
     assert "interrupted_model.zip" not in files
     assert not [path for path in trained.path.rglob("*.tmp")]
-    info = trained.info
-    assert (info["status"], info["error"], info["seed"]) == ("finished", None, 0)
-    assert info["groups"]["env"] == "paper_push"
-    assert info["groups"]["base_policy"] == "jacobian"
-    assert info["ended"] >= info["started"]
-    assert info["wall_clock_s"] > 0
+    assert (trained.info["status"], trained.info["error"]) == ("finished", None)
 
 
 def test_metrics_have_their_names_and_steps(trained):
@@ -70,7 +65,7 @@ def test_metrics_have_their_names_and_steps(trained):
 
 def test_base_and_residual_are_evaluated_on_the_same_episodes(trained):
     evaluation, rows = trained.evaluation(), trained.episodes()
-    assert evaluation["env"] == "paper_push"
+    assert evaluation["env"] == trained.info["groups"]["env"] == "paper_push"
     assert list(evaluation["policies"]) == ["base", "residual"]
     seeds = episode_seeds(0, "report", 3)
     role = {"role": "report", "root": 0, "first": seeds[0], "n": 3}
@@ -216,8 +211,6 @@ def test_training_ends_once_enough_episodes_are_solved(
     assert run.info["status"] == "finished"
     assert run.metrics()[-1]["step"] == ends
     assert PPO.load(path / "final_model.zip").num_timesteps == ends
-    assert run.evaluation()["policies"]["residual"]["n_episodes"] == 3
-    assert not (path / "interrupted_model.zip").exists()
 
 
 def test_episodes_do_not_depend_on_how_many_run_at_once():

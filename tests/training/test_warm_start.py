@@ -92,6 +92,14 @@ def test_what_does_not_fit_is_refused(typed, message, source):
     np.testing.assert_array_equal(residuals(model), before)
 
 
+def test_another_order_of_the_observations_is_another_policy(source):
+    cfg = config_of(*SMALL)
+    cfg.env.observation = dict(reversed(cfg.env.observation.items()))
+    cfg.init_from = str(source.path)
+    with pytest.raises(So101Error, match="order: "):
+        warm_start(cfg, learner(cfg))
+
+
 def test_a_run_says_where_it_comes_from_and_only_its_first_step_needs_that(
     run_main, tmp_path
 ):
