@@ -49,8 +49,8 @@ def load(
     """Load a run's policy and results, for scripts and notebooks.
 
     Args:
-        run: A run directory, or `latest` for the newest finished run below `outputs/`
-            and `multirun/` of the working directory.
+        run: A run directory, or `latest` for the newest run below `outputs/` and
+            `multirun/` of the working directory that has a policy and has ended.
         checkpoint: One of the run's `checkpoints/`: `best`, `final` or `step-N`.
         packages: Names of packages, beside so101rl, whose classes the run may call.
     """

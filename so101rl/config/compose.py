@@ -228,7 +228,7 @@ def _typed_run(values: list[Override], base: DictConfig) -> Path | None:
             value = next(item.sweep_iterator()) if is_sweep else item.value()
             if value is None:
                 return None
-            latest = base.job.get("latest", "finished")
+            latest = base.job.get("latest", "ended")
             return from_run.find_run(str(value), latest=latest)
     return None
 

@@ -39,7 +39,7 @@ MOVED = {
 }
 
 
-def find_run(run: str, *, latest: str = "finished", key: str = "run") -> Path:
+def find_run(run: str, *, latest: str = "ended", key: str = "run") -> Path:
     """Return the run directory that `run=` names.
 
     Args:
@@ -209,22 +209,24 @@ def _newest_runs() -> Iterator[Path]:
 
 
 def _has_policy(path: Path, info: Mapping[str, Any]) -> bool:
-    """Tell whether a run is finished and has a best policy."""
-    return info.get("status") == "finished" and (path / BEST).is_dir()
+    """Tell whether a run has ended, however it did, and has a best policy."""
+    return (path / BEST).is_dir() and not _is_running(path, info)
 
 
 def _can_be_resumed(path: Path, info: Mapping[str, Any]) -> bool:
     """Tell whether a run ended early, and not by an error that would occur again."""
     status, error = info.get("status"), info.get("error") or {}
     if status == "running":
-        return not _is_locked(path / LOCK_FILE)
+        return not _is_running(path, info)
     return status in ("killed", "failed") and error.get("kind") in RESUMABLE
 
 
-def _is_locked(file: Path) -> bool:
-    """Tell whether a process holds the lock of `so101rl.runs.lock`."""
+def _is_running(path: Path, info: Mapping[str, Any]) -> bool:
+    """Tell whether a process still holds the lock of a run (`so101rl.runs.lock`)."""
+    if info.get("status") != "running":
+        return False
     try:
-        with file.open() as handle:
+        with (path / LOCK_FILE).open() as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -236,7 +238,7 @@ def _is_locked(file: Path) -> bool:
 _PLACE = " and ".join(f"{root}/" for root in OUTPUT_ROOTS)
 # What run=latest may be -> how to tell, and the message if no run is.
 LATEST: dict[str, tuple[Callable[[Path, Mapping[str, Any]], bool], str]] = {
-    "finished": (_has_policy, f"no run with {BEST} in {_PLACE} is finished yet"),
+    "ended": (_has_policy, f"no run with {BEST} in {_PLACE} has ended yet"),
     "resumable": (_can_be_resumed, f"no run in {_PLACE} can be resumed"),
     "any": (lambda path, info: True, f"no run in {_PLACE} yet"),
 }

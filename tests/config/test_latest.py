@@ -44,17 +44,20 @@ def runs(tmp_path, monkeypatch):
 
 
 def test_latest_has_a_policy_can_be_resumed_or_is_any_run(runs):
-    assert runs("finished") == "old"
+    assert runs("ended") == "diverged"
     assert runs("resumable") == "gone"
     assert runs("any") == "training"
     os.remove("outputs/gone/run.json")
     assert runs("resumable") == "killed"
+    for name in ("diverged", "bug", "killed"):
+        os.rmdir(f"outputs/{name}/{BEST}")
+    assert runs("ended") == "old"
 
 
 def test_without_such_a_run_the_message_says_which_is_missing(runs):
     os.chdir("multirun")
     for latest, reason in [
-        ("finished", "no run with checkpoints/best in outputs/ and multirun/ is fin"),
+        ("ended", "no run with checkpoints/best in outputs/ and multirun/ has ended"),
         ("resumable", "no run in outputs/ and multirun/ can be resumed"),
         ("any", "no run in outputs/ and multirun/ yet"),
     ]:
