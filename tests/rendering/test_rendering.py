@@ -20,29 +20,23 @@ SIZE = {"width": 160, "height": 120}
 
 
 @pytest.fixture(scope="module")
-def model():
+def renderer():
     spec = so101.spec()
     add_appearance(spec)
-    return spec.compile()
-
-
-@pytest.fixture(scope="module")
-def renderer(model):
     try:
-        made = SceneRenderer(model=model, **SIZE)
+        made = SceneRenderer(model=spec.compile(), **SIZE)
     except gl.NoGraphicsError as error:
         pytest.skip(str(error))
     with made:
         yield made
 
 
-def clip(n=5, is_success=True, **changes):
+def clip(n=5, is_success=True, n_distances=None):
     qpos = np.tile(POSE, (n, 1))
     qpos[:, 0] = np.linspace(-0.5, 0.5, n)
-    values = {"title": "best", "qpos": qpos, "distance_m": np.linspace(0.1, 0, n)}
-    return video.EpisodeClip(
-        **(values | changes), is_success=is_success, outcome="timed out"
-    )
+    values = {"title": "best", "outcome": "timed out", "is_success": is_success}
+    distance = np.linspace(0.1, 0, n_distances or n)
+    return video.EpisodeClip(**values, qpos=qpos, distance_m=distance)
 
 
 def decoded(path):
@@ -53,38 +47,36 @@ def decoded(path):
 def test_every_camera_sees_the_orange_arm(renderer):
     for camera in CAMERAS:
         picture = renderer.frame(POSE, camera=camera)
-        assert picture.shape == (120, 160, 3)
-        assert picture.dtype == np.uint8
+        assert (picture.shape, picture.dtype) == ((120, 160, 3), np.uint8)
         red, blue = picture[..., 0].astype(int), picture[..., 2].astype(int)
         assert (red - blue > 60).mean() > 0.01
 
 
-def test_a_picture_depends_on_the_state_alone(renderer, model):
+def test_a_picture_depends_on_the_state_alone(renderer):
     first = renderer.frame(POSE, camera=FRONT)
     assert (renderer.frame(POSE + 0.2, camera=FRONT) != first).any()
-    with SceneRenderer(model=model, width=64, height=48) as other:
+    with SceneRenderer(model=renderer.model, width=64, height=48) as other:
         other.frame(POSE, camera=TOP)
         np.testing.assert_array_equal(first, renderer.frame(POSE, camera=FRONT))
     np.testing.assert_array_equal(first, renderer.frame(POSE, camera=FRONT))
     other.close()
-    with pytest.raises(RenderError, match="closed"):
-        other.frame(POSE, camera=FRONT)
-
-
-def test_what_cannot_be_drawn_is_named(renderer, model):
-    with pytest.raises(RenderError, match=r"'frnt'.*front, top, wrist"):
-        renderer.frame(POSE, camera="frnt")
-    with pytest.raises(RenderError, match=r"\(6,\), got \(7,\)"):
-        renderer.frame(np.zeros(7), camera=FRONT)
+    for refuses, qpos, camera, message in (
+        (other, POSE, FRONT, "closed"),
+        (renderer, POSE, "frnt", r"'frnt'.*front, top, wrist"),
+        (renderer, np.zeros(7), FRONT, r"\(6,\), got \(7,\)"),
+    ):
+        with pytest.raises(RenderError, match=message):
+            refuses.frame(qpos, camera=camera)
     with pytest.raises(RenderError, match="height of a picture must be positive"):
-        SceneRenderer(model=model, width=64, height=0)
+        SceneRenderer(model=renderer.model, width=64, height=0)
 
 
 @pytest.mark.parametrize("problem", [ImportError, AttributeError, mujoco.FatalError])
-def test_a_missing_library_names_the_packages(model, monkeypatch, problem):
+def test_a_missing_library_names_the_packages(monkeypatch, problem):
     def broken(backend):
         raise problem("no such library.")
 
+    model = mujoco.MjModel.from_xml_string("<mujoco/>")
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr(gl, "_context_class", broken)
     with pytest.raises(gl.NoGraphicsError, match="libegl1 libegl-mesa0 libgl1-mesa"):
@@ -96,32 +88,27 @@ def test_annotate_writes_on_a_copy():
     frame = np.full((240, 320, 3), 200, np.uint8)
     written = video.annotate(frame, lines=["best", "step 1/2"], accent=video.GREEN)
     assert (frame == 200).all()
-    assert written.shape == frame.shape
     assert (written[:100, :160] != 200).any()
     assert (written[140:] == 200).all()
 
 
-def test_video_has_every_frame_and_starts_fast(tmp_path):
+def test_a_video_starts_fast_and_appears_whole_or_not_at_all(tmp_path):
+    def broken():
+        yield frames[0]
+        raise RuntimeError("simulation died")
+
     path = tmp_path / "sub" / "v.mp4"
     frames = [np.full((48, 64, 3), value, np.uint8) for value in (0, 100, 200)]
     video.write_video(path, frames=iter(frames), fps=10)
     assert [round(frame.mean() / 50) for frame in decoded(path)] == [0, 2, 4]
     content = path.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
+    with pytest.raises(RuntimeError, match="simulation died"):
+        video.write_video(path.with_name("w.mp4"), frames=broken(), fps=10)
     assert os.listdir(path.parent) == ["v.mp4"]
 
 
-def test_a_broken_video_leaves_nothing(tmp_path):
-    def frames():
-        yield np.zeros((48, 64, 3), np.uint8)
-        raise RuntimeError("simulation died")
-
-    with pytest.raises(RuntimeError, match="simulation died"):
-        video.write_video(tmp_path / "v.mp4", frames=frames(), fps=10)
-    assert os.listdir(tmp_path) == []
-
-
-def test_impossible_videos_are_refused(tmp_path, model):
+def test_impossible_videos_are_refused(tmp_path):
     path, frame = tmp_path / "v.mp4", np.zeros((5, 6, 3), np.uint8)
     (tmp_path / "file").write_text("")
     for where, frames, message in (
@@ -133,30 +120,21 @@ def test_impossible_videos_are_refused(tmp_path, model):
             video.write_video(where, frames=frames, fps=10)
     for wrong in ({"fps": 0}, {"every": 0}):
         with pytest.raises(RenderError, match="at least 1, got 0"):
-            video.episode_video(path, model=model, rows=[[clip()]], **wrong)
+            video.episode_video(path, model=None, rows=[[clip()]], **wrong)
     with pytest.raises(RenderError, match="same positive length, got 3 and 2"):
-        clip(3, distance_m=np.zeros(2))
+        clip(3, n_distances=2)
 
 
-def test_episodes_are_shown_beside_and_after_each_other(renderer, model, tmp_path):
+def test_episodes_are_shown_beside_and_after_each_other(renderer, tmp_path):
     path = tmp_path / "comparison.mp4"
     rows = [[clip(4, is_success=False), clip(9)], [clip(3), clip(2)]]
-    video.episode_video(path, model=model, rows=rows, every=2, **SIZE)
+    video.episode_video(path, model=renderer.model, rows=rows, every=2, **SIZE)
     shown, paused = decoded(path), round(video.PAUSE * 15)
     assert {frame.shape for frame in shown} == {(120, 320, 3)}
     assert len(shown) == (5 + paused) + (2 + paused)  # steps 0 2 4 6 8, and 0 2
-    left = np.array([frame[:, :160].astype(int) for frame in shown[:5]])
-    right = np.array([frame[:, 160:].astype(int) for frame in shown[:5]])
+    left, right = np.split(np.array(shown[:5], int), 2, axis=2)
     # The left arm stands after steps 0 2 3; the right one goes on.
     assert abs(left[2] - left[4]).mean() < 2 < abs(right[2] - right[4]).mean()
-
-
-def test_what_has_ended_keeps_its_last_picture():
-    def pictures(*values):
-        return iter([np.full((2, 2, 3), value, np.uint8) for value in values])
-
-    shown = video._side_by_side([pictures(1, 2), pictures(3, 4, 5)])
-    assert [frame[0, ::2, 0].tolist() for frame in shown] == [[1, 3], [2, 4], [2, 5]]
 
 
 def episode(is_success, length=10, distance=0.1):
@@ -164,35 +142,29 @@ def episode(is_success, length=10, distance=0.1):
     return SimpleNamespace(**values, final_distance_m=distance)
 
 
-def test_worst_median_and_best_are_what_they_are_called():
-    episodes = [
-        episode(True, 30, 0.01),
-        episode(False, 40, 0.02),
-        episode(True, 10, 0.01),  # solved soonest
-        episode(False, 40, 0.20),  # not solved, and farthest away
-        episode(True, 35, 0.01),
-    ]
-    assert worst_median_best(episodes) == {"worst": 3, "median": 4, "best": 2}
-    assert worst_median_best(episodes[:1]) == {"worst": 0, "median": 0, "best": 0}
-
-
-def test_the_first_episodes_that_changed_are_found():
-    def change(*solved):
-        return newly_solved_or_failed(before, list(map(episode, solved)))
-
+def test_the_episodes_to_be_shown_are_what_they_are_called():
+    soonest, farthest = episode(True, 10, 0.01), episode(False, 40, 0.2)
+    others = [episode(True, 30, 0.01), episode(False, 40, 0.02), episode(True, 35)]
+    ranked = worst_median_best([*others, soonest, farthest])
+    assert ranked == {"worst": 4, "median": 2, "best": 3}
+    assert worst_median_best(others[:1]) == {"worst": 0, "median": 0, "best": 0}
     before = list(map(episode, (True, False, False, True)))
-    assert change(True, False, True, False) == {"fixed": 2, "broken": 3}
-    assert change(True, True, True, True) == {"fixed": 1}
-    assert change(True, False, False, True) == {}
+    for now, changed in (
+        ((True, False, True, False), {"fixed": 2, "broken": 3}),
+        ((True, True, True, True), {"fixed": 1}),
+        ((True, False, False, True), {}),
+    ):
+        assert newly_solved_or_failed(before, list(map(episode, now))) == changed
 
 
 def test_to_ask_whether_a_world_can_be_drawn_builds_nothing(monkeypatch):
-    hardware = make_env(n=1).env.hardware
-
     def refuse(**_):
         raise AssertionError("built")
 
+    hardware = make_env(n=1).env.hardware
     monkeypatch.setattr(hardware, "_build_spec", refuse)
     assert drawable(hardware) is hardware
     with pytest.raises(AssertionError, match="built"):
         hardware.drawn_model()
+    with pytest.raises(RenderError, match="hardware=sim"):
+        drawable(object())
