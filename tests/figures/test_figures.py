@@ -2,11 +2,13 @@
 
 import inspect
 import re
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from conftest import PPO_KEYS
+from conftest import PPO_KEYS, config_of
+from matplotlib.figure import Figure
 from PIL import Image
 
 from so101rl.envs.paper_push import PaperPush
@@ -22,6 +24,7 @@ from so101rl.figures.held_out import read_episodes, read_paired_failures
 from so101rl.figures.residual import figure_residual, over_time
 from so101rl.figures.starts import figure_starts
 from so101rl.figures.style import FigureError
+from so101rl.figures.summary import _draw_failures, _mark_kept, figure_summary
 from so101rl.figures.tabletop import flat, on_page, outline, spot
 from so101rl.figures.trajectories import commonest, figure_trajectories
 from so101rl.files import FileError
@@ -29,12 +32,6 @@ from so101rl.runs.episodes_csv import COLUMNS
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.trajectories import Trajectory, write_trajectories
 
-SCENE = {
-    "object_size": [0.105, 0.148, 0.001],
-    "square_centre": [0.25, 0.06],
-    "square_side": 0.16,
-    "tape_width": 0.012,
-}
 ENDS = {
     "base": ["none", "wrong_yaw", "wrong_yaw", "none", "timed_out", "wrong_yaw"],
     "residual": ["none", "none", "wrong_yaw", "lost_it", "none", "none"],
@@ -49,7 +46,7 @@ def moved(number, length):
     yaw = rng.uniform(-0.8, 0.8) * (1 - way)
     pose = np.zeros((length + 1, 7))
     pose[:, :2] = np.outer(1 - way, rng.normal((0.19, -0.09), 0.02))
-    pose[:, :2] += np.outer(way, SCENE["square_centre"])
+    pose[:, :2] += np.outer(way, (0.25, 0.06))
     pose[:, 3], pose[:, 6] = np.cos(yaw / 2), np.sin(yaw / 2)
     return Trajectory(
         object_pose=pose,
@@ -63,31 +60,27 @@ def moved(number, length):
 
 def make_run(path, ends=ENDS):
     """The directory of an evaluation with made-up episodes."""
-    cfg = {"seed": 0, "env": {"control_hz": 30, "scene": SCENE}}
-    run = RunDir.create(path, cfg=cfg, command="x", groups={"env": "paper_push"})
+    run = RunDir.create(path, cfg=config_of(), command="x")
     half = {"success_rate": 0.5, "wilson_95": [0.4, 0.6], "n_episodes": 100}
     policies = {policy: half | {"failures": {"wrong_yaw": 50}} for policy in ends}
     run.write_evaluation({"policies": policies, "policy_step": 0, "alpha": [0.5] * 6})
-    rows, found = [], {}
+    rows, steps = [], {}
     for policy, own in ends.items():
         blank = dict.fromkeys(COLUMNS, 0) | {"policy": policy}
-        found[policy] = []
-        for number, end in enumerate(own):
-            found[policy].append(moved(number, 20 if end == "none" else 40))
-            rows.append(blank | {"seed": 100 + number, "failure": end})
+        rows += [blank | {"seed": n, "failure": end} for n, end in enumerate(own)]
+        lengths = [20 if end == "none" else 40 for end in own]
+        steps[policy] = [moved(n, length) for n, length in enumerate(lengths)]
     run.write_episodes(rows)
-    write_trajectories(run.file("trajectories.npz"), found)
+    write_trajectories(run.file("trajectories.npz"), steps)
     return run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("run") / "run")
-
-
-@pytest.fixture(scope="module")
-def base_only(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("base") / "run", {"base": ["jammed"] * 5})
+    made = make_run(tmp_path_factory.mktemp("run") / "run")
+    for step in (0, 64):
+        made.log(step, {"eval/success_rate": step / 100})
+    return made
 
 
 def is_picture(path):
@@ -103,27 +96,28 @@ def test_every_figure_is_drawn_and_the_same_again(run):
     assert [path.read_bytes() for path in draw_all(RunDir.open(run.path))] == first
 
 
-def test_a_bare_base_has_the_figures_of_one_policy(base_only):
-    drawn = draw_all(base_only)
-    assert [path.stem for path in drawn] == BOTH[:3]
-    assert set((base_only.path / "figures").iterdir()) == set(drawn)
-    for figure in (figure_residual, figure_failures):
-        with pytest.raises(FigureError, match="no episodes of 'residual', only of 'ba"):
-            figure(base_only)
+def test_a_run_that_lacks_data_says_what_is_missing(tmp_path):
+    base = make_run(tmp_path / "base", {"base": ["jammed"] * 5})
+    assert [path.stem for path in draw_all(base)] == BOTH[:3]
+    run = make_run(tmp_path / "run")
+    command = f"job=evaluate run={re.escape(str(run.path))}$"
 
+    def refuse(run, message, *figures):
+        for figure in figures:
+            with pytest.raises(FigureError, match=message):
+                figure(run)
 
-def test_a_run_that_lacks_data_says_how_to_get_it(tmp_path):
-    run = make_run(tmp_path)
+    refuse(
+        base, "no .* of 'residual', only of 'base'", figure_residual, figure_failures
+    )
     run.file("trajectories.npz").unlink()
-    command = f"job=evaluate run={re.escape(str(tmp_path))}$"
-    for figure in (figure_trajectories, figure_starts, figure_residual):
-        with pytest.raises(FigureError, match=rf"no trajectories\.npz.*{command}"):
-            figure(run)
+    drawn_from_steps = figure_trajectories, figure_starts, figure_residual
+    refuse(run, rf"no trajectories\.npz.*{command}", *drawn_from_steps)
     assert is_picture(figure_failures(run))  # needs the table alone
-    run.file("evaluation.json").unlink()
-    (tmp_path / "episodes.csv").unlink()
-    with pytest.raises(FigureError, match=rf"no episodes\.csv.*{command}"):
-        figure_failures(run)
+    for name in ("evaluation.json", "episodes.csv"):
+        run.file(name).unlink()
+    refuse(run, r"no evaluation\.json", figure_summary)
+    refuse(run, rf"no episodes\.csv.*{command}", figure_failures)
 
 
 def test_a_figure_that_cannot_be_written_is_a_short_error(run, monkeypatch):
@@ -137,38 +131,48 @@ def test_failures_are_counted_episode_by_episode(run):
     pairs = read_paired_failures(run)
     classes = in_order(failure for pair in pairs for failure in pair)
     assert classes == ["none", "wrong_yaw", "timed_out", "lost_it"]
-    assert count(pairs, classes).tolist() == [
-        [1, 0, 0, 1],
-        [2, 1, 0, 0],
-        [1, 0, 0, 0],
-        [0, 0, 0, 0],
-    ]
+    counted = [[1, 0, 0, 1], [2, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert count(pairs, classes).tolist() == counted
 
 
-def test_steps_and_table_belong_together(run):
+def test_shown_episodes_end_in_the_commonest_ways(run):
+    """ENDS: (wrong_yaw, none) twice, first in 1; the others once, first in 0 and 2."""
     episodes = read_episodes(run)
     assert {name: [e.failure for e in own] for name, own in episodes.items()} == ENDS
     for e in (e for own in episodes.values() for e in own):
-        assert len(e.poses) == len(e.steps.distance_m) + 1
         assert len(e.steps.distance_m) == (20 if e.failure == "none" else 40)
+    assert commonest(episodes) == [1, 0, 2]
+    same = [SimpleNamespace(failure="jammed")] * 5
+    assert commonest({"base": same}) == [0, 1, 2]
+    assert commonest({"base": same[:1]}) == [0]
 
 
-def test_shown_episodes_end_in_the_commonest_ways(run, base_only):
-    """ENDS: (wrong_yaw, none) twice, first in 1; the others once, first in 0 and 2."""
-    assert commonest(read_episodes(run)) == [1, 0, 2]
-    assert commonest(read_episodes(base_only)) == [0, 1, 2]
-    assert commonest({"base": read_episodes(base_only)["base"][:1]}) == [0]
-
-
-def test_the_known_failure_classes_are_those_of_the_task():
+def test_the_known_failure_classes_are_those_of_the_task_and_others_stand_last():
     task = inspect.getsource(PaperPush.failure_class)
     assert set(FAILURE_CLASSES) == set(re.findall(r'"([a-z_]+)"(?=:|\))', task))
-
-
-def test_an_unknown_failure_class_has_a_colour_and_stands_last():
     assert in_order(["new_one", "jammed", "none"]) == ["none", "jammed", "new_one"]
     assert label_of("new_one") == "new one"
     assert len({colour_of(name) for name in ("new_one", "none", "jammed")}) == 3
+
+
+def test_the_summary_rings_what_was_kept_and_shows_every_end_of_an_episode():
+    """Of two scores at its step, the last counts: that is the one that was saved."""
+    axes = Figure().subplots()
+    points = [(0, 0.4), (64, 0.8), (64, 0.9), (128, 0.7)]
+    lines = [{"step": step, "eval/success_rate": rate} for step, rate in points]
+    _mark_kept(axes, lines, 64)
+    assert [ring.get_xydata().tolist() for ring in axes.lines] == [[[64, 90]]]
+    failures = {"base": {"jammed": 10, "new_one": 4}, "residual": {}}
+    rates = {"base": 0.3, "residual": 1.0}
+    _draw_failures(
+        axes,
+        {
+            policy: {"success_rate": rates[policy], "n_episodes": 20, "failures": ends}
+            for policy, ends in failures.items()
+        },
+    )
+    tops = {bar.get_x(): bar.get_y() + bar.get_height() for bar in axes.patches}
+    assert list(tops.values()) == pytest.approx([100, 100])
 
 
 def test_what_has_ended_is_gone_or_stays():
@@ -202,7 +206,6 @@ def test_what_ends_with_an_evaluation_leaves_pictures(run_main, typed, figures, 
     if "cannot draw" in said.err:
         pytest.skip(said.err)
     assert code == 0, said.err
-    drawn = sorted((path / "figures").iterdir())
-    assert [file.stem for file in drawn] == sorted(figures)
-    assert all(is_picture(file) for file in drawn)
+    drawn = {file.stem: is_picture(file) for file in path.glob("figures/*")}
+    assert drawn == dict.fromkeys(figures, True)
     assert {file.stem for file in path.glob("videos/*.mp4")} == videos
