@@ -5,6 +5,7 @@ import sys
 import threading
 import urllib.request
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import glfw
@@ -15,16 +16,16 @@ from conftest import config_of, make_env
 from mujoco.experimental.dear_imgui import dear_imgui
 from PIL import Image
 
-from so101rl.errors import ConfigError
+from so101rl.errors import So101Error
 from so101rl.jobs import view
 from so101rl.policies.policy import NoResidual
 from so101rl.rendering import gl
-from so101rl.rendering.renderer import RenderError, drawable
+from so101rl.rendering.renderer import drawable
 from so101rl.scene.scene import OBJECT
 from so101rl.seeds import episode_seeds
 from so101rl.viewer import pictures, screen, web, window
 from so101rl.viewer.controls import Command, Controls
-from so101rl.viewer.dump import DumpError, read_dump
+from so101rl.viewer.dump import DumpError
 from so101rl.viewer.session import Session
 
 SLIDES = 0.5 * 0.005 * 9.81  # [N] Coulomb, with the numbers of conf/env/paper_push.yaml
@@ -43,9 +44,8 @@ class Always:
         return np.full((len(obs), 6), 0.5)
 
 
-def make_session(*typed, policy=None, **of_session):
-    env = make_env("job=view", *typed, n=1)
-    return Session(env, policy, root=0, **of_session)
+def make_session(*typed, policy=None):
+    return Session(make_env("job=view", *typed, n=1), policy, root=0)
 
 
 def states(session, steps):
@@ -58,58 +58,34 @@ def states(session, steps):
     return np.array(seen)
 
 
-@pytest.fixture(scope="module")
-def shared():
+@pytest.fixture
+def session():
     return make_session(policy=Always())
 
 
-@pytest.fixture
-def session(shared):
-    """A session at the start of episode 0."""
-    shared.controls = Controls(episode=0, residual=True)
-    shared.do(Command.AGAIN)
-    return shared
-
-
-@pytest.mark.parametrize(
-    ("command", "changes"),
-    [
-        (Command.PAUSE, [{"paused": True}, {}]),
-        (Command.STEP, [{"paused": True}] * 2),
-        (Command.AGAIN, [{}]),
-        (Command.NEXT, [{"episode": 3}, {"episode": 4}]),
-        (Command.PREVIOUS, [{"episode": 1}, *[{"episode": 0}] * 2]),
-        (Command.RESIDUAL, [{"residual": False}, {}]),
-        (Command.FASTER, [{"speed": 2.0}, *[{"speed": 4.0}] * 2]),
-        (Command.SLOWER, [{"speed": s} for s in (0.5, 0.25, 0.125, 0.125)]),
-    ],
-)
-def test_a_key_pressed_repeatedly_changes_what_it_should_and_nothing_else(
-    command, changes
-):
+def test_a_key_pressed_repeatedly_changes_what_it_should_and_nothing_else():
     start = {"episode": 2, "residual": True}
-    controls = Controls(**start)
-    for changed in changes:
-        controls = controls.after(command)
-        assert controls == Controls(**(start | changed))
-
-
-def test_without_a_learned_policy_there_is_no_residual_to_switch():
-    controls = Controls(episode=0, residual=None)
-    assert controls.after(Command.RESIDUAL) == controls
+    for command, key, values in (
+        (Command.PAUSE, "paused", [True, False]),
+        (Command.STEP, "paused", [True, True]),
+        (Command.AGAIN, "episode", [2]),
+        (Command.NEXT, "episode", [3, 4]),
+        (Command.PREVIOUS, "episode", [1, 0, 0]),
+        (Command.RESIDUAL, "residual", [False, True]),
+        (Command.FASTER, "speed", [2.0, 4.0, 4.0]),
+        (Command.SLOWER, "speed", [0.5, 0.25, 0.125, 0.125]),
+    ):
+        controls = Controls(**start)
+        for value in values:
+            controls = controls.after(command)
+            assert controls == Controls(**(start | {key: value}))
+    without_policy = Controls(episode=0, residual=None)
+    assert without_policy.after(Command.RESIDUAL) == without_policy
 
 
 def test_every_key_exists_in_window_and_browser_and_is_not_one_of_mujoco_s():
     toggles = {key for *_, key in mujoco.mjVISSTRING + mujoco.mjRNDSTRING if key}
-    others = {
-        "Tab",
-        "[",
-        "]",
-        "Esc",
-        "Page Up",
-        *"012345",
-        *(f"F{i}" for i in range(8)),
-    }
+    others = {*"[]012345", "Tab", "Esc", "Page Up", *(f"F{i}" for i in range(8))}
     numbers = {getattr(glfw, name) for name in dir(glfw) if name.startswith("KEY_")}
     for command in Command:
         assert command.glfw in numbers
@@ -129,15 +105,6 @@ def test_an_episode_is_that_of_the_evaluation_and_can_be_seen_again(session):
         session.do(command)
         assert session.seed == episode_seeds(0, "report", 1)[0]
         assert states(session, 12).tobytes() == first.tobytes()
-
-
-def test_the_first_episode_can_be_chosen():
-    late = make_session(episode=7)
-    assert late.seed == episode_seeds(0, "report", 8)[7]
-    assert ("episode", f"7, seed {late.seed}") in late.lines()
-    for episode in (-1, 2**28):
-        with pytest.raises(ConfigError, match=rf"job\.episode={episode}"):
-            make_session(episode=episode)
 
 
 def test_the_residual_can_be_switched_off_and_the_policy_sees_all_the_same(session):
@@ -189,16 +156,13 @@ def test_who_drags_the_sheet_must_overcome_its_friction(share, slides):
     moved = held.data.xpos[body, 0] - start
     assert moved > 0.01 if slides else abs(moved) < 1e-4
     assert ("pulled [mN]", f"{1e3 * share * SLIDES:.1f}") in held.lines()
-    held.advance()  # nobody drags any more
-    assert "pulled [mN]" not in dict(held.lines())
-
-
-def test_a_hand_is_forgotten_with_the_episode(session):
-    session.data.xfrc_applied[session.model.body(OBJECT).id, 0] = 1.0
-    session.advance()
-    session.do(Command.AGAIN)
-    assert "pulled [mN]" not in dict(session.lines())
-    assert not session._world.applied.any()
+    for forget in (held.advance, partial(held.do, Command.AGAIN)):
+        held.data.xfrc_applied[body, 0] = 1.0
+        held.advance()
+        held.draw()  # nobody drags any more
+        forget()
+        assert "pulled [mN]" not in dict(held.lines())
+        assert not held._world.applied.any()
 
 
 class Handle(nullcontext):
@@ -241,34 +205,31 @@ def handles(monkeypatch):
 
 
 def test_the_window_shows_a_policy_at_work_and_follows_its_keys_once(handles):
-    view.view(config_of("job=view", "job.window=true", "n_threads=1"))
+    view.view(config_of("job=view", "job.window=true", "job.episode=7"))
     (handle,) = handles
     assert len(handle.shown) == 6
     assert (handle.shown[0] != handle.shown[2]).any()
     values = [texts[0][3].splitlines() for texts in handle.texts]
-    numbers = [own[0].partition(",")[0] for own in values]
-    assert numbers == ["0", "0", "0", "1", "1", "1"]
+    seeds = episode_seeds(0, "report", 9)
+    shown = [f"{number}, seed {seeds[number]}" for number in (7, 7, 7, 8, 8, 8)]
+    assert [own[0] for own in values] == shown
     assert [own[4][:2] for own in values] == ["1 "] * 3 + ["2 "] * 3
     assert values[0][1] == "jacobian"
     assert not handle.opt.geomgroup[3]
 
 
-def test_states_are_played_again_and_again(handles):
-    model = mujoco.MjModel.from_xml_string(
-        "<mujoco><worldbody><body><joint/><geom size='1'/></body></worldbody></mujoco>"
-    )
-    data = mujoco.MjData(model)
-    with window.open_window(model, data) as shown:
-        screen.play(shown, model, data, np.array([[1.0], [2.0]]), hz=30)
+def test_the_finite_states_of_a_dump_are_played_again_and_again(handles, tmp_path):
+    body = b"<body><joint/><geom size='1'/></body>"
+    xml = b"<mujoco><worldbody>%b</worldbody></mujoco>" % body
+    path, model = tmp_path / "step-1.npz", np.frombuffer(xml, np.uint8)
+    cfg = config_of("job=view", "job.window=true", f"replay={path}")
+    qpos = np.array([[0, 1], [0, 2], [0, np.nan]])[..., None]
+    np.savez(path, qpos=qpos, env=1, hz=30, model=model)
+    view.view(cfg)
     assert np.ravel(handles[0].shown).tolist() == [1, 2, 1, 2, 1, 2]
-
-
-def test_a_dump_without_a_state_that_can_be_drawn_is_named(tmp_path):
-    xml = np.frombuffer(b"<mujoco/>", np.uint8)
-    path = tmp_path / "step-1.npz"
-    np.savez(path, qpos=np.full((5, 2, 3), np.nan), env=1, hz=30, model=xml)
+    np.savez(path, qpos=qpos[2:], env=1, hz=30, model=model)
     with pytest.raises(DumpError, match=r"step-1\.npz: expected .*finite"):
-        read_dump(path)
+        view.view(cfg)
 
 
 @pytest.mark.parametrize(
@@ -282,33 +243,26 @@ def test_a_window_that_cannot_open_says_what_to_do(monkeypatch, has_screen, mess
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("glfw.init", lambda: has_screen)
     monkeypatch.setattr("mujoco.viewer.launch_passive", broken)
-    with (
-        pytest.raises(screen.ScreenError, match=message),
-        window.open_window(None, None),
-    ):
-        pytest.fail("there is no window")
+    with pytest.raises(screen.ScreenError, match=message):
+        window.open_window(None, None).__enter__()
 
 
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
         (["job.window=maybe"], r"job\.window=maybe: expected true, false, web or null"),
-        (["job.window=2"], r"job\.window=2: expected"),
         (["job.window=web", "job.port=-1"], r"job\.port=-1"),
         (["job.window=web", "job.port=65536"], r"job\.port=65536"),
+        (["job.window=web"], "pip install websockets"),
+        (["job.episode=-1"], r"job\.episode=-1"),
+        (["job.episode=268435456"], r"job\.episode=268435456"),
     ],
 )
-def test_a_screen_that_cannot_be_is_refused(typed, message):
-    with pytest.raises(ConfigError, match=message):
-        view.view(config_of("job=view", *typed))
-
-
-def test_without_websockets_it_says_what_to_install(session, monkeypatch):
+def test_what_cannot_be_shown_is_refused(typed, message, monkeypatch):
     hidden = "mujoco.experimental.studio.web_viewer"
     monkeypatch.setitem(sys.modules, hidden, None)
-    served = web.open_web(session.model, session.data, port=0)
-    with pytest.raises(screen.ScreenError, match="pip install websockets"), served:
-        pytest.fail("nothing can be served")
+    with pytest.raises(So101Error, match=message):
+        view.view(config_of("job=view", "job.window=true", "n_threads=1", *typed))
 
 
 def test_the_browser_is_served_the_world_on_this_machine_alone(session):
@@ -356,8 +310,3 @@ def test_without_a_screen_it_writes_pictures(tmp_path, monkeypatch, capsys):
     for path in printed:
         with Image.open(tmp_path / path) as picture:
             assert np.ptp(np.asarray(picture)) > 100
-
-
-def test_a_real_arm_cannot_be_drawn():
-    with pytest.raises(RenderError, match="hardware=sim"):
-        drawable(object())
