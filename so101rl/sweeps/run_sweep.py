@@ -70,10 +70,7 @@ def run_all(
     *,
     n_jobs: int,
 ) -> dict[str, Outcome]:
-    """Run the jobs that have not ended for good, `n_jobs` at a time.
-
-    A finished run is left as it is, one that was stopped or killed is resumed, and one
-    that failed by itself stays failed.
+    """Run or resume the jobs that have not ended for good, `n_jobs` at a time.
 
     Returns:
         How each ended, by name, in their order.

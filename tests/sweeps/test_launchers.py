@@ -23,13 +23,12 @@ def test_jobs_and_searches_run_through_joblib_and_go_on(tmp_path, monkeypatch, c
 
     infos = []
     for _ in range(2):  # the second call has nothing to run
-        code, text = run("seed=0,1,2")
+        code, text = run("seed=0,1")
         assert code == 0, text
-        infos.append([lab.run_of(name).info for name in ("0", "1", "2")])
+        infos.append([lab.run_of(name).info for name in ("0", "1")])
     assert infos[0] == infos[1]
-    assert [(info["status"], info["seed"]) for info in infos[0]] == [
-        ("finished", seed) for seed in range(3)
-    ]
+    assert {info["status"] for info in infos[0]} == {"finished"}
+    assert [info["seed"] for info in infos[0]] == [0, 1]
 
     lab.folder = lab.home / "search"
     words = ("sweep=residual", "hydra.sweeper.seeds=2")

@@ -15,7 +15,6 @@ from test_trials import ask, make, sampler_of, states
 from so101rl.seeds import TUNING_FROM
 from so101rl.sweeps.job import SweepError
 from so101rl.sweeps.outcome import BrokenSweep, Outcome
-from so101rl.sweeps.progress import SweepProgress
 from so101rl.sweeps.search.search import Search, SearchPlan
 from so101rl.sweeps.search.storage import sqlite_url
 from so101rl.sweeps.search.trials import MAX_LOSSES
@@ -56,8 +55,8 @@ class FakeRunner:
         self._running.clear()
 
     def ended(self, wait_s):
-        ends = [(name, self._go_on(name, *run)) for name, run in self._running.items()]
-        ends = [(name, found) for name, found in ends if found is not None]
+        all_ = {name: self._go_on(name, *run) for name, run in self._running.items()}
+        ends = [(name, found) for name, found in all_.items() if found is not None]
         for name, _ in ends:
             del self._running[name]
         return ends
@@ -106,17 +105,15 @@ def searched(
     make_sampler, judge = sampler_of(sampler, values), pruner or Threshold(-1)
     usual = {"objectives": (SCORE,), "seeds": (0,), "fixed": (), "total": TOTAL}
     usual |= {"name": "s", "report": "eval/success_rate"}
-    with SweepProgress("s", 1, 2) as progress:
-        Search(
-            SearchPlan(**usual | plan),
-            trials,
-            lambda: trials.ask(values, make_sampler, judge),
-            tmp_path / "a",
-            FakeRunner(can_prune, is_slow),
-            progress,
-            n_jobs=2,
-            heartbeat_s=0,
-        ).run()
+    Search(
+        SearchPlan(**usual | plan),
+        trials,
+        lambda: trials.ask(values, make_sampler, judge),
+        tmp_path / "a",
+        FakeRunner(can_prune, is_slow),
+        n_jobs=2,
+        heartbeat_s=0,
+    ).run()
     return {str(*one.params.values()): one for one in trials.finished()}
 
 
@@ -360,16 +357,15 @@ def test_a_search_that_cannot_work_leaves_nothing_behind(lab, word, message):
     assert not lab.folder.exists()
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("seeds", 0), ("n_trials", 0), ("grace_s", 10), ("direction", "up"),
-     ("direction", ["maximize", "minimize"]), ("report_direction", "up")],
-)  # fmt: skip
-def test_settings_that_make_no_sense_are_refused(key, value):
+def test_settings_that_make_no_sense_are_refused():
     text = (ROOT / "conf/hydra/sweeper/optuna.yaml").read_text()
     usual = {k: v for k, v in yaml.safe_load(text).items() if k[0] != "_"}
     usual |= {"seed": 0, "sampler": None, "pruner": None}
     del usual["defaults"]
     Settings(**usual)
-    with pytest.raises(SweepError, match=rf"hydra\.sweeper\.{key}"):
-        Settings(**usual | {key: value})
+    for key, value in (
+        *(("seeds", 0), ("n_trials", 0), ("grace_s", 10), ("report_direction", "up")),
+        *(("direction", "up"), ("direction", ["maximize", "minimize"])),
+    ):
+        with pytest.raises(SweepError, match=rf"hydra\.sweeper\.{key}"):
+            Settings(**usual | {key: value})

@@ -18,32 +18,33 @@ def parse(*lines):
     return OverridesParser.create().parse_overrides(list(lines))
 
 
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("interval(0.1,2)", FloatDistribution(0.1, 2.0)),
-        ("int(interval(1,5))", IntDistribution(1, 5)),
-        ("tag(log,interval(1e-4,1e-1))", FloatDistribution(1e-4, 0.1, log=True)),
-        ("tag(log,int(interval(1,64)))", IntDistribution(1, 64, log=True)),
-        ("range(0,10,3)", IntDistribution(0, 9, step=3)),
-        ("range(10,0,-3)", IntDistribution(1, 10, step=3)),
-        ("range(0,0.3,0.1)", CategoricalDistribution(["0.0", "0.1", "0.2"])),
-        ("choice(1,0.5,true)", CategoricalDistribution(["1", "0.5", "True"])),
-        ("null,latest", CategoricalDistribution(["null", "latest"])),
-        ("choice([8],[8,8])", CategoricalDistribution(["[8]", "[8,8]"])),
-        ("choice('a b',\"c\")", CategoricalDistribution(["a\\ b", "c"])),
-    ],
-)
-def test_the_grammar_of_a_search_is_hydras(text, wanted):
-    assert space(parse(f"key={text}")) == {"key": wanted}
+FLOAT, INT, LIST = FloatDistribution, IntDistribution, CategoricalDistribution
+GRAMMAR = {
+    "interval(0.1,2)": FLOAT(0.1, 2.0),
+    "int(interval(1,5))": INT(1, 5),
+    "tag(log,interval(1e-4,1e-1))": FLOAT(1e-4, 0.1, log=True),
+    "tag(log,int(interval(1,64)))": INT(1, 64, log=True),
+    "range(0,10,3)": INT(0, 9, step=3),
+    "range(10,0,-3)": INT(1, 10, step=3),
+    "range(0,0.3,0.1)": LIST(["0.0", "0.1", "0.2"]),
+    "choice(1,0.5,true)": LIST(["1", "0.5", "True"]),
+    "null,latest": LIST(["null", "latest"]),
+    "choice([8],[8,8])": LIST(["[8]", "[8,8]"]),
+    "choice('a b',\"c\")": LIST(["a\\ b", "c"]),
+}
+WRONG = """
+1; interval(2,1); interval(1,1); interval(0,inf); interval(nan,1); choice(1,2,1);
+tag(log,interval(0,1)); tag(lgo,interval(1,2)); tag(log,choice(1,2)); range(5,0);
+range(0,1e9); shuffle(1,2,3)
+"""
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["1", "interval(2,1)", "interval(1,1)", "interval(0,inf)", "interval(nan,1)",
-     "tag(log,interval(0,1))", "tag(lgo,interval(1,2))", "tag(log,choice(1,2))",
-     "range(5,0)", "range(0,1e9)", "shuffle(1,2,3)", "choice(1,2,1)"],
-)  # fmt: skip
+def test_the_grammar_of_a_search_is_hydras():
+    for text, wanted in GRAMMAR.items():
+        assert space(parse(f"key={text}")) == {"key": wanted}
+
+
+@pytest.mark.parametrize("text", WRONG.strip().replace("\n", " ").split("; "))
 def test_what_cannot_be_searched_is_refused(text):
     with pytest.raises(SweepError) as error:
         space(parse(f"some.key={text}"))

@@ -103,7 +103,6 @@ class Search:
         folder: the sweep's, locked.
         runner: runs the jobs; with one that cannot prune, nobody sends heartbeats
             meanwhile, so that this must be the study's only worker.
-        progress: shows how far it is.
         n_jobs: trials at a time.
         heartbeat_s: between two heartbeats [s].
     """
@@ -115,15 +114,15 @@ class Search:
         ask: "Callable[[], Trial | None]",
         folder: Path,
         runner: Runner,
-        progress: SweepProgress,
-        *,
         n_jobs: int,
         heartbeat_s: float,
     ) -> None:
         """Start nothing yet."""
         self._plan, self._trials, self._ask = plan, trials, ask
-        self._folder, self._runner, self._progress = folder, runner, progress
+        self._folder, self._runner = folder, runner
         self._n_jobs, self._heartbeat_s = n_jobs, heartbeat_s
+        left = (trials.n_trials - len(trials.finished())) * len(plan.seeds)
+        self._progress = SweepProgress(plan.name, left, n_jobs)
         self._breaker = Breaker()
         self._running: dict[str, RunningTrial] = {}  # by the name of the running job
         self._next_beat = self._next_ask = 0.0
@@ -140,6 +139,7 @@ class Search:
         with contextlib.ExitStack() as at_end:
             at_end.enter_context(Stop().signals())
             at_end.enter_context(self._trials.database_errors())
+            at_end.enter_context(self._progress)
             at_end.callback(self._trials.interrupt)
             at_end.callback(self._runner.close)  # first
             while self._start_trials() or not self._trials.is_done:

@@ -19,7 +19,6 @@ from so101rl.sweeps.context import SweepContext
 from so101rl.sweeps.job import SweepError
 from so101rl.sweeps.launchers import make_runner
 from so101rl.sweeps.preview import CostEstimator, total
-from so101rl.sweeps.progress import SweepProgress
 from so101rl.sweeps.search.search import Search, SearchPlan
 from so101rl.sweeps.search.space import grid, space, words
 from so101rl.sweeps.search.storage import check_url, sqlite_url
@@ -121,17 +120,7 @@ def tune(
             f"hydra.sweeper.storage={settings.storage}: expected null with a launcher "
             "of Hydra's, which sends no heartbeats to other workers"
         )
-    distributions, fixed = _split(context, settings)
-    plan = SearchPlan(
-        name=context.name,
-        objectives=settings.objectives,
-        report=settings.report,
-        sign=1 if settings.report_direction == settings.directions[0] else -1,
-        fixed=fixed,
-        seeds=settings.run_seeds,
-        total=int(context.config.total_timesteps),
-    )
-    _check_ends(context, plan, distributions)
+    plan, distributions = _plan(context, settings)
     sampler, size = make_sampler(settings, distributions)
     n_trials = min(settings.n_trials, size)
     if settings.dry_run:
@@ -143,49 +132,36 @@ def tune(
     with sweep.locked():
         what = _comparable(context, plan, distributions, settings)
         sweep.define(what, context.line)
-        trials = Trials(
-            url,
-            settings.study_name or context.name,
-            settings.directions,
-            settings=what,
-            folder=sweep.path,
-            n_trials=n_trials,
-            heartbeat_s=settings.heartbeat_s,
-            grace_s=settings.grace_s,
-        )
-        trials.study.set_metric_names(settings.objectives)  # for the dashboard
-        pruner = instantiate(settings.pruner)
-        ask = partial(trials.ask, distributions, sampler, pruner)
+        trials = _open_study(context, settings, url, what, n_trials)
+        ask = partial(trials.ask, distributions, sampler, instantiate(settings.pruner))
+        n_jobs = settings.at_a_time
+        runner = make_runner(context.program(n_jobs), launcher, settings.timeout_s)
+        heartbeat_s = settings.heartbeat_s
         with context.tracked(sweep, lambda: conclude(trials, sweep.path, plan)):
-            _run(context, settings, plan, trials, ask, sweep, launcher)
+            print(f"sweep: {sweep.path} ({n_trials} trials, {n_jobs} runs at a time)")
+            Search(plan, trials, ask, sweep.path, runner, n_jobs, heartbeat_s).run()
 
 
-def _run(
+def _open_study(
     context: SweepContext,
     settings: Settings,
-    plan: SearchPlan,
-    trials: Trials,
-    ask: Callable[[], Any],
-    sweep: SweepDir,
-    launcher: Launcher | None,
-) -> None:
-    """Run the trials that are left, and show the progress."""
-    n_jobs = settings.at_a_time
-    runner = make_runner(context.program(n_jobs), launcher, settings.timeout_s)
-    n_trials = trials.n_trials
-    print(f"sweep: {sweep.path} ({n_trials} trials, {n_jobs} runs at a time)")
-    left = (n_trials - len(trials.finished())) * len(plan.seeds)
-    with SweepProgress(context.name, left, n_jobs) as progress:
-        Search(
-            plan,
-            trials,
-            ask,
-            sweep.path,
-            runner,
-            progress,
-            n_jobs=n_jobs,
-            heartbeat_s=settings.heartbeat_s,
-        ).run()
+    url: str,
+    what: Mapping[str, Any],
+    n_trials: int,
+) -> Trials:
+    """Open or create the study, as a worker in the sweep's folder."""
+    trials = Trials(
+        url,
+        settings.study_name or context.name,
+        settings.directions,
+        settings=what,
+        folder=context.folder.absolute(),
+        n_trials=n_trials,
+        heartbeat_s=settings.heartbeat_s,
+        grace_s=settings.grace_s,
+    )
+    trials.study.set_metric_names(settings.objectives)  # for the dashboard
+    return trials
 
 
 def _show(
@@ -196,19 +172,18 @@ def _show(
     n_trials: int,
 ) -> None:
     """Print what would be searched, and the cost."""
-    n_jobs = settings.at_a_time
-    costs = CostEstimator(context.compose, context.program(n_jobs))
+    costs = CostEstimator(context.compose, context.program(settings.at_a_time))
     each = costs.of([*plan.fixed, f"seed={plan.seeds[0]}"])
     for key, one in distributions.items():
         print(f"{key:>24}  {one}")
     print(f"{n_trials} trials of {len(plan.seeds)} runs; at most, before pruning:")
-    print(total([each] * (n_trials * len(plan.seeds)), n_jobs))
+    print(total([each] * (n_trials * len(plan.seeds)), settings.at_a_time))
 
 
-def _split(
+def _plan(
     context: SweepContext, settings: Settings
-) -> "tuple[dict[str, BaseDistribution], list[str]]":
-    """What is searched, and the overrides of every run; typed values win."""
+) -> "tuple[SearchPlan, dict[str, BaseDistribution]]":
+    """What to look for, and the values to try; what was typed wins over `params`."""
     params = [f"{key!s}={value}" for key, value in settings.params.items()]
     items = {
         item.get_key_element(): item
@@ -223,8 +198,19 @@ def _split(
     searched = [item for item in items.values() if item.is_sweep_override()]
     if not searched:
         raise SweepError("hydra.sweeper.params: expected a key with several values")
-    lines = [i.input_line for i in items.values() if not i.is_sweep_override()]
-    return space(searched), [line for line in lines if line is not None]
+    fixed = [i.input_line or "" for i in items.values() if not i.is_sweep_override()]
+    plan = SearchPlan(
+        name=context.name,
+        objectives=settings.objectives,
+        report=settings.report,
+        sign=1 if settings.report_direction == settings.directions[0] else -1,
+        fixed=fixed,
+        seeds=settings.run_seeds,
+        total=int(context.config.total_timesteps),
+    )
+    distributions = space(searched)
+    _check_ends(context, plan, distributions)
+    return plan, distributions
 
 
 def _check_ends(
@@ -232,20 +218,17 @@ def _check_ends(
 ) -> None:
     """Compose a run at both ends of the space, so that no trial has a wrong config."""
     for end in (0, -1):
-        values = {key: _ends(one)[end] for key, one in distributions.items()}
+        values = {}
+        for key, one in distributions.items():
+            # Optuna's numbers have `low` and `high`, its lists `choices`.
+            ends = getattr(one, "choices", None) or (one.low, one.high)  # type: ignore[attr-defined]
+            values[key] = ends[end]
         cfg = context.compose([*plan.fixed, *words(values), f"seed={plan.seeds[0]}"])
         if cfg.evaluation.role != "tune":
             raise SweepError(
                 f"evaluation.role={cfg.evaluation.role}: expected tune; a report on "
                 "episodes that chose the settings would be worthless"
             )
-
-
-def _ends(distribution: "BaseDistribution") -> list[Any]:
-    """The first and the last value of a distribution."""
-    if hasattr(distribution, "choices"):
-        return list(distribution.choices)
-    return [distribution.low, distribution.high]  # type: ignore[attr-defined]
 
 
 def make_sampler(
