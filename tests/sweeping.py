@@ -46,16 +46,12 @@ class Lab:
         out, err = self._capsys.readouterr()
         return Answer(code, out, err, [])
 
-    def start(self, *typed, script=fake_main.__file__, words=None):
-        """Start a sweep as a process; what it says goes to `said`."""
+    def start(self, *typed):
+        """Start a sweep as a process; its output goes to `said`."""
+        command = [sys.executable, fake_main.__file__, *self.words(*typed)]
         with (self.home / "said").open("ab") as said:
-            return subprocess.Popen(
-                [sys.executable, script, *(words or self.words(*typed))],
-                stdout=said,
-                stderr=said,
-                cwd=self.home,
-                start_new_session=True,
-            )
+            options = {"cwd": self.home, "start_new_session": True}
+            return subprocess.Popen(command, stdout=said, stderr=said, **options)
 
     def run_of(self, name):
         """A job's run."""

@@ -1,6 +1,8 @@
 """What a sweep would run, and an estimate of its time and disk."""
 
+import contextlib
 import functools
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +21,6 @@ from so101rl.sweeps.job import Job, SweepError
 from so101rl.sweeps.processes import Processes, Program
 
 PROBE_STEPS, PROBE_LOG = 8192, 2048  # env steps of a probe, and between its log lines
-POLL_S = 60.0  # between two looks at a probe [s]
 SHOWN = 60  # jobs that are listed
 EARLIER, PROBE = "earlier runs", "short trainings"  # sources of an estimate
 # Keys that decide how long a training takes.
@@ -136,15 +137,11 @@ class CostEstimator:
         with tempfile.TemporaryDirectory() as name:
             folder, began = Path(name) / job.name, time.monotonic()
             print("no run like these yet: measuring a short training ...", flush=True)
-            processes = Processes(self._program)
-            try:
+            # Closing it stops the training, too, if this is stopped.
+            with contextlib.closing(Processes(self._program)) as processes:
                 processes.start(job, folder)
-                while not (ended := processes.ended(POLL_S)):
-                    pass
-            finally:
-                processes.close()  # stops the training, too, if this is stopped
+                ((_, found),) = processes.ended(math.inf)
             wall = time.monotonic() - began
-            ((_, found),) = ended
             if found.status != "finished":
                 raise SweepError(f"dry_run: {found.reason}")
             lines, _ = read_jsonl(folder / TIMINGS)

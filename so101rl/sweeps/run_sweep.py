@@ -3,6 +3,7 @@
 import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.plugins.launcher import Launcher
@@ -135,7 +136,8 @@ def _define(context: SweepContext, sweep: SweepDir) -> list[Job]:
     )
     for change in changes:
         print(f"DEVIATION from what was registered: {change}")
-    return study.registered(digest)
+    registered = {"registration": digest}
+    return [replace(job, part_of={**job.part_of, **registered}) for job in study.jobs]
 
 
 def _check_results(ends: Mapping[str, Outcome], folder: Path) -> None:

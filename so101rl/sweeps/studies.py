@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from so101rl.config.schema import settings
@@ -48,13 +48,6 @@ class StudyPlan:
             f"NO VERDICT POSSIBLE: {seeds} seeds cannot decide {comparisons} "
             f"comparisons at {level:g}, it takes {needed} (study.seeds)\n"
         )
-
-    def registered(self, digest: str) -> list[Job]:
-        """The jobs; their runs record the hash of the registration."""
-        return [
-            replace(job, part_of={**job.part_of, "registration": digest})
-            for job in self.jobs
-        ]
 
 
 def study_of(context: "SweepContext") -> StudyPlan:

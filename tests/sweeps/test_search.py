@@ -133,6 +133,8 @@ def test_failed_trials_are_recorded_and_lost_ones_tried_again(tmp_path, can_prun
     assert found["bug"].user_attrs["reason"] == "1 / 0"
     assert found["ok"].user_attrs["env_steps"] == TOTAL
     assert len(trials.study.trials) == len(kinds) + MAX_LOSSES - 1
+    gone = [one for one in trials.study.trials if one.params == {"kind": "gone"}]
+    assert len(gone) == MAX_LOSSES  # the same values each time
 
 
 @BOTH

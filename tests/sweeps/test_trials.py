@@ -143,19 +143,6 @@ def test_n_trials_is_the_total_over_all_calls_whatever_their_ends(tmp_path):
     assert pruned.values == [0.5]
 
 
-def test_a_trial_that_is_lost_again_and_again_has_failed(tmp_path):
-    trials = make(tmp_path, 2)
-    params = []
-    for _ in range(MAX_LOSSES):
-        trial = ask(trials)
-        params.append(trial.params)
-        trials.tell(trial.number, state="FAIL", kind="infrastructure")
-    assert params == params[:1] * MAX_LOSSES
-    assert ask(trials).params != params[0]
-    (first, *_) = trials.finished()
-    assert (first.state.name, first.params) == ("FAIL", params[0])
-
-
 def test_a_worker_that_is_stopped_costs_a_trial_nothing(tmp_path):
     for n in range(2 * MAX_LOSSES):
         trials = make(tmp_path, 2)
