@@ -13,8 +13,8 @@ from so101rl.policies.policy import ModelPolicy
 from so101rl.seeds import episode_seeds
 
 
-def learner(algo):
-    cfg = config_of(*tiny(algo), "n_threads=1", "residual.exploration_std=0.3")
+def learner(algo, *typed):
+    cfg = config_of(*tiny(algo), "n_threads=1", "seed=3", *typed)
     return build_algo(cfg, SB3VecEnv(build_env(cfg, 2), [0, 1]))
 
 
@@ -25,7 +25,7 @@ def observations(model, n):
 
 @pytest.mark.parametrize("algo", TINY)
 def test_the_first_residual_is_zero_and_explores_by_its_std(algo):
-    model = learner(algo)
+    model = learner(algo, "residual.exploration_std=0.3")
     assert not ModelPolicy(model).act(observations(model, 64)).any()
     if model.__dict__.get("action_noise") is not None:  # the policy itself draws none
         action = np.array([model.action_noise() for _ in range(1000)])
@@ -34,6 +34,20 @@ def test_the_first_residual_is_zero_and_explores_by_its_std(algo):
         if model.policy.squash_output:  # the std is that of before the tanh
             action = np.arctanh(action)
     np.testing.assert_allclose(action.std(axis=0), 0.3, rtol=0.15)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sac", "td3"])
+def test_plain_rl_starts_as_stock_does_and_a_residual_learner_learns(algo):
+    plain, model = learner(algo, "base_policy=zero"), learner(algo)
+    layers = {"net_arch": [8]}
+    stock = type(plain)("MlpPolicy", plain.env, seed=3, policy_kwargs=layers).policy
+    for mine, its in zip(plain.policy.parameters(), stock.parameters(), strict=True):
+        assert torch.equal(mine, its)
+    obs = observations(model, 64)
+    if algo == "td3":
+        assert not model.actor_target.predict(obs)[0].any()
+    model.learn(48)
+    assert 0 < np.abs(ModelPolicy(model).act(obs)).max() <= 1
 
 
 def test_memory_of_a_recurrent_policy_belongs_to_one_episode():

@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 from conftest import ROOT
+from scipy.spatial.transform import Rotation
 
 from so101rl.robots import so101, workspace
 from so101rl.robots.kinematics import Kinematics
@@ -14,7 +15,7 @@ from so101rl.scene import appearance
 GOLDEN = json.loads((ROOT / "tests/golden_fk.json").read_text())
 # Mass [kg], centre of mass [m] and inertia about it (Ixx Iyy Izz Ixy Ixz Iyz)
 # [1e-6 kg m^2] of each body, in its axes.
-BODIES = """
+BODIES = """\
 base 0.147  0.01372 -5e-5 0.03348  114.686 136.117 130.364 -0.460 4.972 0.098
 shoulder 0.100006  -0.03076 -2e-5 -0.02527  83.759 81.0403 23.9783 0.0756 -1.1634 0.1547
 upper_arm 0.103  -0.08985 -0.00838 0.01841  40.8002 147.318 142.487 -19.7819 -0.0403 0.00897
@@ -39,13 +40,12 @@ def golden(key: str) -> np.ndarray:
 @pytest.mark.parametrize("n", [20, 25])
 def test_kinematics_are_the_official_ones(n):
     kinematics = Kinematics(n=n, site=so101.GRIPPERFRAME)
-    tool = kinematics.tool(golden("qpos_rad"))
-    pos, rot = kinematics.fk(golden("qpos_rad"))
+    tool, fk = kinematics.tool(golden("qpos_rad")), kinematics.fk(golden("qpos_rad"))
     rotation = golden("gripperframe_rotation_row_major").reshape(20, 3, 3)
     near = {"rtol": 0, "atol": 1e-6}
-    for each_pos, each_rot in ((tool.pos, tool.rot), (pos, rot)):
-        np.testing.assert_allclose(each_pos, golden("gripperframe_pos_m"), **near)
-        np.testing.assert_allclose(each_rot, rotation, **near)
+    for pos, rot in (tool[:2], fk):
+        np.testing.assert_allclose(pos, golden("gripperframe_pos_m"), **near)
+        np.testing.assert_allclose(rot, rotation, **near)
     jac = golden("jacobian_pos_m_per_rad")
     np.testing.assert_allclose(tool.jac[:, :3], jac, **near)
     with pytest.raises(ValueError, match=f"built for {n} arms, got 26"):
@@ -59,39 +59,31 @@ def test_joints_and_limits(model):
 
 
 def test_masses_centres_and_inertias(model):
-    lines = [line.split() for line in BODIES.split("\n")[1:-1]]
-    for name, *numbers in lines:
-        mass, x, y, z, xx, yy, zz, xy, xz, yz = map(float, numbers)
-        body, axes = model.body(name), np.zeros(9)
-        assert body.mass[0] == pytest.approx(mass, abs=1e-6)
-        np.testing.assert_allclose(body.ipos, (x, y, z), atol=5e-6)
-        mujoco.mju_quat2Mat(axes, body.iquat)
-        axes = axes.reshape(3, 3)
-        full = axes @ np.diag(body.inertia) @ axes.T
-        expected = np.array([(xx, xy, xz), (xy, yy, yz), (xz, yz, zz)])
-        np.testing.assert_allclose(1e6 * full, expected, atol=6e-4, err_msg=name)
-    assert model.nbody == len(lines) + 1  # the world
+    names, *numbers = zip(*(line.split() for line in BODIES.splitlines()), strict=True)
+    assert [model.body(i).name for i in range(model.nbody)] == ["world", *names]
+    mass, centre, inertia = np.split(np.array(numbers, float).T, [1, 4], axis=1)
+    np.testing.assert_allclose(model.body_mass[1:], mass[:, 0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(model.body_ipos[1:], centre, rtol=0, atol=5e-6)
+    axes = Rotation.from_quat(model.body_iquat[1:], scalar_first=True).as_matrix()
+    full = axes * model.body_inertia[1:, None] @ axes.transpose(0, 2, 1)
+    full = 1e6 * full[:, [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
+    np.testing.assert_allclose(full, inertia, rtol=0, atol=6e-4)
 
 
 def test_drawn_geoms_need_no_files_and_have_no_part_in_physics(model):
     drawn = [i for i in range(model.ngeom) if not model.geom(i).name]
     assert len(drawn) > 100
     assert set(model.geom_group[drawn]) == {so101.DRAWN_GROUP}
-    assert not model.geom_contype[drawn].any()
-    assert not model.geom_conaffinity[drawn].any()
+    assert not (model.geom_contype | model.geom_conaffinity)[drawn].any()
     assert model.nmesh == model.nhfield == 0
-
-
-def test_the_model_without_them_moves_exactly_like_the_drawn_one(model):
-    bare = so101.bare_model()
-    assert bare.ngeom < 10 < model.ngeom
-    ends = []
-    for each in (model, bare):
+    ends, bare = [], so101.bare_model()
+    assert bare.ngeom == model.ngeom - len(drawn)
+    for each in (model, bare):  # they move exactly alike
         data = mujoco.MjData(each)
         data.qpos[:] = 0.3
         mujoco.mj_step(each, data, 50)
-        ends.append(data.qpos.copy())
-    np.testing.assert_array_equal(ends[0], ends[1])
+        ends.append(data.qpos)
+    np.testing.assert_array_equal(*ends)
 
 
 def test_wrist_camera_is_the_real_one(model):
