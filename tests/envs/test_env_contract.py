@@ -82,11 +82,14 @@ def test_without_autoreset_what_has_ended_stands_still_until_it_is_reset():
         assert list(moved[:, 1]) == [True] * 4 + [False] * 3
 
 
-def test_success_takes_its_control_steps_in_every_episode():
+def test_success_takes_its_control_steps_at_rest_in_every_episode():
     env = make_env("randomization=none", "base_policy=zero", *INSIDE, n=1)
     env.reset(seed=0)
     ended = [env.step(np.zeros((1, 6)))[2][0] for _ in range(10)]
     assert list(np.flatnonzero(ended) + 1) == [5, 10]
+    for step in range(10):  # nudged to and fro, inside the square
+        env.env.hardware.qvel[0, 6] = 0.1 * (-1) ** step
+        assert not env.step(np.zeros((1, 6)))[2].any()
 
 
 def test_a_bad_action_is_refused_by_both_envs(env):

@@ -23,6 +23,13 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:You have specified a mini-batch size",
     r"ignore:`torch\.jit:DeprecationWarning",  # as whoever loads the file gets it
 )
+ELSEWHERE = """
+import sys, json, torch
+file = torch.jit.load("policy.ts")
+size = json.load(open("policy.json"))["inputs"]["obs"][1]
+print(list(file(torch.zeros(5, size), torch.zeros(5, 6)).shape))
+assert not {"so101rl", "stable_baselines3", "gymnasium", "mujoco"} & set(sys.modules)
+"""
 SMALL = ["n_threads=1", "env.max_episode_steps=60"]
 
 
@@ -48,7 +55,6 @@ def asked(file, obs, base_action, *more):
 def test_every_algorithm_is_exported_and_compared(algo, made, capsys):
     path, about, model = made(*tiny(algo))
     assert "1000 observations" in capsys.readouterr().out
-    assert about["checked"]["observations"] == 1000
     assert about["checked"]["largest_difference"] < 1e-5
     assert about["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     # The comparison of its own, with other numbers of rows.
@@ -79,14 +85,14 @@ def test_policy_json_tells_how_to_use_the_file(base, made):
     env = build_env(cfg, 3)
     obs, _ = env.reset(seed=0)
     arrays = {**env.env.obs, "base_action": env.base_action}
-    named = [(arrays[p["name"]], p["scale"], p["size"]) for p in about["observation"]]
-    parts = [array / np.array(scale) for array, scale, _ in named]
+    parts = [arrays[p["name"]] / np.array(p["scale"]) for p in about["observation"]]
     np.testing.assert_allclose(np.concatenate(parts, 1), obs, rtol=1e-6)
-    assert [array.shape[1] for array, *_ in named] == [size for *_, size in named]
+    sizes = [part["size"] for part in about["observation"]]
+    assert sizes == [part.shape[1] for part in parts]
     assert about["inputs"] == {"obs": ["n", obs.shape[1]], "base_action": ["n", 6]}
-    assert about["act_scale"] == cfg.env.act_scale
-    assert about["control_hz"] == cfg.env.control_hz
-    assert (about["checkpoint"], about["step"]) == ("checkpoints/best", 7)
+    facts = {"act_scale": cfg.env.act_scale, "control_hz": cfg.env.control_hz}
+    facts |= {"checkpoint": "checkpoints/best", "step": 7}
+    assert facts.items() <= about.items()
     np.testing.assert_allclose(about["alpha"], np.arange(6) / 10)
     residual = model.predict(obs, deterministic=True)[0]
     answer = asked(torch.jit.load(path), obs, np.zeros((3, 6))).numpy()
@@ -94,9 +100,7 @@ def test_policy_json_tells_how_to_use_the_file(base, made):
 
 
 @pytest.mark.parametrize("wrong", [1e-3, np.nan])
-def test_a_file_that_does_something_else_is_not_written(
-    wrong, made, monkeypatch, tmp_path
-):
+def test_a_wrong_file_is_not_written(wrong, made, monkeypatch, tmp_path):
     blend = torchscript.Composed.blend
     monkeypatch.setattr(
         torchscript.Composed, "blend", lambda *args: blend(*args) + wrong
@@ -113,22 +117,10 @@ def test_the_job_writes_into_the_run_and_its_file_needs_only_torch(run_main, tmp
     assert code == 0
     assert f"exported: {path / 'export' / 'policy.ts'}" in said.out
     assert set(tmp_path.iterdir()) == before
-    script = (
-        "import sys, json, torch\n"
-        "file = torch.jit.load('policy.ts')\n"
-        "about = json.load(open('policy.json'))\n"
-        "d = about['inputs']['obs'][1]\n"
-        "print(list(file(torch.zeros(5, d), torch.zeros(5, 6)).shape))\n"
-        "ours = {'so101rl', 'stable_baselines3', 'gymnasium', 'mujoco'}\n"
-        "assert not ours & set(sys.modules)\n"
-    )
-    command = [sys.executable, "-I", "-c", script]
+    command = [sys.executable, "-I", "-c", ELSEWHERE]
     done = subprocess.run(
         command, cwd=path / "export", capture_output=True, text=True, check=True
     )
     assert done.stdout == "[5, 6]\n"
-
-
-def test_export_needs_a_run():
     with pytest.raises(ExportError, match="job=export needs run=RUN_DIR"):
         export_policy(compose(["job=export"]))
