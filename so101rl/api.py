@@ -32,7 +32,7 @@ CHECKPOINTS = "checkpoints"
 
 
 class LoadedRunError(So101Error):
-    """A run lacks what is asked for, or an observation has the wrong shape."""
+    """A run lacks the requested file, or an observation has the wrong shape."""
 
 
 class LoadedRun:
@@ -43,7 +43,7 @@ class LoadedRun:
         info: The content of `run.json`.
         config: The run's resolved config.
         step: Env step of the policy's checkpoint.
-        alpha: Authority of the residual (6,) at that step.
+        alpha: Weight of the residual (6,) at that step.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class LoadedRun:
         if vector.ndim not in (1, 2) or vector.shape[-1] != self._size:
             raise LoadedRunError(
                 f"obs has the shape {vector.shape}: expected ({self._size},) "
-                f"or (n, {self._size}), of {', '.join(self._columns())}"
+                f"or (n, {self._size}), made of {', '.join(self._columns())}"
             )
         batch = np.atleast_2d(vector)
         if not np.isfinite(batch).all():
@@ -101,11 +101,11 @@ class LoadedRun:
     def make_env(self, n: int = 1, *, overrides: Sequence[str] = ()) -> ResidualEnv:
         """Build the run's own environment, a Gymnasium vector environment.
 
-        It has the run's base policy, and the residual's authority at `step`. An
-        environment whose episode ends starts the next one by itself.
+        It has the run's base policy, and alpha has its value at `step`. When an episode
+        ends, its environment starts the next one automatically.
 
         Args:
-            n: How many run together.
+            n: Number of environments.
             overrides: Changes as on the command line, e.g. `randomization=hard`.
         """
         env = _build_seeded(self._compose(*overrides), n)
@@ -202,7 +202,7 @@ class LoadedRun:
 
 
 def _table(episodes: Sequence[dict[str, Any]]) -> "pd.DataFrame":
-    """Return rows of `episodes.csv` as a table; a column of missing times is float."""
+    """Return rows of `episodes.csv` as a table, with floats as times of success."""
     import pandas as pd
 
     return pd.DataFrame(episodes).astype({"time_to_success_s": float})
@@ -235,8 +235,8 @@ def make(
 
     Args:
         env: Option of the config group `env`.
-        base_policy: Option of the config group `base_policy`. With `zero` an action is
-            the task's own, with any other one it is a correction of the base action.
+        base_policy: Option of the config group `base_policy`. With `zero` an action
+            goes to the task; with any other option it corrects the base action.
         overrides: Anything else as on the command line, e.g. `residual.alpha=0.5`.
         render_mode: See `SingleEnv`.
     """

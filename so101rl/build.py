@@ -1,4 +1,4 @@
-"""Builds all objects of a composed config; nothing else connects them."""
+"""Builds all objects of a composed config; no other module connects them."""
 
 from typing import Any
 
@@ -16,16 +16,16 @@ from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.errors import So101Error
 
 OUR_ALGO_KEYS = ("total_timesteps",)  # keys of conf/algo that the learner does not get
-# What a learner raises for a wrong setting; torch a RuntimeError for a wrong device.
+# Errors of a learner for a wrong setting; for a wrong device, torch's RuntimeError.
 SETTING_ERRORS = (ValueError, AssertionError, RuntimeError, MemoryError)
 
 
 class BadAlgoError(So101Error):
-    """A learner refuses a setting of `conf/algo` or of the command line.
+    """A learner rejects a setting of `conf/algo` or of the command line.
 
     Args:
-        target: Its class.
-        reason: What it raised; the message shows the first line.
+        target: Class of the learner.
+        reason: Error that it raised; the message shows the first line.
     """
 
     def __init__(self, target: str, reason: BaseException):

@@ -1,4 +1,4 @@
-"""The command line: composes the config, runs its job, and reports mistakes in short.
+"""The command line: composes the config, runs its job, and reports mistakes briefly.
 
 `python main.py --help` lists the groups, the keys and examples.
 """
@@ -81,9 +81,9 @@ def _run(task: Callable[[], Any]) -> int:
 
 
 class _Output:
-    """Standard output or error that goes nowhere once it cannot be written.
+    """Wraps standard output or error; after a failed write it discards all text.
 
-    So `| head` ends quietly, and a training whose output nobody reads goes on.
+    So `| head` causes no error, and a training continues if its terminal is closed.
     """
 
     def __init__(self, stream: TextIO):
@@ -114,18 +114,18 @@ class _Output:
 
 @contextlib.contextmanager
 def _output_may_fail() -> Iterator[None]:
-    """Let nothing fail because its output cannot be written."""
+    """Discard output that cannot be written instead of raising an error."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (one and _Output(one) for one in before)  # type: ignore
     try:
         yield
     finally:
         for stream in filter(None, (sys.stdout, sys.stderr)):
-            stream.flush()  # not at the interpreter's end, which would complain
+            stream.flush()  # at its exit, the interpreter would report a failure
         sys.stdout, sys.stderr = before
 
 
-@_output_may_fail()  # a launcher's process begins here
+@_output_may_fail()  # because a launcher's process does not call `main`
 def run_job(cfg: DictConfig) -> float | None:
     """Call the function that `cfg.job._target_` names, and return its result."""
     signals.follow_parent()
@@ -155,7 +155,7 @@ def _report(error: Exception) -> int:
     reason = messages.user_error(error)
     if reason is None or os.environ.get("SO101RL_DEBUG") == "1":
         raise error
-    if not COMPLETION & set(sys.argv):  # a message would land in the middle of a line
+    if not COMPLETION & set(sys.argv):  # it would garble the line being completed
         print(f"error: {reason}", file=sys.stderr)
     return EXIT_USER_ERROR
 

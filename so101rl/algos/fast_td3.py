@@ -17,7 +17,7 @@ class FastTD3(TD3):
     """Stable-Baselines3's TD3 with an update of our own.
 
     Everything else is inherited, files included: a zip of this class loads as
-    `stable_baselines3.TD3`, and the reverse. Networks other than ReLU perceptrons over
+    `stable_baselines3.TD3`, and vice versa. Networks other than ReLU perceptrons over
     a vector of observations use the stock update.
     """
 
@@ -71,9 +71,9 @@ class _Update:
         """Minimize the mean squared Bellman error; shapes as in `minibatches`."""
         limit = self._model.target_noise_clip
         noise = torch.randn_like(action) * self._model.target_policy_noise
-        then = self._target_actor(next_observation)[0].tanh_()
-        then = (then + noise.clamp_(-limit, limit)).clamp_(-1, 1)
-        value = self._targets(torch.cat([next_observation, then], 1)).amin(0)
+        next_action = self._target_actor(next_observation)[0].tanh_()
+        next_action = (next_action + noise.clamp_(-limit, limit)).clamp_(-1, 1)
+        value = self._targets(torch.cat([next_observation, next_action], 1)).amin(0)
         error = self._critics(torch.cat([observation, action], 1))
         error -= reward + discount * value
         self.critic_losses.append(error.square().sum() / len(value))

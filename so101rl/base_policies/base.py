@@ -19,7 +19,7 @@ class BasePolicy(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def reset(self, ids: np.ndarray) -> None:
-        """Clear the memory of the environments `ids` (k,), whose episodes begin."""
+        """Reset the policy's state for environments `ids` (k,), before an episode."""
         del ids
 
     @abstractmethod
@@ -28,14 +28,14 @@ class BasePolicy(ABC):
 
         Args:
             obs: named observations of the environments `ids`, each (k, ...).
-            ids: the environments that they belong to (k,).
+            ids: indices of these environments (k,).
 
         Returns:
             Actions (k, 6) in [-1, 1], in units of `env.act_scale`.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the memory as arrays and plain values."""
+        """Return the policy's state as arrays and plain values."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -43,6 +43,6 @@ class BasePolicy(ABC):
         del state
 
     def checked_act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
-        """Return `act`, checked and clipped to [-1, 1]; see `checked_action`."""
+        """Return the actions of `act`, checked and clipped by `checked_action`."""
         what = f"action of base policy {type(self).__name__}"
         return checked_action(self.act(obs, ids), len(ids), what)

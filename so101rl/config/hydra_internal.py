@@ -1,4 +1,4 @@
-"""All that uses private parts of Hydra 1.3; no other file may."""
+"""All uses of private parts of Hydra 1.3; no other file uses them."""
 
 import warnings
 from argparse import Namespace
@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's config loader, with public names for what our checks ask it."""
+    """Hydra's config loader, with public methods for our checks."""
 
     def get_group_options(
         self,
@@ -24,7 +24,7 @@ class Loader(ConfigLoaderImpl):
         config_name: str | None = None,
         overrides: list[str] | None = None,
     ) -> list[str]:
-        """Answer from the files; Hydra copies them first, 0.25 s in all for --help."""
+        """Read the files directly; Hydra copies them first, 0.25 s for --help."""
         if config_name is None and not overrides:
             return self.repository.get_group_options(group_name, results_filter)
         return super().get_group_options(
@@ -32,12 +32,12 @@ class Loader(ConfigLoaderImpl):
         )
 
     def set_search_path(self, typed: list[Override]) -> None:
-        """Find groups and options also where a typed `hydra.searchpath` leads."""
+        """Add a typed `hydra.searchpath` to the search for groups and options."""
         with warnings.catch_warnings(action="ignore"):
             self._process_config_searchpath(None, typed, self.repository)  # type: ignore
 
     def is_group(self, name: str) -> bool:
-        """Tell whether there is a config group of this name."""
+        """Return whether there is a config group of this name."""
         return self.repository.group_exists(name)
 
     def yaml_of(self, path: str) -> DictConfig | None:
@@ -63,7 +63,7 @@ def loader_class(loader: type[Loader]) -> Iterator[None]:
 
 @contextmanager
 def outer_hydra_suspended() -> Iterator[None]:
-    """Allow to compose within a program of Hydra, whose state is global."""
+    """Allow composing inside a Hydra program, although Hydra's state is global."""
     before, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         yield

@@ -4,9 +4,9 @@ import os
 
 
 def n_threads(wanted: int | None) -> int:
-    """Return `wanted`; if it is None, the number of cores that this process may use.
+    """Return `wanted`, or the number of cores that this process may use if it is None.
 
-    CPU affinity counts, so a job confined to some cores starts no more threads.
+    The number respects CPU affinity, so a process confined to four cores gets four.
     """
     if wanted is not None:
         return wanted

@@ -18,9 +18,9 @@ def judge(facts: Facts, limits: DictConfig) -> str:
     """GOOD, FAIR or POOR; UNSURE after few episodes, NOT JUDGED after none.
 
     Args:
-        facts: of the run.
-        limits: `good` and `poor` are success rates that the lower and the upper end of
-            Wilson's interval are compared with, `significance` is that of the test.
+        facts: facts of the run.
+        limits: success rate `good` for the lower end of Wilson's interval, success rate
+            `poor` for its upper end, and `significance` of the McNemar test.
     """
     found = facts.interval()
     if found is None:
@@ -33,7 +33,7 @@ def judge(facts: Facts, limits: DictConfig) -> str:
         return GOOD  # even if training did not improve it
     if never_improved(facts):
         return POOR
-    # Such an interval could also reach beyond both limits.
+    # An interval wider than the gap between the limits cannot separate good from poor.
     return UNSURE if found[1] - found[0] > limits.good - limits.poor else FAIR
 
 

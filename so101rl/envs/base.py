@@ -168,8 +168,8 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         """Begin a new episode in every environment.
 
         Args:
-            seed: one per environment, or one number from which they count up; with None
-                the generators continue from their state.
+            seed: one seed per environment, or the first of consecutive seeds; with None
+                the random generators continue from their state.
             options: unused.
         """
         del options
@@ -247,7 +247,7 @@ class TaskEnv(Resumable, VectorEnv, ABC):
                 expected=f"one number or {self.num_envs}",
             )
         self._rngs = [np.random.default_rng(s) for s in seeds]
-        # Spawned, because the noise of a batch of one would else repeat its draws.
+        # Spawned: otherwise the noise of a single environment repeats its other draws.
         root = np.random.SeedSequence(seeds)
         self._noise_rng = np.random.default_rng(root.spawn(1)[0])
 

@@ -28,7 +28,7 @@ class InfeasibleError(So101Error):
         """List the problems, each with its numbers."""
         super().__init__(
             f"this layout cannot be solved: {'; '.join(problems)}.\n"
-            "env.check_feasibility=false builds it all the same"
+            "env.check_feasibility=false builds it anyway"
         )
 
 
@@ -144,7 +144,7 @@ class PaperPush(TaskEnv):
             if np.linalg.norm(point - tip) > REACH_TOLERANCE:
                 problems.append(
                     f"the {name} is {np.linalg.norm(point):.2f} m from the arm's base, "
-                    f"the fingertip gets only to {np.linalg.norm(tip[:2]):.2f} m"
+                    f"the fingertip reaches only {np.linalg.norm(tip[:2]):.2f} m"
                 )
         start = self._flat_pose(self.start_pose[None])
         if not problems and self._errors(start)[1]["outside"][0] <= 0:

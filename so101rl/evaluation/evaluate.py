@@ -35,7 +35,7 @@ def evaluate_policies(
         run: where `evaluation.json`, `episodes.csv`, figures and videos are written.
         env: the batch that `evaluation_env` returns; closed at the end.
         policies: policies by name.
-        step: env step of the policies, which sets a scheduled alpha.
+        step: env steps that the policies trained for; sets alpha if it is scheduled.
 
     Returns:
         The last policy's success rate.
@@ -83,7 +83,7 @@ def evaluate_policies(
 def _tested(
     cfg: DictConfig, policies: dict[str, Policy], seeds: list[int], step: int
 ) -> dict[str, list[Episode]]:
-    """Run the same episodes under each of `evaluation.tests`, as `policy@test`."""
+    """Run the same episodes in each of `evaluation.tests`; keys are `policy@test`."""
     played = {}
     for test, randomization in cfg.evaluation.tests.items():
         test_cfg = cfg.copy()
@@ -114,12 +114,12 @@ def evaluation_env(cfg: DictConfig) -> ResidualEnv:
     """Build the batch for held-out episodes, and check that videos can be drawn.
 
     Raises:
-        NoGraphicsError: a video is wanted and nothing here can draw one.
+        NoGraphicsError: videos are enabled, but this machine cannot render.
     """
     env = build_env(cfg, min(cfg.evaluation.n_episodes, MAX_BATCH))
     if cfg.evaluation.video:
         drawable(env.env.hardware)
-        # An empty scene finds a missing driver too, in a fifth of the time.
+        # An empty scene also reveals a missing driver, and renders five times faster.
         empty = mujoco.MjModel.from_xml_string("<mujoco/>")
         with SceneRenderer(model=empty, width=16, height=16):
             pass

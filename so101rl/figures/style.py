@@ -1,4 +1,4 @@
-"""One style for all figures: readable at README width, safe for colour-blind eyes."""
+"""One style for all figures: readable at README width and by colour-blind people."""
 
 import io
 import math
@@ -40,19 +40,24 @@ STYLE: dict[Any, Any] = {
 # Okabe and Ito's palette; the two policies first.
 POLICY_COLOURS = {"base": "#E69F00", "residual": "#0072B2"}
 GROUP_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-GROUP_LINES = ("-", "--", ":")  # go on with another line when the colours are used up
-GREY, DARK = "#555555", "#333333"  # what stands for no group
-WIDTH = 9.8  # of a figure [inch]
-LEGEND_COLUMNS = 8  # that fit below a figure of this width
+GROUP_LINES = ("-", "--", ":")  # the next one when all colours are used
+GREY, DARK = "#555555", "#333333"  # of elements without a group
+WIDTH = 9.8  # standard width of a figure [inch]
+LEGEND_COLUMNS = 8  # columns of a legend that fit below a figure of this width
 
 
 class FigureError(So101Error):
-    """A figure lacks the data it is made of."""
+    """The data that a figure shows is missing."""
 
 
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator["Figure"]:
-    """An empty figure [inch] in the common style, to be drawn and saved inside."""
+    """Yield an empty figure; draw and save it in the block, which sets the style.
+
+    Args:
+        width: of the figure [inch].
+        height: of the figure [inch].
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -61,8 +66,8 @@ def new_figure(width: float, height: float) -> Iterator["Figure"]:
 
 
 def save(figure: "Figure", path: Path) -> Path:
-    """Write a PNG or SVG, the same bytes for the same figure; returns its path."""
-    # What would differ: version and date.
+    """Write a PNG or SVG and return its path; equal figures give equal bytes."""
+    # Left out, because they change the bytes: version and date.
     by_format: dict[str, dict[str, None]] = {
         ".png": {"Software": None},
         ".svg": {"Date": None, "Creator": None},
@@ -75,19 +80,19 @@ def save(figure: "Figure", path: Path) -> Path:
 
 
 def curve(lines: Sequence[Mapping[str, float]], name: str) -> list[tuple[int, float]]:
-    """Points (env steps, value) of one metric."""
+    """Return the points (env step, value) of one metric."""
     return [(int(line["step"]), line[name]) for line in lines if name in line]
 
 
 def percent_axis(axes: "Axes", label: str) -> None:
-    """Let an axis show shares [%], from 0 to a little above 100."""
+    """Scale the y axis for percentages, from 0 to a little above 100."""
     axes.set_ylim(0, 109)
     axes.set_yticks(range(0, 101, 20))
     axes.set_ylabel(label)
 
 
 def steps_axis(axes: "Axes") -> None:
-    """Let an axis count env steps from 0."""
+    """Scale and label the x axis for env steps, from 0."""
     from matplotlib.ticker import EngFormatter
 
     axes.set_xlim(left=0)
@@ -96,7 +101,7 @@ def steps_axis(axes: "Axes") -> None:
 
 
 def run_title(run: RunDir) -> str:
-    """Groups, seed and name of a run in one line."""
+    """Return groups, seed and name of a run in one line."""
     groups = run.info["groups"]
     chosen = [groups[key] for key in ("env", "base_policy", "algo") if key in groups]
     parts = [" / ".join(chosen), f"seed {run.info['seed']}", run.info["name"]]
@@ -109,21 +114,21 @@ def headline(figure: "Figure", *lines: str) -> None:
 
 
 def line_key(label: str, **style: Any) -> "Line2D":
-    """A legend's entry for a line or a marker."""
+    """Return a legend entry for a line or a marker."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], label=label, **style)
 
 
 def area_key(label: str, **style: Any) -> "Patch":
-    """A legend's entry for an area."""
+    """Return a legend entry for an area."""
     from matplotlib.patches import Patch
 
     return Patch(label=label, **style)
 
 
 def legend_below(figure: "Figure", keys: "Sequence[Artist]") -> None:
-    """Put one legend for all panels below them, in as few lines as fit."""
+    """Put one legend for all panels below them, in as few rows as possible."""
     most = max(1, int(LEGEND_COLUMNS * figure.get_figwidth() / WIDTH))
     lines = math.ceil(len(keys) / most)
     figure.legend(

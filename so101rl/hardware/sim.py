@@ -154,7 +154,7 @@ class SimHardware(Hardware):
         return self._build_spec(drawn=True).compile()
 
     def drawn_xml(self) -> str:
-        """Return the drawn model as MJCF, for readers of states without the config."""
+        """Return the drawn model as MJCF, to render states without the config."""
         spec = self._build_spec(drawn=True)
         spec.compile()
         return str(spec.to_xml())
@@ -176,7 +176,7 @@ class SimHardware(Hardware):
         self._ctrl[:] = ctrl
         if ids is None or len(ids):
             self._batch.step(ids, nstep=substeps)
-        # MuJoCo resets an invalid world silently, it only counts a warning.
+        # MuJoCo resets an invalid world silently and only counts a warning.
         if self._batch.warning[:, BAD, 1].any():
             world, kind = np.argwhere(self._batch.warning[:, BAD, 1])[0]
             raise DivergedError("the simulation", BAD_NAMES[kind], env=int(world))

@@ -97,7 +97,7 @@ def doctor(cfg: DictConfig) -> None:
 
 
 def _checks(cfg: DictConfig) -> Iterator[Check]:
-    """Yield the checks in the order of the table, each run when it is asked for."""
+    """Yield the checks in the table's order; a check runs when its line is printed."""
     yield check_python()
     yield from check_packages()
     yield check_rendering()
@@ -109,7 +109,7 @@ def _checks(cfg: DictConfig) -> Iterator[Check]:
 
 
 def check_python() -> Check:
-    """Name the interpreter; pip has refused one that is too old."""
+    """Report the interpreter; pip has already rejected a version that is too old."""
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     return Check("python", "ok", found)
 
@@ -204,7 +204,7 @@ def check_tracking(uri: str | None) -> Check:
             urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=3).close()
         except (urllib.error.URLError, OSError) as error:
             reason = getattr(error, "reason", error)
-            fix = "start the server, or tracking=none; runs are written all the same"
+            fix = "start the server, or tracking=none; runs are written to disk anyway"
             return Check("tracking", "warn", f"{uri}: {reason}", fix)
         return Check("tracking", "ok", f"{uri} answers")
     return Check("tracking", "info", f"{uri} (not checked)")
@@ -218,7 +218,7 @@ def check_serial() -> Check:
     closed = [port for port in ports if not os.access(port, os.R_OK | os.W_OK)]
     if closed:
         fix = "sudo usermod -aG dialout $USER, then log in again"
-        return Check("serial port", "warn", f"no right to open {closed[0]}", fix)
+        return Check("serial port", "warn", f"no permission to open {closed[0]}", fix)
     return Check("serial port", "info", ", ".join(ports))
 
 
@@ -250,7 +250,7 @@ def _dependencies() -> list[str]:
 
 
 def _normalized(name: str) -> str:
-    """A package name as package indexes compare it."""
+    """Return a package name in the form that package indexes compare."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

@@ -21,7 +21,7 @@ GEOMS = 2000  # room for the scene's geoms and MuJoCo's decorations
 
 
 class RenderError(So101Error):
-    """A picture or video that was asked for cannot be drawn."""
+    """A requested picture or video cannot be drawn."""
 
 
 @runtime_checkable
@@ -79,7 +79,7 @@ class SceneRenderer:
         self._option.sitegroup[:] = 0
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._window, self._context = gl.open_context(model, width, height)
-        atexit.register(self.close)  # before EGL ends, or it complains
+        atexit.register(self.close)  # EGL must not end first: it would report errors
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,6 @@
 """Batched forward kinematics, Jacobians and gravity torques from joint angles alone.
 
-They need no simulated surroundings, so they serve the real arm too. MuJoCo's native
+They need no simulated scene, so the real arm uses them too. MuJoCo's native
 batch computes them on a model of the bare arm.
 """
 
@@ -86,7 +86,7 @@ class Kinematics:
         return self.fk(angles)[0]
 
     def _forward(self, qpos: np.ndarray, stage: mujoco.mjtStage) -> np.ndarray | None:
-        """Run MuJoCo up to `stage` at `qpos` (n, 6); return the ids, None for all."""
+        """Run MuJoCo up to `stage` at `qpos` (n, 6); return their ids, None for all."""
         n = len(qpos)
         if n > len(self._qpos):
             raise ValueError(

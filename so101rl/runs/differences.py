@@ -1,4 +1,4 @@
-"""What differs between two settings, in one wording for everybody who reports it."""
+"""Differences between two settings, worded in the same way in all reports."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ ABSENT = "absent"
 def changed_values(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    """The values before and after, by dotted key, wherever they differ; keys sorted."""
+    """Return (before, after) of each value that differs, by sorted dotted key."""
 
     def walk(old: Any, new: Any, key: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
         if not isinstance(old, Mapping) or not isinstance(new, Mapping):
@@ -24,7 +24,7 @@ def changed_values(
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """One line per key that differs, such as `study.seeds: 10 -> 5`.
+    """Return one line per key that differs, such as `study.seeds: 10 -> 5`.
 
     Args:
         before: values by key; nested mappings are compared key by key.

@@ -1,8 +1,8 @@
-"""Why a run ended early: its message, and its kind, on which the remedy depends.
+"""Why a run ended early: an error message and its kind, which decides the remedy.
 
-Kinds: `config` (a setting is wrong), `diverged` (the training is no longer finite),
+Kinds: `config` (a setting is wrong), `diverged` (a value is not finite),
 `infrastructure` (disk, memory, power), `bug` (an error of this package), `stopped` (by
-somebody), `timeout` (by its sweep).
+a user or a pruner), `timeout` (stopped by its sweep for taking too long).
 """
 
 import shlex
@@ -15,7 +15,7 @@ from so101rl.runs.signals import Pruned, Terminated
 
 
 def error_entry(error: BaseException) -> dict[str, str]:
-    """The entry `error` of `run.json`."""
+    """Return the entry `error` of `run.json` for an exception."""
     from so101rl.config.messages import unwrapped
 
     if isinstance(error, KeyboardInterrupt):
@@ -39,12 +39,12 @@ def _entry(kind: str, name: str, message: str) -> dict[str, str]:
 
 
 def format_error(entry: Mapping[str, str]) -> str:
-    """An entry as one line, `CLASS: MESSAGE`."""
+    """Return an entry as one line, `CLASS: MESSAGE`."""
     return " ".join(f"{entry['class']}: {entry['message']}".split())
 
 
 def timeout_entry(seconds: float) -> dict[str, str]:
-    """The entry `error` of a run that its sweep stopped because it took too long."""
+    """Return the entry `error` of a run that its sweep stopped after `seconds`."""
     return _entry("timeout", "Timeout", f"stopped after {seconds:g} s")
 
 
@@ -54,7 +54,7 @@ PROCESS_GONE = _entry(
     "its process is gone: kill -9, out of memory, or a power cut",
 )
 
-# By kind: what to do, and the job that does it on the run, if there is one.
+# For each kind: what to do, and the name of the job that helps, or None.
 REMEDIES: dict[str, tuple[str, str | None]] = {
     "config": ("correct the key that the message names, then train again", None),
     "infrastructure": ("continue where it stopped", "resume"),
@@ -65,18 +65,18 @@ REMEDIES: dict[str, tuple[str, str | None]] = {
     ),
     "bug": ("an error of this program: please report it, with the message", None),
     "diverged": (
-        "resumed, it would diverge again; train with other settings. What led to it",
+        "train with other settings: a resumed run diverges again. To see the cause",
         "explain",
     ),
 }
 
 
 def remedy(kind: str, run: Path) -> tuple[str, str | None]:
-    """What to do about a kind of failure, and the command for it, if there is one."""
+    """Return what to do about a kind of failure, and the command for it or None."""
     words, job = REMEDIES[kind]
     return words, None if job is None else on_run(job, run)
 
 
 def on_run(job: str, run: Path) -> str:
-    """The command line of a job that reads a run."""
+    """Return the command line that starts a job on a run."""
     return f"python main.py job={job} run={shlex.quote(str(run))}"

@@ -9,7 +9,7 @@ class Lock:
     """A file that one process at a time can lock.
 
     Args:
-        path: the file; made when the lock is first taken.
+        path: the file; created when the lock is first taken.
     """
 
     def __init__(self, path: Path) -> None:
@@ -18,16 +18,16 @@ class Lock:
         self._handle: int | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        """A copy for another process: it does not hold the lock."""
+        """Return the state of a copy for another process, which holds no lock."""
         return {"_path": self._path, "_handle": None}
 
     @property
     def is_taken(self) -> bool:
-        """Whether this object holds it."""
+        """Whether this object holds the lock."""
         return self._handle is not None
 
     def take(self) -> bool:
-        """Try to take it; returns False if another process holds it."""
+        """Try to take the lock; return False if another process holds it."""
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,7 +38,7 @@ class Lock:
         return True
 
     def free(self) -> None:
-        """Release it; safe to call twice."""
+        """Release the lock; safe to call twice."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None

@@ -1,8 +1,8 @@
 """Deletes runs and checkpoints that nobody needs.
 
-Of a run that has finished, `checkpoints/best` and `checkpoints/final` are needed, and
-no other checkpoint. Never deleted: what a process is running, what is behind a link,
-and what has changed since the user was asked.
+A finished run needs only the checkpoints `checkpoints/best` and `checkpoints/final`.
+Never deleted: runs that a process is using, targets of links, and runs that have
+changed since the user confirmed the deletion.
 """
 
 import contextlib
@@ -21,17 +21,17 @@ from so101rl.runs.usage import age_s, size_bytes
 DAY_S = 86_400
 ENDED_EARLY = ("failed", "killed", "pruned")
 _LEFTOVER = re.compile(r"\..+\.(?P<pid>\d{1,9})\.tmp")  # see `_remove`
-# Folders in `checkpoints`: with any of them, a run has learned something.
+# Folders in `checkpoints`; a run with any of them has a policy worth keeping.
 POLICIES = ("best", ".best.old", "step-*", "interrupted")
 
 
 class Deletion(NamedTuple):
-    """What would be deleted of one run.
+    """The folders of one run that would be deleted.
 
     Attributes:
         run: the run.
-        paths: folders; the run's own, or some within it.
-        size: of all of them [bytes].
+        paths: the run directory itself, or folders inside it.
+        size: total size of the folders [bytes].
     """
 
     run: RunDir
@@ -40,18 +40,18 @@ class Deletion(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the run itself would be deleted."""
+        """Whether the whole run would be deleted."""
         return self.paths == [self.run.path]
 
 
 def select(runs: Sequence[RunDir], prune: str) -> list[Deletion]:
-    """What a value of `prune` would delete of runs."""
+    """Return what a value of `prune` would delete, for each run."""
     chosen = [(run, _paths(run, prune)) for run in runs if not _is_busy(run)]
     return [Deletion(run, paths, size_bytes(paths)) for run, paths in chosen if paths]
 
 
 def delete(item: Deletion, prune: str) -> bool:
-    """Delete what was selected; returns False if it has changed, or is running."""
+    """Delete the selected folders; return False if the run has changed or runs."""
     within = item.run.evaluations() if item.is_whole else []
     with contextlib.ExitStack() as stack:
         try:
@@ -67,7 +67,7 @@ def delete(item: Deletion, prune: str) -> bool:
 
 
 def leftovers(roots: Sequence[str]) -> list[Path]:
-    """Folders below some roots whose deletion was interrupted."""
+    """Return the folders below `roots` that an interrupted deletion has left."""
     found = []
     for root in roots:
         for folder, below, files in os.walk(root):
@@ -98,7 +98,7 @@ def _is_other_process(pid: int) -> bool:
 
 
 def _is_busy(run: RunDir) -> bool:
-    """Whether a process is running it, or one of its evaluations."""
+    """Whether a process is using the run or one of its evaluations."""
     around = [run, *run.evaluations()]
     return any(
         one.info["status"] == "running" and not one.update_status() for one in around
@@ -106,7 +106,7 @@ def _is_busy(run: RunDir) -> bool:
 
 
 def _paths(run: RunDir, prune: str) -> list[Path]:
-    """The folders of a run that a value of `prune` selects."""
+    """Return the folders of a run that a value of `prune` selects."""
     status, best = run.info["status"], run.checkpoints / "best"
     if prune == "checkpoints":
         return (
@@ -122,7 +122,7 @@ def _paths(run: RunDir, prune: str) -> list[Path]:
 
 
 def _unneeded_checkpoints(run: RunDir) -> list[Path]:
-    """Checkpoints that only a resumed run needs, and what a killed process left."""
+    """Return checkpoints that only a resumed run needs, and leftovers of saving."""
     folder = run.checkpoints
     if folder.is_symlink():
         return []
@@ -135,7 +135,7 @@ def _unneeded_checkpoints(run: RunDir) -> list[Path]:
 
 
 def _remove(path: Path) -> None:
-    """Delete a folder; if it is interrupted, a whole run is left or a leftover."""
+    """Delete a folder; an interruption leaves either the whole run or a leftover."""
     renamed = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     os.replace(path, renamed)
     (renamed / RUN).unlink(missing_ok=True)

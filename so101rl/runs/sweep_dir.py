@@ -93,7 +93,7 @@ class SweepDir(StatusDir):
         Args:
             name: of the sweep.
             groups: chosen option per config group.
-            group: what runs that only differ by seed share: their `arm` or `trial`.
+            group: key that is equal for runs of different seeds: `arm` or `trial`.
         """
         first: dict[str, Any] = {"uid": uuid.uuid4().hex, "name": name}
         first |= {"groups": dict(groups), "group": group}

@@ -40,8 +40,8 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     Returns:
         Lower and upper end, both in [0, 1].
 
-    Source: Wilson 1927, as in `scipy.stats.binomtest`, whose import would cost every
-    training a second.
+    Source: Wilson 1927. `scipy.stats.binomtest` computes the same, but its import would
+    add a second to every training.
     """
     for name, value in (("k", k), ("n", n)):
         if not math.isfinite(value) or int(value) != value:
@@ -98,7 +98,7 @@ def bca_interval(
     Args:
         means: seed -> mean, at least three that are not all equal.
         confidence: coverage that the interval aims at, in (0, 1).
-        seed: of the generator that draws the resamples.
+        seed: seed of the generator that draws the resamples.
     """
     import numpy as np
 
@@ -106,8 +106,8 @@ def bca_interval(
     check_share("confidence", confidence)
     if are_equal(values):
         raise StatisticsError(
-            f"all {len(values)} seed means are {values[0]:g}: their bootstrap has no "
-            "width"
+            f"all {len(values)} seed means are {values[0]:g}: their bootstrap "
+            "interval has no width"
         )
     low, high = bca_ends(np.array(values), confidence, RESAMPLES, seed)
     return Interval(math.fsum(values) / len(values), float(low), float(high))

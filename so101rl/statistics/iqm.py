@@ -21,9 +21,9 @@ CUT = 0.25  # share of the seeds cut off at each end of the interquartile mean
 def iqm_interval(means: Mapping[int, float], confidence: float = 0.95) -> Interval:
     """Return the interquartile mean over seeds and its Tukey-McLaughlin t interval.
 
-    A quarter of the seeds, rounded down, is cut off at each end; the variance is that
-    of the winsorized means (Yuen 1974). Below four seeds it is the mean with its t
-    interval.
+    A quarter of the seeds, rounded down, is cut off at each end; the interval uses the
+    variance of the winsorized means (Yuen 1974). With two or three seeds, the result is
+    the mean with its t interval.
 
     Args:
         means: seed -> mean, at least two.
@@ -33,7 +33,7 @@ def iqm_interval(means: Mapping[int, float], confidence: float = 0.95) -> Interv
         `Interval.mean` is the interquartile mean.
 
     Raises:
-        StatisticsError: the means in the middle are all equal, which gives no width.
+        StatisticsError: the means in the middle are all equal, so there is no width.
     """
     import numpy as np
 

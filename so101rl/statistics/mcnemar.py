@@ -14,7 +14,7 @@ class McNemarResult:
     Attributes:
         won: episodes that the residual solves and the base does not.
         lost: episodes that the base solves and the residual does not.
-        p: of the exact McNemar test, two-sided.
+        p: p-value of the two-sided exact McNemar test.
     """
 
     won: int
@@ -22,11 +22,11 @@ class McNemarResult:
     p: float
 
     def is_better(self, significance: float) -> bool:
-        """Whether the residual is better beyond chance."""
+        """Whether the residual is significantly better than the base."""
         return self.won > self.lost and self.p < significance
 
     def is_worse(self, significance: float) -> bool:
-        """Whether the residual is worse beyond chance."""
+        """Whether the residual is significantly worse than the base."""
         return self.won < self.lost and self.p < significance
 
     def describe(self, significance: float) -> tuple[str, str]:
@@ -41,7 +41,7 @@ class McNemarResult:
 
 
 def mcnemar_test(episodes: Iterable[Mapping[str, Any]]) -> McNemarResult | None:
-    """Compare base and residual episode by episode; None unless there are both.
+    """Compare base and residual episode by episode; None if one has no episodes.
 
     Args:
         episodes: rows of `episodes.csv`, as `RunDir.episodes` reads them.

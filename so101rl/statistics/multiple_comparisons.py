@@ -18,7 +18,7 @@ class Verdict:
     Attributes:
         decision: `better` or `worse` (arm a has the larger or smaller mean than b),
             `undecided`, or `refused` if there are too few pairs to decide.
-        p: adjusted by Holm for all registered comparisons.
+        p: p value, adjusted by Holm for all registered comparisons.
         comparison: the comparison itself.
         needed: pairs with which each comparison can be decided.
     """
@@ -33,8 +33,8 @@ class Verdict:
 
         Args:
             other: name of arm b.
-            above: what an arm with the larger mean is called.
-            below: what an arm with the smaller mean is called.
+            above: word for an arm with the larger mean.
+            below: word for an arm with the smaller mean.
         """
         return {
             BETTER: f"{above} than {other}",

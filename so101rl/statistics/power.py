@@ -1,4 +1,4 @@
-"""Power of the paired t test: what a number of seeds shows, and how many it takes."""
+"""Power of the paired t test: detectable differences and numbers of seeds."""
 
 import math
 from bisect import bisect_left
@@ -9,15 +9,15 @@ from so101rl.statistics.multiple_comparisons import seeds_needed
 from so101rl.statistics.paired_test import Comparison
 from so101rl.statistics.seed_means import StatisticsError, check_share
 
-MOST = 10**9  # seeds; nobody runs more
-LARGEST = 100.0  # effect in standard deviations, which any test shows
+MOST = 10**9  # largest number of seeds that is considered
+LARGEST = 100.0  # effect [standard deviations]; any test shows it
 
 
 class Plan(NamedTuple):
     """What an undecided comparison could have shown; None if it is unknown.
 
     Attributes:
-        detectable: difference that as many pairs show with 80 % power.
+        detectable: difference that its number of pairs shows with 80 % power.
         seeds_for: pairs that show the observed difference with 80 % power.
     """
 
@@ -28,11 +28,11 @@ class Plan(NamedTuple):
 def plan(comparison: Comparison, comparisons: int = 1, alpha: float = 0.05) -> Plan:
     """Return what a comparison could have shown.
 
-    The level is the one at which Holm's method tests the smallest of several p: the
-    comparison may need fewer pairs than this says, never more.
+    Uses the level `alpha / comparisons`, at which Holm's method tests the smallest p.
+    The comparison may need fewer pairs than `seeds_for`, but never more.
 
     Args:
-        comparison: an undecided one.
+        comparison: undecided comparison.
         comparisons: number of comparisons in the study.
         alpha: probability of any false claim among them.
     """

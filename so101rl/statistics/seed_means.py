@@ -1,4 +1,4 @@
-"""Checks of seed means: one number per seed, from which everything else is made."""
+"""Checks of seed means, the one number per seed that all statistics use."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def are_equal(values: Sequence[float]) -> bool:
 
 
 def check_finite(means: Mapping[int, float]) -> None:
-    """Raise, naming the seed, if a mean is not a finite number."""
+    """Raise an error with the seed if a mean is not a finite number."""
     for seed, value in means.items():
         if not math.isfinite(value):
             raise StatisticsError(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Keys that say how a sweep runs its jobs; the jobs do not get them.
 SWEEP_KEYS = ("hydra.sweep", "hydra.launcher", "hydra/sweeper", "hydra/launcher")
 INHERITED = ("packages", "hydra.searchpath")  # keys that every job gets unchanged
-MAX_JOBS = 100_000  # of one sweep: more are a mistyped range
+MAX_JOBS = 100_000  # in one sweep; more come from a mistyped range
 
 
 class SweepError(So101Error):
@@ -28,9 +28,9 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-        name: its folder below that of the sweep.
-        overrides: what would be typed for it.
-        part_of: what its run records about itself: sweep, arm, trial.
+        name: name of its folder inside the sweep's folder.
+        overrides: overrides on its command line.
+        part_of: place in the sweep that its run records: sweep, arm, trial.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Job:
     @property
     def words(self) -> list[str]:
         """Its command line, without the folder."""
-        # Text in quotes, or 1e5 would be a number.
+        # Text is quoted, because 1e5 would otherwise be a number.
         items = [
             f"{key}:{value if isinstance(value, int) else quoted(str(value))}"
             for key, value in self.part_of.items()
@@ -49,19 +49,19 @@ class Job:
 
 
 def quoted(text: str) -> str:
-    """Text in quotes of Hydra's grammar, whatever characters it has."""
+    """Return any text in quotes of Hydra's grammar."""
     return QuotedString(text, Quote.single).with_quotes()
 
 
 def every_combination(typed: Sequence["Override"], sweep: str) -> list[Job]:
-    """A job per combination of the values typed, numbered as Hydra does.
+    """Return a job per combination of the typed values, numbered as by Hydra.
 
     Args:
         typed: overrides, some of them with several values.
         sweep: the sweep's name, which the runs record.
 
     Raises:
-        SweepError: there are too many, or an interval, which has no list of values.
+        SweepError: there are too many jobs, or an override is an interval, not a list.
     """
     values = [_single_overrides(item) for item in typed]
     if math.prod(len(texts) for texts in values) > MAX_JOBS:
@@ -73,7 +73,7 @@ def every_combination(typed: Sequence["Override"], sweep: str) -> list[Job]:
 
 
 def _single_overrides(item: "Override") -> list[str]:
-    """An override per value, as typed without -m."""
+    """Return one override per value, as it is typed without -m."""
     if not item.is_sweep_override():
         assert item.input_line is not None
         return [item.input_line]

@@ -1,4 +1,4 @@
-"""How a job of a sweep ended: its run directory says so, or else its exit code."""
+"""How a job of a sweep ended, from its run directory or else from its exit code."""
 
 import re
 import time
@@ -10,13 +10,14 @@ from typing import NamedTuple
 from so101rl.runs.run_dir import RUN, RunDir
 from so101rl.sweeps.job import SweepError
 
-# Kinds of failure that other settings do not mend: the same command resumes these jobs.
+# Failures that do not depend on the settings: the same command resumes these jobs.
 RESUMABLE = ("infrastructure", "stopped")
-MAX_EQUAL_FAILURES = 3  # in a row; they end a sweep
-WAIT_FOR_EXIT_S = 20.0  # for a process that saves before it exits [s]
+MAX_EQUAL_FAILURES = 3  # so many in a row end a sweep
+WAIT_FOR_EXIT_S = 20.0  # longest wait for a process to save and exit [s]
 USER_ERROR = 2  # exit code of a user's mistake
-TAIL = 65_536  # bytes of a log that are read for its last line
-_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")  # differs from job to job
+TAIL = 65_536  # bytes at the end of a log that are searched for an error
+# Numbers in an error message differ between jobs; failures are compared without them.
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        status: that of `run.json`; `finished` or `failed` for jobs without one.
-        kind: of the failure, see `runs.failures`; empty if there was none.
-        reason: in one line.
+        status: status in `run.json`; without one `finished`, `failed` or `killed`.
+        kind: kind of the failure, see `runs.failures`; empty if there was none.
+        reason: message of the failure in one line; empty if there was none.
     """
 
     status: str
@@ -40,7 +41,12 @@ class Outcome:
 
 
 class FolderState(NamedTuple):
-    """A job's folder before its process: size of the log, stamp of `run.json`."""
+    """State of a job's folder before its process starts.
+
+    Attributes:
+        log_size: size of the log [bytes].
+        run: inode and modification time [ns] of `run.json`; None if there is none.
+    """
 
     log_size: int
     run: tuple[int, int] | None
@@ -53,10 +59,10 @@ class FolderState(NamedTuple):
 
 
 def process_outcome(folder: Path, code: int, before: FolderState) -> Outcome:
-    """How a job's process ended, whether or not it left a run in the folder.
+    """Return how a job's process ended, even if it wrote no run into the folder.
 
     Args:
-        folder: the job's.
+        folder: the job's folder.
         code: exit code, negative for a signal.
         before: the folder's state when the process started.
     """
@@ -73,7 +79,7 @@ def process_outcome(folder: Path, code: int, before: FolderState) -> Outcome:
 
 
 def run_outcome(folder: Path, wait_s: float = WAIT_FOR_EXIT_S) -> Outcome | None:
-    """How the run in a folder ended; None if there is no run.
+    """Return how the run in a folder ended; None if there is no run.
 
     Waits at most `wait_s` [s] for a run whose process still exists.
     """
@@ -100,19 +106,19 @@ def is_done(folder: Path) -> bool:
 
 
 def log_of(folder: Path) -> Path:
-    """The file with a job's output, beside its folder."""
+    """Return the path of a job's log, which lies beside its folder."""
     return folder.with_name(f"{folder.name}.log")
 
 
 class BrokenSweep(SweepError):
-    """The same failure, three times in a row."""
+    """The same failure occurs three times in a row."""
 
 
 class Breaker:
     """Ends a sweep whose jobs fail for the same reason several times in a row.
 
-    Only failures that the next job will probably have, too, are counted: bugs, wrong
-    settings, a full disk. Diverged, slow or killed trainings reset the count.
+    Only failures that will probably recur in the next job are counted: bugs, wrong
+    settings, a full disk. A diverged, slow or killed training resets the count.
     """
 
     def __init__(self) -> None:
@@ -125,13 +131,13 @@ class Breaker:
         Raises:
             BrokenSweep: it is the third equal failure in a row.
         """
-        is_full = found.status == "failed" and found.kind == "infrastructure"
-        if found.kind not in ("bug", "config") and not is_full:
+        disk_full = found.status == "failed" and found.kind == "infrastructure"
+        if found.kind not in ("bug", "config") and not disk_full:
             self._last.clear()
             return
         self._last.append((found.kind, _NUMBER.sub("#", found.reason)))
         if len(self._last) == MAX_EQUAL_FAILURES and len(set(self._last)) == 1:
-            failures = f"{MAX_EQUAL_FAILURES} jobs in a row failed alike"
+            failures = f"{MAX_EQUAL_FAILURES} jobs in a row failed for the same reason"
             raise BrokenSweep(f"stopped: {failures}: {found.reason[:300]}")
 
 
@@ -144,7 +150,7 @@ def _run_stamp(folder: Path) -> tuple[int, int] | None:
 
 
 def _last_line(log: Path, begin: int) -> str:
-    """The last line that a process wrote, without `error:` in front."""
+    """Return the last error, or else the last line, in a log from byte `begin` on."""
     with log.open("rb") as file:
         file.seek(max(begin, log.stat().st_size - TAIL))
         text = file.read().decode(errors="replace")

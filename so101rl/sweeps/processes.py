@@ -1,4 +1,4 @@
-"""Jobs as processes of their own: one that dies takes no other along."""
+"""Runs each job in its own process, so that a crash does not affect other jobs."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ from so101rl.sweeps.outcome import (
 )
 
 POLL_S = 0.1  # between two looks at the processes [s]
-PRUNE_S = 90.0  # for a pruned job, whose trackers still have to catch up [s]
+PRUNE_S = 90.0  # time for a pruned job and its trackers to end [s]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Program:
     """How to call this program again.
 
     Attributes:
-        words: what follows `python`.
+        words: words after `python`.
         conf: the folder of the yaml files.
         common: words that every call gets.
     """
@@ -40,13 +40,13 @@ class Program:
     common: tuple[str, ...] = ()
 
     def job_words(self, job: Job, folder: Path) -> list[str]:
-        """What to type for a job, or to resume the run in its folder."""
+        """Return the words for a job, or for resuming the run in its folder."""
         if run_outcome(folder) is None:
             return [*self.common, *job.words]
         return [*self.common, "job=resume", f"run={quoted(str(folder))}"]
 
     def command(self, job: Job, folder: Path) -> list[str]:
-        """The command line of a job, or of resuming the run in its folder."""
+        """Return the command line of a job, or of resuming the run in its folder."""
         call = [sys.executable, *self.words, "-cp", str(self.conf)]
         words = self.job_words(job, folder)
         if "job=resume" in words:
@@ -59,7 +59,7 @@ class JobProcess:
     """A job's process.
 
     Attributes:
-        folder: where it works.
+        folder: the job's folder.
         process: the process.
         pipe: writing end of a pipe; the job ends when it closes.
         before: the folder's state when the process started.
@@ -91,8 +91,8 @@ class Processes:
     """Runs jobs, each in a process of its own.
 
     Args:
-        program: how to call one.
-        timeout_s: after which a job is stopped [s]; None: never.
+        program: how to start a job.
+        timeout_s: time after which a job is stopped [s]; None for no limit.
 
     Attributes:
         running: processes by the name of their job.
@@ -131,7 +131,7 @@ class Processes:
         self.running[job.name] = JobProcess(folder, process, writing, before, started)
 
     def ended(self, wait_s: float) -> list[tuple[str, Outcome]]:
-        """The jobs that have ended; waits at most `wait_s` [s] for the first."""
+        """Return the jobs that have ended; wait at most `wait_s` [s] for the first."""
         end = time.monotonic() + wait_s
         while True:
             self._enforce_limits()
@@ -145,7 +145,7 @@ class Processes:
             time.sleep(POLL_S)
 
     def prune(self, name: str) -> None:
-        """Tell a job to end because its result is not needed any more."""
+        """Ask a job to end because its result is not needed any more."""
         if name in self.running:
             self.running[name].stop(signal.SIGUSR1, PRUNE_S)
 
@@ -157,7 +157,7 @@ class Processes:
             self.ended(signals.PARENT_PATIENCE_S)
 
     def _enforce_limits(self) -> None:
-        """Stop what takes too long, and kill what does not stop."""
+        """Stop jobs that take too long, and kill jobs that do not stop."""
         now = time.monotonic()
         for one in self.running.values():
             if one.kill_at is not None and now > one.kill_at:

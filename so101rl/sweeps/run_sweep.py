@@ -1,4 +1,4 @@
-"""Runs a sweep whose jobs are known: all combinations typed, or a study."""
+"""Runs a sweep with a fixed list of jobs: all typed combinations, or a study."""
 
 import contextlib
 from collections import deque
@@ -36,10 +36,10 @@ def run_sweep(
     """Run a sweep to its end, or continue one.
 
     Args:
-        context: what was typed.
-        launcher: what runs the jobs, all at once; None: processes of our own.
-        n_jobs: processes at a time; None: as many as there are cores.
-        timeout_s: for one job [s]; None: none.
+        context: config and command line of the sweep.
+        launcher: Hydra launcher that gets all jobs at once; None for own processes.
+        n_jobs: processes at a time; None for one per core.
+        timeout_s: time limit of a job [s]; None for no limit.
         dry_run: only show what would be run.
 
     Raises:
@@ -74,10 +74,10 @@ def run_all(
     """Run or resume the jobs that have not ended for good, `n_jobs` at a time.
 
     Returns:
-        How each ended, by name, in their order.
+        The outcome of each job by name, in the order of `jobs`.
 
     Raises:
-        BrokenSweep: three in a row failed for the same reason, and some are left.
+        BrokenSweep: three jobs in a row failed for the same reason, and some are left.
         KeyboardInterrupt, Terminated: by Ctrl+C and SIGTERM, once the jobs have saved.
     """
     ends: dict[str, Outcome] = {}
@@ -122,7 +122,7 @@ def _show(context: SweepContext, n_jobs: int) -> None:
 
 
 def _define(context: SweepContext, sweep: SweepDir) -> list[Job]:
-    """Write down what the sweep is, and register its study if it is one."""
+    """Record the sweep's jobs or register its study; return the jobs."""
     if context.config.study is None:
         jobs = every_combination(context.typed(), context.name)
         what = {f"job {job.name}": " ".join(job.overrides) for job in jobs}

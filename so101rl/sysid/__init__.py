@@ -1,1 +1,1 @@
-"""Measuring what is simulated, and comparing it with physics."""
+"""Measures the simulated friction and compares it with Coulomb's law."""

@@ -9,21 +9,21 @@ from so101rl.errors import So101Error, check_positive
 from so101rl.scene.scene import OBJECT, TABLE, ContactPair, Scene
 
 GRAVITY = 9.81  # [m/s^2] MuJoCo's own
-PULLED, TURNED, TOWED = 0, 1, slice(2, None)  # what is done to each world's object
-TOWS = 8  # at several speeds, because a single hop changes the measured force
-SPREAD = 0.25  # of these speeds below and above the one asked for, as a share
+PULLED, TURNED, TOWED = 0, 1, slice(2, None)  # indices of the worlds
+TOWS = 8  # worlds with different tow speeds: a single hop changes the measured force
+SPREAD = 0.25  # relative difference of the tow speeds from the requested one
 WORLDS = 2 + TOWS
 MOST = 1.2  # ratio of the largest pull and moment to the predicted ones
 TOW = 1.0  # [s] duration of the tow
-SPRING = 20.0  # [rad/s] of the critically damped spring that tows
-SLID = 1e-4  # [m] from here on it slides; before, it creeps by a tenth of this
+SPRING = 20.0  # [rad/s] natural frequency of the critically damped spring that tows
+SLID = 1e-4  # [m] displacement of a sliding object; a resting one creeps a tenth of it
 
 
 class NoFrictionError(So101Error):
     """There is no friction between object and table that could be tested."""
 
     def __init__(self, reason: str) -> None:
-        """Say why: which pair is missing or has no friction."""
+        """Build the message from the reason: the pair is missing or has no friction."""
         super().__init__(
             f"there is no friction to test: {reason}; expected a pair [{OBJECT}, "
             f"{TABLE}] with a friction > 0 in env.scene.pairs"
@@ -37,9 +37,9 @@ class Coulomb:
     Attributes:
         pair: name of the contact pair of object and table.
         force: pull at which it begins to slide and slides on [N].
-        slowing: deceleration of what is let go [m/s^2].
+        slowing: deceleration of a released object [m/s^2].
         moment: moment about the vertical at which it begins to turn [N m].
-        even_moment: the same if its weight were spread evenly, as paper's is [N m].
+        even_moment: the same for an evenly spread weight, as with paper [N m].
         radius: distance of a corner from the middle [m].
     """
 
@@ -70,7 +70,7 @@ def coulomb(scene: Scene) -> Coulomb:
 
 
 def _support(scene: Scene) -> tuple[str, ContactPair]:
-    """Name and contact pair of object and table."""
+    """Return name and contact pair of object and table."""
     for name, pair in scene.pairs.items():
         if set(pair.geoms) == {OBJECT, TABLE}:
             if pair.friction == 0:
@@ -84,14 +84,14 @@ class Pulls:
     """What happened to the objects, one row per physics step.
 
     Attributes:
-        time: since the pulls began (T,) [s].
-        force: the rising pull at the first object (T,) [N].
+        time: time since the pulls began (T,) [s].
+        force: increasing pull on the first object (T,) [N].
         moved: how far that object moved (T,) [m].
-        moment: the rising moment on the second object (T,) [N m].
+        moment: increasing moment on the second object (T,) [N m].
         turned: how far that object turned (T,) [rad].
         tow: the pulls that keep the others at a steady speed (T, 8) [N].
         speed: their speeds (T, 8) [m/s].
-        height: how high their middles are above where they lay (T, 8) [m].
+        height: height of their centres above the start (T, 8) [m].
     """
 
     time: np.ndarray
@@ -104,23 +104,23 @@ class Pulls:
     height: np.ndarray
 
     def slides_at(self) -> float:
-        """The pull at which the first object began to slide [N], inf if it did not."""
+        """Return the pull at which the first object began to slide [N], or inf."""
         return _first(self.force, self.moved > SLID)
 
     def turns_at(self, radius: float) -> float:
-        """The moment at which corners at `radius` [m] began to slide [N m], or inf."""
+        """Return the moment [N m] at which corners at `radius` [m] slid, or inf."""
         return _first(self.moment, self.turned * radius > SLID)
 
     def slides_on_at(self) -> float:
-        """The pull that kept the speed [N], mean over time and objects."""
+        """Return the pull that kept the speed [N], mean over time and objects."""
         return float(self.tow[self._steady()].mean())
 
     def hops(self) -> float:
-        """How high the towed objects rose at most [m]."""
+        """Return the largest height of the towed objects [m]."""
         return float(self.height[self._steady()].max())
 
     def slows_by(self) -> float:
-        """Deceleration after the tow [m/s^2], from the distance until rest."""
+        """Return the deceleration after the tow [m/s^2], from the stopping distance."""
         start, step = self.speed[self._steady()].mean(axis=0), self.time[0]
         glide = self.speed[self.time > TOW].sum(axis=0) + start / 2  # trapezoids
         return float((start**2).sum() / 2 / (glide * step).sum())
@@ -134,12 +134,12 @@ def _first(values: np.ndarray, when: np.ndarray) -> float:
 
 
 def pull(task: TaskEnv, *, rise: float, speed: float) -> Pulls:
-    """Pull one object ever harder, turn a second, tow the others and let them go.
+    """Pull one object with rising force, turn a second, tow and release the others.
 
     Args:
         task: `WORLDS` worlds without randomization, controlled at every physics step.
         rise: time in which pull and moment grow to 1.2 times the predicted ones [s].
-        speed: of the tow [m/s].
+        speed: mean speed of the tows [m/s].
     """
     check_positive({"job.rise": rise, "job.speed": speed})
     expected, hz = coulomb(task.scene), task.control_hz
@@ -176,7 +176,7 @@ def pull(task: TaskEnv, *, rise: float, speed: float) -> Pulls:
 
 
 def _lay_down(task: TaskEnv) -> np.ndarray:
-    """Put every object where episodes start; their poses (n, 7)."""
+    """Put every object where episodes start; return their poses (n, 7)."""
     task.reset()
     ids = np.arange(task.num_envs)
     task.place(ids, np.tile(task.start_pose, (len(ids), 1)))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # how long a run that has ended waits for its trackers [s]
-PATIENCE_IF_KILLED_S = 1.0  # and one that somebody has stopped [s]
+PATIENCE_IF_KILLED_S = 1.0  # the same for a run that a user stopped [s]
 SWEEP_S = 10.0  # between two pushes of a sweep [s]
 Mirrored = TypeVar("Mirrored", RunDir, SweepDir)
 
@@ -39,13 +39,13 @@ class Tracker(ABC, Generic[Mirrored]):
     A tracker of sweeps does the same with the folder of a whole sweep.
 
     Attributes:
-        place: where it mirrors runs to; another place is another mirror.
+        place: address of the mirror; another address is another mirror.
     """
 
     place: str = ""
 
     def of_sweeps(self) -> "Tracker[SweepDir] | None":
-        """What mirrors whole sweeps where this one mirrors their runs, if anything."""
+        """Return the tracker that mirrors sweeps to the same place, or None."""
         return None
 
     @abstractmethod
@@ -116,14 +116,14 @@ def followed(
     groups: Mapping[str, Any],
     group: str | None,
 ) -> Iterator[None]:
-    """Mirror a sweep while the block runs it, and write how that ended.
+    """Mirror a sweep while the block runs it, and record how it ended.
 
     Args:
         sweep: its folder, locked and defined.
         cfg: the config group `tracking`.
-        name: of the sweep.
+        name: name of the sweep.
         groups: chosen option per config group.
-        group: what runs that only differ by seed share: their `arm` or `trial`.
+        group: key that is equal for runs of different seeds: `arm` or `trial`.
     """
     from hydra.utils import instantiate
 
@@ -169,7 +169,7 @@ class _Worker:
 
         Args:
             end: the time [s].
-            kill: whether to kill it then; or else it goes on in its own session.
+            kill: whether to kill it then; otherwise it continues in its own session.
         """
         if self._process is None:
             return
@@ -198,7 +198,7 @@ class LogReader:
         self.last_step, self.last_clock = 0, 0.0
 
     def read(self, run: RunDir) -> Iterator[tuple[str, float, int, float]]:
-        """New scalars as (name, value, step, unix time [s])."""
+        """Yield new scalars as (name, value, step, unix time [s])."""
         metrics, self._offsets[METRICS] = read_jsonl(
             run.path / METRICS, self._offsets[METRICS]
         )
@@ -218,7 +218,7 @@ class LogReader:
 
 
 def results(run: RunDir) -> dict[str, float]:
-    """Final numbers of `evaluation.json`, named `base/success_rate` and so on."""
+    """Return the numbers of `evaluation.json`, named `base/success_rate` and so on."""
     flat: dict[str, float] = {}
     for policy, scores in all_scores(run.evaluation()).items():
         for name, value in scores.items():

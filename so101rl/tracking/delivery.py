@@ -1,7 +1,7 @@
 """Delivering a run or a sweep to its trackers, exactly once.
 
-A receipt, a small file in the run or sweep, holds what a tracker has received: hashes
-of the files that change when a run, or a sweep, goes on.
+A receipt is a small file in the directory of the run or sweep. It holds the hashes, at
+the time of delivery, of the files that change when the run or sweep continues.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 FOLDER = ".delivered"
-FAILED = "failed"  # in what `deliver` returns
+FAILED = "failed"  # marks a failed delivery in the text that `deliver` returns
 
 
 def deliver(run: RunDir | SweepDir, trackers: "DictConfig") -> str:
@@ -33,7 +33,7 @@ def deliver(run: RunDir | SweepDir, trackers: "DictConfig") -> str:
             if isinstance(run, SweepDir):
                 tracker = tracker.of_sweeps()
             results.append(f"{name} {_deliver(run, name, tracker)}")
-        except Exception as error:  # whatever a server or a disk may answer
+        except Exception as error:  # a server or a disk may cause any error
             lines = str(error).splitlines() or [type(error).__name__]
             results.append(f"{name} {FAILED} ({lines[0][:120]})")
     return ", ".join(results) or "no tracker is chosen"
@@ -41,22 +41,22 @@ def deliver(run: RunDir | SweepDir, trackers: "DictConfig") -> str:
 
 def _deliver(run: RunDir | SweepDir, name: str, tracker: Tracker[Any] | None) -> str:
     if tracker is None:
-        return "keeps no sweeps"
+        return "does not record sweeps"
     run.update_status()
     if type(run).open(run.path).info["status"] == "running":
-        return f"has to wait: the {run.kind} is running"
+        return f"gets it later: the {run.kind} is running"
     path = _receipt(run, name, tracker)
     if path.exists() and read_json(path) == _hashes(run):
-        return "had it"
+        return "already has it"
     with receipt(run, name, tracker):
         tracker.start(run)
         tracker.finish(run)
-    return "has it"
+    return "has received it"
 
 
 @contextlib.contextmanager
 def receipt(run: RunDir | SweepDir, name: str, tracker: Tracker[Any]) -> Iterator[None]:
-    """Write a receipt if the block delivers: for the files as they were before it."""
+    """Write a receipt if the block succeeds; its hashes are from before the block."""
     hashes = _hashes(run)
     yield
     write_atomic(_receipt(run, name, tracker), to_json(hashes))

@@ -18,14 +18,14 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class MlflowStore:
-    """A store, and how experiments in it are called.
+    """A store and the name of the experiments in it.
 
     Args:
         uri: `sqlite:///FILE` or the address of a server.
         experiment: name of experiments; `{env}` stands for the choice of that group.
 
     Attributes:
-        place: tells it from other stores.
+        place: identifies the store and its experiments.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
@@ -44,7 +44,7 @@ class MlflowStore:
         self.place = f"{uri} {experiment}"
 
     def open(self, groups: Mapping[str, Any]) -> "tuple[MlflowClient, str]":
-        """Client and id of an experiment, which is created if it does not exist.
+        """Return a client and the experiment's id; create it if it does not exist.
 
         Args:
             groups: the chosen option of each config group.
@@ -66,7 +66,7 @@ class MlflowStore:
 
     @contextlib.contextmanager
     def client(self) -> "Iterator[MlflowClient]":
-        """A client; in the block no other process opens the same sqlite file.
+        """Yield a client; no other process can open its sqlite file in the block.
 
         A new store creates its tables at first use; several processes that do so at
         once would damage it.
@@ -84,7 +84,7 @@ class MlflowStore:
             yield MlflowClient(self._uri)
 
     def experiment_name(self, groups: Mapping[str, Any]) -> str:
-        """The name of an experiment.
+        """Return the name of the experiment.
 
         Raises:
             TrackerError: the name contains a group that does not exist.

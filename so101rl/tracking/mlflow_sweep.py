@@ -15,7 +15,7 @@ from so101rl.tracking.mlflow_mirror import (
 )
 
 JOB = "sweep"  # the value of the tag `job`
-BEST = "best."  # begins the tags of the best values
+BEST = "best."  # prefix of the tags of the best values
 FILES = (
     *(SWEEP, SUMMARY, NUMBERS, "registration.json"),
     *("trials.csv", "best.yaml", "jobs.csv", "figures"),
@@ -26,8 +26,8 @@ CHILDREN_PER_PAGE = 1000
 class MlflowSweep(MlflowMirror[SweepDir]):
     """One MLflow run per sweep folder.
 
-    Its parameters say what the sweep is, which never changes. The best values so far
-    may change, and MLflow refuses to change a parameter: they are tags.
+    Its parameters describe the sweep and never change. The best values so far are tags,
+    because they can change and MLflow refuses to change a parameter.
     """
 
     def start(self, run: SweepDir) -> None:
@@ -40,10 +40,10 @@ class MlflowSweep(MlflowMirror[SweepDir]):
         self._link_children(run.info["uid"])
 
     def push(self, run: SweepDir) -> None:
-        """Nothing: the runs of its jobs show how it goes on."""
+        """Do nothing, because the runs of the jobs show the progress."""
 
     def finish(self, run: SweepDir) -> None:
-        """Send what the sweep found, its files and the true status."""
+        """Send the results, files and final status of the sweep."""
         sweep = SweepDir.open(run.path)
         check_ended(run.path, sweep.info)
         self._link_children(sweep.info["uid"])
@@ -86,12 +86,16 @@ class MlflowSweep(MlflowMirror[SweepDir]):
 
 
 def _note(sweep: SweepDir) -> str:
-    """How a sweep ended, what it found, and where it lies."""
+    """Return a note with a sweep's error, results, command and directory."""
     info = sweep.info
     parts = [sweep.summary().strip()]
     if info["error"]:
         head = f"**{info['status'].capitalize()}**: {format_error(info['error'])}"
-        again = ". The same command goes on." if info["status"] == "killed" else ""
+        again = (
+            ". The same command continues the sweep."
+            if info["status"] == "killed"
+            else ""
+        )
         parts = [head + again, *parts]
     facts = {"command": info["command"], "directory": str(sweep.path)}
     parts.append("\n".join(f"- {name}: `{text}`" for name, text in facts.items()))
@@ -99,5 +103,5 @@ def _note(sweep: SweepDir) -> str:
 
 
 def _tags(sweep: SweepDir) -> dict[str, str]:
-    """Tags; with `sweep`, which its jobs have too, a filter by it shows all of them."""
+    """Return the tags; a filter by `sweep` shows the jobs too, which have the same."""
     return {"sweep": sweep.info["name"], "job": JOB, "sweep_dir": str(sweep.path)}

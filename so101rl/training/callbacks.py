@@ -26,7 +26,7 @@ from so101rl.training.nan_guard import MAY_BE_NAN
 
 
 class EverySteps(BaseCallback):
-    """Calls `fire` whenever another `every` env steps, over all envs, have passed."""
+    """Calls `fire` after every `every` env steps, summed over all environments."""
 
     def __init__(self, every: int):
         super().__init__()
@@ -39,11 +39,11 @@ class EverySteps(BaseCallback):
         return True
 
     def fire(self) -> None:
-        """Do what is due."""
+        """Run the periodic action."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what its next calls depend on."""
+        """Return the state that the next calls depend on."""
         return {"next": self._next}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -52,7 +52,7 @@ class EverySteps(BaseCallback):
 
 
 class AlphaCallback(BaseCallback):
-    """Advances the schedule of the residual's authority alpha."""
+    """Updates alpha, the weight of the residual, by its schedule."""
 
     def __init__(self, env: ResidualEnv):
         super().__init__()
@@ -68,8 +68,8 @@ class LogCallback(EverySteps):
 
     Args:
         run: where the lines are written.
-        env: the training's environments, whose alpha is logged.
-        statistics: of the rollouts' steps and episodes.
+        env: the training's environments; their alpha is logged.
+        statistics: statistics of the rollouts' steps and episodes.
         every: env steps between two lines.
 
     Attributes:
@@ -122,7 +122,7 @@ class CheckpointCallback(EverySteps):
     A requested stop waits for that point too.
 
     Args:
-        run: whose checkpoints they are.
+        run: where the checkpoints are written.
         vec_env: the training's environments.
         others: the other callbacks that have a state, by name.
         every: env steps between two checkpoints.
@@ -184,10 +184,10 @@ class EvalCallback(EverySteps):
 
     Args:
         run: where the scores and the best policy are written.
-        env: a batch for scoring alone.
+        env: a batch that is used only for scoring.
         seeds: the `select` episodes, used neither for training nor for the report.
         every: env steps between two scores.
-        stop_at: success rate that ends the training; None: no rate does.
+        stop_at: success rate that ends the training; None for no limit.
 
     Attributes:
         best: success rate and mean reward of the best policy; None before step 0.
@@ -234,7 +234,7 @@ class EvalCallback(EverySteps):
         self._env.progress(self.num_timesteps)
         try:
             episodes = run_episodes(self._env, ModelPolicy(self.model), self._seeds)
-        except DivergedError as error:  # not in the training's envs
+        except DivergedError as error:  # in the environments for scoring
             raise DivergedError(f"{error.point} (in scoring)", error.detail) from error
         success = float(np.mean([episode.is_success for episode in episodes]))
         reward = float(np.mean([episode.total_reward for episode in episodes]))
@@ -254,8 +254,8 @@ class ProgressCallback(BaseCallback):
 
     Args:
         total: env steps of the whole run.
-        log: whose latest line is shown.
-        evaluation: whose best score is shown.
+        log: callback with the latest line, which is shown.
+        evaluation: callback with the best score, which is shown.
     """
 
     def __init__(self, total: int, log: LogCallback, evaluation: EvalCallback):

@@ -13,7 +13,7 @@ from so101rl.scene import appearance
 from so101rl.viewer.controls import Command
 from so101rl.viewer.session import Session
 
-MAX_DELAY = 0.5  # [s] of drawing that is caught up; more is skipped
+MAX_DELAY = 0.5  # [s] largest delay that is caught up; more is skipped
 
 Lines = Sequence[tuple[str, str]]
 
@@ -22,7 +22,7 @@ class ScreenError(So101Error):
     """A window or a page for a browser cannot be opened."""
 
     def __init__(self, reason: object, *, remedy: str) -> None:
-        """Say why, and what helps."""
+        """Build the message from the reason and the remedy."""
         text = str(reason).strip().rstrip(".")
         super().__init__(f"cannot open the viewer: {text}; {remedy}.")
 
@@ -31,10 +31,10 @@ class Screen(Protocol):
     """Shows an `MjData` and reports keys, buttons and mouse forces."""
 
     def is_open(self) -> bool:
-        """Whether it still shows anything."""
+        """Whether the screen is still open."""
 
     def commands(self) -> list[Command]:
-        """Commands given since the last call."""
+        """Return the commands since the last call."""
 
     def show(self, lines: Lines) -> None:
         """Show the data, and `lines` of names and values.
@@ -74,7 +74,7 @@ def play(
 
 
 def _sleep(due: float) -> float:
-    """Sleep until `due` [s]; returns it, or a later time if it is long past."""
+    """Sleep until `due` [s]; return `due`, or a later time after a long delay."""
     due = max(due, time.monotonic() - MAX_DELAY)
     time.sleep(max(0.0, due - time.monotonic()))
     return due

@@ -102,7 +102,7 @@ def test_an_outage_costs_nothing_and_sync_delivers(
         assert "mlflow failed" in deliver(run, chosen.trackers)
     server.stop()
     server.start()
-    assert deliver(run, chosen.trackers) == "mlflow has it"
+    assert deliver(run, chosen.trackers) == "mlflow has received it"
     (mirrored,) = server.found(run)
     assert mirrored.info.status == "FINISHED"
     for name, sign in (("a", 1), ("b", -1)):
@@ -110,4 +110,4 @@ def test_an_outage_costs_nothing_and_sync_delivers(
         history = client.get_metric_history(number, name)
         got = sorted((metric.step, metric.value) for metric in history)
         assert got == [(step, sign * step) for step in range(LINES)]
-    assert deliver(run, chosen.trackers) == "mlflow had it"
+    assert deliver(run, chosen.trackers) == "mlflow already has it"

@@ -76,7 +76,7 @@ def test_a_search_names_its_best_and_how_to_train_with_it(tmp_path, capsys):
     words = ["env=paper_push_hard", "residual.alpha=0.7", "residual.penalty=0.001"]
     assert shlex.split(line) == [*words, "algo=sac", "n_envs=4"]
     assert "4 trials: 2 complete, 1 pruned, 1 failed" in text
-    assert "env steps: 600, 100% of what" in text  # the failed one's count, too
+    assert "env steps: 600, 100% of the cost" in text  # the failed one's count, too
     assert "trial 3 failed: NaN in the loss" in text
     assert CAUTION in text and "http" not in text
     assert numbers(tmp_path)["best"]["residual.alpha"] == 0.7
@@ -97,7 +97,7 @@ def test_what_is_best_depends_on_the_directions(tmp_path, capsys):
     plan = SearchPlan(**{**vars(PLAN), "objectives": names})
     trials = [trial(0.3, 0.5, 0.1), trial(0.7, 0.8, 0.6), trial(0.9, 0.4, 0.9)]
     conclude(searched(trials, ["maximize", "minimize"]), tmp_path, plan)
-    assert "**2 of 3 trials** that none beats in" in capsys.readouterr().out
+    assert "**2 of 3 trials** that no other beats in" in capsys.readouterr().out
     assert numbers(tmp_path)["best"] == {}
     assert "best" not in str(numbers(tmp_path)["metrics"])
 
@@ -119,7 +119,7 @@ def test_importances_are_shares_and_need_enough_trials():
     assert shares["residual.alpha"] > 0.9
     assert importance(found.study, found.finished())[0] == shares
     shares, remark = importance(found.study, found.finished()[1:])
-    assert shares == {} and "10 complete trials to tell; there are 9" in remark
+    assert shares == {} and "Importances need 10 complete trials; there are 9" in remark
     same = searched([trial(alpha, 0.5) for alpha in alphas])
     shares, remark = importance(same.study, same.finished())
     assert shares == {} and remark == "All complete trials have the same value."

@@ -90,7 +90,7 @@ def test_failures_stay_with_their_jobs(lab):
 def test_the_same_failure_again_and_again_stops_a_sweep(lab):
     answer = lab.run("init_from=bug", "seed=range(0,9)", ONE)
     assert answer.code == 2
-    assert "3 jobs in a row failed alike: ValueError: a bug" in answer.err
+    assert "3 jobs in a row failed for the same reason: ValueError: a bug" in answer.err
     assert lab.runs() == ["0", "1", "2"]
 
 

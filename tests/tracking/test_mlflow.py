@@ -264,7 +264,7 @@ def test_a_sweeps_run_says_what_it_is_and_what_it_has_found_so_far(sweep, store)
     mirror(sweep, store)
     stopped = mirrored(store, sweep)  # the same run, which changes
     assert stopped.info.status == "KILLED"
-    assert "The same command goes on" in stopped.data.tags[NOTE]
+    assert "The same command continues the sweep" in stopped.data.tags[NOTE]
     assert stopped.data.tags["error"].startswith("KeyboardInterrupt")
     sweep.begin(**FACTS)
     write_summary(sweep.path, TEXT, {"on/a+b": 3.0}, {"trial": 2})
@@ -360,9 +360,9 @@ def test_a_sweep_and_its_run_are_followed_by_processes_of_their_own(tmp_path, st
     assert child.data.tags[PARENT] == parent.info.run_id
     assert history(store, child, "a") == [(1, 1.0)]
     for one in (sweep, run):
-        assert deliver(one, chosen.trackers) == "mlflow had it"
+        assert deliver(one, chosen.trackers) == "mlflow already has it"
     other = trackers(f"sqlite:///{shutil.copy(store[10:], tmp_path / 'b.db')}")
-    assert deliver(sweep, other) == "mlflow has it"  # another store, another receipt
+    assert deliver(sweep, other) == "mlflow has received it"  # a receipt per store
 
 
 def test_sync_delivers_sweeps_before_their_runs_and_counts_failures(
@@ -374,13 +374,13 @@ def test_sync_delivers_sweeps_before_their_runs_and_counts_failures(
     code, shown, _ = run_main(*typed)
     assert code == 0, shown.err
     first, second, last = shown.out.splitlines()
-    assert first == f"{sweep.path}: mlflow has it"
-    assert second == f"{sweep.path / 'one'}: mlflow has it"
+    assert first == f"{sweep.path}: mlflow has received it"
+    assert second == f"{sweep.path / 'one'}: mlflow has received it"
     assert last == "1 runs and 1 sweeps, 0 not delivered"
     parent = mirrored(store, sweep).info.run_id
     assert mirrored(store, child).data.tags[PARENT] == parent
     _, shown, _ = run_main(*typed)
-    assert shown.out.count("mlflow had it") == 2
+    assert shown.out.count("mlflow already has it") == 2
     (tmp_path / "file").touch()
     nowhere = f"tracking.uri=sqlite:///{tmp_path}/file/b.db"
     code, shown, _ = run_main(*typed[:2], nowhere, f"run={child.path}")

@@ -48,7 +48,7 @@ def test_trackers_are_fed_while_the_run_goes_on_and_see_how_it_ended(run, tmp_pa
         assert not [call for call in one.calls if call.startswith("finish")]
     assert one.calls[0] == two.calls[0] == "start"
     assert one.calls[-1] == two.calls[-1] == "finish finished"
-    assert deliver(run, recorders(tmp_path / "one")) == "one had it"
+    assert deliver(run, recorders(tmp_path / "one")) == "one already has it"
 
 
 @pytest.mark.parametrize("call", ["start", "push", "finish finished"])
@@ -193,16 +193,16 @@ def test_tensorboard_has_metrics_and_results_or_says_what_it_needs(run, monkeypa
 
 def test_a_run_is_delivered_once_and_again_only_if_it_has_changed(run, tmp_path):
     trackers = recorders(tmp_path / "one")
-    assert deliver(run, trackers) == "one has to wait: the run is running"
+    assert deliver(run, trackers) == "one gets it later: the run is running"
     run.finish("killed")
     failing = recorders(tmp_path / "one", fails="finish killed")
     assert deliver(run, failing) == "one failed (server down)"
-    assert deliver(run, trackers) == "one has it"
-    assert deliver(run, trackers) == "one had it"
+    assert deliver(run, trackers) == "one has received it"
+    assert deliver(run, trackers) == "one already has it"
     with run.locked():
         run.reopen(step=0, metrics=0, resume="exact")
     run.finish("finished")
-    assert deliver(run, trackers) == "one has it"
+    assert deliver(run, trackers) == "one has received it"
     assert Recorder(tmp_path / "one").calls[-1] == "finish finished"
     assert deliver(run, OmegaConf.create()) == "no tracker is chosen"
 
@@ -213,7 +213,7 @@ def test_a_tracker_without_sweeps_gets_none(tmp_path):
     with followed(sweep, chosen, name="tiny", groups=GROUPS, group="arm"):
         pass
     assert SweepDir.open(sweep.path).info["status"] == "finished"
-    assert deliver(sweep, chosen.trackers) == "one keeps no sweeps"
+    assert deliver(sweep, chosen.trackers) == "one does not record sweeps"
     assert Recorder(tmp_path / "one").calls == []
 
 

@@ -21,8 +21,8 @@ def penalty_dominates(facts: Facts, limits: DictConfig) -> Finding | None:
     if task == 0 or cost / task < limits.ratio:
         return None
     return Finding(
-        f"the penalty weighs {cost / task:.2g} times what all terms of the task weigh",
-        "The learner is paid for doing nothing, not for the task.",
+        f"the penalty is {cost / task:.2g} times all task terms of the reward together",
+        "The reward favours a residual of zero over solving the task.",
         measured=limits.aim * task / cost,
     )
 
@@ -33,7 +33,7 @@ def residual_off(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         "alpha is 0",
-        "The residual has no say: what was judged is the base policy, twice.",
+        "The residual has no effect: both evaluated policies are the base policy.",
     )
 
 
@@ -45,7 +45,7 @@ def little_authority(facts: Facts, limits: DictConfig) -> Finding | None:
     if not facts.alpha or facts.alpha > limits.alpha:
         return None
     return Finding(
-        f"alpha {facts.alpha:g}, and no more solved than by the base alone",
+        f"alpha is {facts.alpha:g}, and the residual is no better than the base alone",
         "The residual may not add enough to undo what the base does wrong.",
     )
 
@@ -56,8 +56,8 @@ def residual_saturated(facts: Facts, limits: DictConfig) -> Finding | None:
     if size is None or size[0] < limits.share:
         return None
     return Finding(
-        f"|alpha * residual| is {size[0]:.0%} of its largest ({size[1]})",
-        "It pushes as hard as it may, whatever it sees, and drowns the base.",
+        f"|alpha * residual| is {size[0]:.0%} of its maximum ({size[1]})",
+        "The residual is near its maximum in most states and overrides the base.",
     )
 
 
@@ -67,8 +67,8 @@ def residual_unused(facts: Facts, limits: DictConfig) -> Finding | None:
     if not facts.alpha or size is None or size[0] > limits.share:
         return None
     return Finding(
-        f"|alpha * residual| is {size[0]:.1%} of its largest ({size[1]})",
-        "A correction costs more penalty than it brings, or nothing was learned.",
+        f"|alpha * residual| is {size[0]:.1%} of its maximum ({size[1]})",
+        "A correction costs more penalty than it gains, or nothing was learned.",
     )
 
 
@@ -78,8 +78,8 @@ def actions_clipped(facts: Facts, limits: DictConfig) -> Finding | None:
     if clipped is None or clipped[0] < limits.share:
         return None
     return Finding(
-        f"{clipped[0]:.0%} of the joint actions are cut off at 1 ({clipped[1]})",
-        "Base and residual want longer steps than env.act_scale lets them take.",
+        f"{clipped[0]:.0%} of the joint actions are clipped to [-1, 1] ({clipped[1]})",
+        "Base and residual together need larger steps than env.act_scale allows.",
     )
 
 
@@ -90,7 +90,7 @@ def worse_than_base(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     base = facts.success(BASE)
     return Finding(
-        f"of the same episodes it lost {pair.lost} that the base solves ({base:.0%}) "
-        f"and won {pair.won}",
+        f"the base solves {base:.0%}; of the same episodes, the residual fails "
+        f"{pair.lost} that the base solves and solves {pair.won} that it fails",
         "The residual disturbs a base that works.",
     )

@@ -126,8 +126,8 @@ class ResidualEnv(VectorEnv):
         if "final_obs" in info:
             done = np.flatnonzero(info["_final_obs"])
             final = info["final_obs"]
-            # The base policy acts on the final observations first, because the learner
-            # bootstraps from them, and again where a new episode begins.
+            # At the end of an episode, the base policy acts on the final observation,
+            # because the learner bootstraps from it, then on the first of the next one.
             self.base_action = self._propose(final, self._ids)
             _add_final(info, self._vector(final, self.base_action))
             self.base_policy.reset(done)
@@ -168,7 +168,7 @@ class ResidualEnv(VectorEnv):
         try:
             return self.base_policy.checked_act(needed, ids)
         except DivergedError:
-            _check_finite(needed, ids)  # blames the observation rather than the policy
+            _check_finite(needed, ids)  # the cause may be an observation
             raise
 
     def _make_layout(self) -> tuple[list[str], np.ndarray]:
@@ -187,7 +187,7 @@ class ResidualEnv(VectorEnv):
                 raise ConfigError(
                     f"env.observation.{name}",
                     got=scale,
-                    expected=f"a scale > 0, or one for each of its {size} elements",
+                    expected=f"one scale > 0, or an array of them of shape {size}",
                 )
             factors.append(np.broadcast_to(1.0 / divisor, size))
             self._columns += [name] * len(factors[-1])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class _ProcessSweeper(Sweeper):
-    """A sweeper whose jobs are processes, unless a launcher is chosen.
+    """A sweeper that runs jobs as processes, unless a launcher is chosen.
 
     Args:
         settings: described in the yaml of the sweeper.
@@ -45,7 +45,7 @@ class _ProcessSweeper(Sweeper):
 
 
 class JobsSweeper(_ProcessSweeper):
-    """`hydra/sweeper=jobs`: all combinations of what was typed, or a study."""
+    """`hydra/sweeper=jobs`: all combinations of the typed values, or a study."""
 
     def sweep(self, arguments: list[str]) -> None:
         from so101rl.sweeps.run_sweep import run_sweep

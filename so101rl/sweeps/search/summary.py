@@ -32,9 +32,9 @@ TRIALS, BEST, FIGURE = "trials.csv", "best.yaml", "figures/search.png"
 SHOWN = 5  # trials, and failures, in the summary
 STATUS = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED}  # by Optuna's state
 MIN_COMPLETE = 10  # complete trials that importances are computed from
-FOREST_SEED = 0  # of the trees that compute them
+FOREST_SEED = 0  # seed of the random forest that computes importances
 CAUTION = (
-    "The best of many looks better than it is on the episodes that chose it. "
+    "The best of many trials looks better than it is on the episodes that chose it. "
     "Train it with other seeds, and let `job=report` compare."
 )
 
@@ -44,8 +44,8 @@ def conclude(trials: Trials, folder: Path, plan: SearchPlan) -> None:
 
     Args:
         trials: the study.
-        folder: the sweep's.
-        plan: what was looked for.
+        folder: the sweep's folder.
+        plan: the plan of the search.
     """
     study = trials.study
     with trials.database_errors():
@@ -70,12 +70,12 @@ class SearchSummary:
     """The results of a search.
 
     Attributes:
-        plan: what was looked for.
-        ended: trials, by number.
-        top: the complete ones, best first; of several objectives, the Pareto front.
-        importances: per parameter.
-        remark: why there are none.
-        env_steps: of all attempts, the failed ones too.
+        plan: the plan of the search.
+        ended: ended trials in the order of their numbers.
+        top: complete trials, best first; with several objectives, the Pareto front.
+        importances: share of the variance of the first objective, per parameter.
+        remark: why there are no importances; empty if there are any.
+        env_steps: env steps of all trials, including failed ones.
     """
 
     plan: SearchPlan
@@ -97,7 +97,7 @@ class SearchSummary:
 
     @property
     def counts(self) -> str:
-        """How many trials ended how."""
+        """The number of trials per status, as text."""
         parts = [f"{n} {status}" for status, n in self._by_status.items() if n]
         return f"{len(self.ended)} trials" + (f": {', '.join(parts)}" if parts else "")
 
@@ -105,8 +105,8 @@ class SearchSummary:
         """The summary in Markdown.
 
         Args:
-            folder: the sweep's.
-            study: its name in the storage.
+            folder: the sweep's folder.
+            study: name of the study in the storage.
         """
         parts = [self._headline(), self._facts(study)]
         if self.top:
@@ -146,7 +146,7 @@ class SearchSummary:
         return pd.DataFrame(rows).to_csv(index=False)
 
     def figure_content(self, maximize: Sequence[bool]) -> SearchResult:
-        """The content of the figure; `maximize`: per objective, if more is better."""
+        """Return the figure's content; `maximize` has a value for each objective."""
         trials = [
             TrialResult(
                 number=one.number,
@@ -177,7 +177,7 @@ class SearchSummary:
         mean = f", mean of {runs} runs" if runs > 1 else ""
         if self.is_front:
             names = " and ".join(self.plan.objectives)
-            return f"**{len(self.top)} of {n} trials** that none beats in {names}"
+            return f"**{len(self.top)} of {n} trials** that no other beats in {names}"
         best = f"{self.plan.objectives[0]} {_shown(*self.top[0].values)}"
         return f"**Best of {n} trials: {best}**{mean}"
 
@@ -210,7 +210,7 @@ class SearchSummary:
             n_done = len(self.ended) - len(failed)
             full = n_done * len(self.plan.seeds) * self.plan.total
             share = f"{self.env_steps / full:.0%}"
-            cost += f", {share} of what as many without an early end take"
+            cost += f", {share} of the cost of as many complete trials"
         shares = [f"{name} {own:.0%}" for name, own in self.importances.items()]
         facts = {
             "trials": self.counts,
@@ -227,7 +227,7 @@ class SearchSummary:
 
 
 def _best(study: "Study", ended: "Sequence[FrozenTrial]") -> "list[FrozenTrial]":
-    """The complete trials, best first; of several objectives, the Pareto front."""
+    """Return complete trials, best first; with several objectives, the Pareto front."""
     if len(study.directions) > 1:
         return list(study.best_trials)
     done = [one for one in ended if one.state.name == "COMPLETE"]
@@ -238,14 +238,14 @@ def _best(study: "Study", ended: "Sequence[FrozenTrial]") -> "list[FrozenTrial]"
 def importance(
     study: "Study", ended: "Sequence[FrozenTrial]"
 ) -> tuple[Mapping[str, float], str]:
-    """Each parameter's share of the first objective's variance, or why there is none.
+    """Return each parameter's share of the first objective's variance, and a remark.
 
     By fANOVA: Hutter et al., An Efficient Approach for Assessing Hyperparameter
     Importance, ICML 2014.
     """
     values = [one.values[0] for one in ended if one.state.name == "COMPLETE"]
     if len(values) < MIN_COMPLETE:
-        needed = f"It takes {MIN_COMPLETE} complete trials to tell"
+        needed = f"Importances need {MIN_COMPLETE} complete trials"
         return {}, f"{needed}; there are {len(values)}."
     if len(set(values)) == 1:
         return {}, "All complete trials have the same value."
