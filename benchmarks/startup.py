@@ -15,7 +15,7 @@ from so101rl.errors import So101Error
 
 ROOT = Path(__file__).resolve().parents[1]
 MAIN = (str(ROOT / "main.py"),)
-TARGETS = {"first training step": 5.0, "--help": 0.5, "--cfg job": 0.5}
+TARGETS = {"first training step": 4.0, "--help": 0.4, "--cfg job": 0.5}
 IMPORTS = ("torch", "mlflow", "stable_baselines3", "mujoco", "so101rl.jobs.train")
 
 

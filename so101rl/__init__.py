@@ -4,7 +4,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-class _RegisterIds(MetaPathFinder):
+class _RegisterIds:  # no MetaPathFinder: importlib.abc is slow to import
     """Import hook that registers our ids when gymnasium is imported, which is slow."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
@@ -37,7 +36,7 @@ class _RegisterIds(MetaPathFinder):
 if "gymnasium" in sys.modules:
     from so101rl import gym_ids  # noqa: F401
 else:
-    sys.meta_path.insert(0, _RegisterIds())
+    sys.meta_path.insert(0, _RegisterIds())  # type: ignore[arg-type]
 
 
 def load(
