@@ -9,11 +9,13 @@ import time
 from so101rl.files import to_json
 from so101rl.runs.episodes_csv import COLUMNS
 from so101rl.runs.run_dir import RunDir
+from so101rl.runs.sweep_dir import SweepDir
 from so101rl.statistics import wilson
 from so101rl.tracking import Tracker
 
 CONFIG = {"seed": 3, "env": {"dt": 0.5}, "twice": "${env.dt}"}
 GROUPS = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
+SWEEP = {"name": "tiny", "groups": GROUPS, "group": "arm"}
 WHAT = {"search residual.alpha": "0.2 to 1", "seeds": [7, 8]}
 
 
@@ -37,12 +39,18 @@ def scores(solved, n=100, **failures):
 
 
 def defined(path, what=WHAT):
-    """A folder that says what its sweep is, which has not begun."""
+    """A sweep whose folder says what it is, and which has not begun."""
     path.mkdir(parents=True, exist_ok=True)
     first = {"command": "main.py -m sweep=tiny", "git": None}
     first["started"] = "2026-11-21T12:00:00.000+00:00"
     (path / "sweep.json").write_text(to_json({**first, "what": what}))
-    return path
+    return SweepDir.open(path)
+
+
+def begun(path, what=WHAT):
+    sweep = defined(path, what)
+    sweep.begin(**SWEEP)
+    return sweep
 
 
 class Recorder(Tracker):

@@ -59,29 +59,25 @@ def test_broken_graphics_fail_in_their_own_process(monkeypatch, program, found):
     assert "libegl1" in check.fix
 
 
-def test_a_full_disk_and_a_folder_that_refuses_writes_fail(monkeypatch, tmp_path):
-    usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage)
-    assert doctor.check_disk(tmp_path).state == "FAIL"
+def test_folders_stores_and_threads_that_are_no_good_are_found(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     assert doctor.check_outputs(tmp_path / "gone").state == "FAIL"
     assert doctor.check_outputs(tmp_path).state == "ok"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_tracking_stores(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert doctor.check_tracking(None).state == "info"
-    assert doctor.check_tracking("sqlite:///m.db").state == "info"
-    (tmp_path / "m.db").write_text("this is no database, only text" * 100)
-    assert doctor.check_tracking("sqlite:///m.db").state == "warn"
-    (tmp_path / "m.db").unlink()
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage)
+    assert doctor.check_disk(tmp_path).state == "FAIL"
+    (tmp_path / "text.db").write_text("this is no database, only text" * 100)
     with sqlite3.connect(tmp_path / "m.db") as db:
         db.execute("CREATE TABLE alembic_version (version_num TEXT)")
-    assert doctor.check_tracking("sqlite:///m.db").state == "ok"
-    assert doctor.check_tracking("http://127.0.0.1:9/").state == "warn"
-
-
-def test_too_many_threads_is_a_warning(monkeypatch):
+    for uri, state in {
+        None: "info",
+        "sqlite:///absent.db": "info",
+        "sqlite:///text.db": "warn",
+        "sqlite:///m.db": "ok",
+        "http://127.0.0.1:9/": "warn",
+    }.items():
+        assert doctor.check_tracking(uri).state == state, uri
     monkeypatch.setattr(doctor, "_torch_threads", lambda: "1")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
     assert doctor.check_threads(None).found.startswith("3 core(s)")

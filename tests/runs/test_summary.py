@@ -93,13 +93,11 @@ def test_one_policy_is_not_compared(run):
     assert run_summary(run).startswith("**Finished**\n\n- **base**: 40.0")
 
 
-@pytest.mark.parametrize("status", ["running", "killed"])
-def test_what_cannot_be_continued_has_no_command(tmp_path, status):
+def test_what_cannot_be_continued_has_no_command(tmp_path):
     groups = {"job": "evaluate", "env": "paper_push", "tracking": ["a", "b"]}
     run = create(tmp_path / "run", groups=groups)
-    if status == "killed":
+    for status in ("Running", "Killed"):
+        text = run_summary(run)
+        assert text.startswith(f"**{status}**")
+        assert "python main.py job" not in text and "tracking" not in text
         run.finish("killed", KeyboardInterrupt())
-    text = run_summary(run)
-    assert text.startswith(f"**{status.capitalize()}**")
-    assert "python main.py job" not in text
-    assert "tracking" not in text

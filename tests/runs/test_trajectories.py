@@ -36,7 +36,7 @@ def run(tmp_path_factory):
     return run
 
 
-def test_the_steps_behind_every_row_are_kept(run):
+def test_the_steps_behind_every_row_are_kept_from_where_its_seed_puts_it(run):
     found = read_trajectories(run.path / "trajectories.npz")
     rows = run.episodes()
     assert len(rows) == sum(len(episodes) for episodes in found.values()) == 6
@@ -44,17 +44,12 @@ def test_the_steps_behind_every_row_are_kept(run):
         steps = found[row["policy"]][row["episode"]]
         for name in NAMES:
             assert len(getattr(steps, name)) == row["length"] + (name in STATES)
-        final = pytest.approx(row["final_distance_m"], rel=1e-6)
-        assert steps.distance_m[-1] == final
-        size = pytest.approx(row["mean_residual_l2"], rel=1e-5)
-        assert steps.residual_l2.mean() == size
+        ends = [steps.distance_m[-1], steps.residual_l2.mean()]
+        wanted = [row["final_distance_m"], row["mean_residual_l2"]]
+        assert ends == pytest.approx(wanted, rel=1e-5)
         assert steps.residual_l2.any() == (row["policy"] == "residual")
-
-
-def test_an_episode_starts_where_its_seed_puts_it(run):
     env = make_env(*KEYS, n=1)
-    found = read_trajectories(run.path / "trajectories.npz")["base"]
-    for seed, steps in zip(episode_seeds(0, "report", 3), found, strict=True):
+    for seed, steps in zip(episode_seeds(0, "report", 3), found["base"], strict=True):
         env.reset(seed=[seed])
         start = env.env.true_pose[0].astype(np.float32)
         np.testing.assert_array_equal(steps.object_pose[0], start)

@@ -12,7 +12,7 @@ import pytest
 from conftest import config_of
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
-from run_dirs import CONFIG, GROUPS, create, defined, scores
+from run_dirs import CONFIG, GROUPS, SWEEP, begun, create, defined, scores
 
 from so101rl.config.schema import NEUTRAL_KEYS, settings
 from so101rl.figures.style import GROUP_COLOURS
@@ -21,12 +21,10 @@ from so101rl.runs.summary import run_summary
 from so101rl.runs.sweep_dir import SweepDir, write_summary
 from so101rl.tracking import Mirror, TrackerError
 from so101rl.tracking.base import followed
-from so101rl.tracking.delivery import deliver
 from so101rl.tracking.links import links, main
 from so101rl.tracking.mlflow import MlflowTracker
 from so101rl.tracking.mlflow_store import KIND, MlflowStore
 
-FACTS = {"name": "tiny", "groups": GROUPS, "group": "arm"}
 NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
 TEXT = "**Best of 2 trials: residual/success_rate 0.87**\n"
 ALL = "tags.uid != ''"
@@ -50,13 +48,7 @@ def store(tmp_path, empty):
 
 @pytest.fixture
 def sweep(tmp_path):
-    return begun(tmp_path / "multirun" / "tiny")
-
-
-def begun(path, **what):
-    sweep = SweepDir.open(defined(path, **what))
-    sweep.begin(**FACTS)
-    return sweep
+    return begun(tmp_path / "tiny")
 
 
 def ended(sweep):
@@ -84,11 +76,6 @@ def mirror(run, store):
     own.start(run)
     own.push(run)
     own.finish(run)
-
-
-def trackers(store):
-    node = {"_target_": "so101rl.tracking.mlflow.MlflowTracker", "uri": store}
-    return OmegaConf.create({"mlflow": {**node, "experiment": "so101rl/{env}"}})
 
 
 def recorded(store, words=ALL):
@@ -266,7 +253,7 @@ def test_a_sweeps_run_says_what_it_is_and_what_it_has_found_so_far(sweep, store)
     assert stopped.info.status == "KILLED"
     assert "The same command continues the sweep" in stopped.data.tags[NOTE]
     assert stopped.data.tags["error"].startswith("KeyboardInterrupt")
-    sweep.begin(**FACTS)
+    sweep.begin(**SWEEP)
     write_summary(sweep.path, TEXT, {"on/a+b": 3.0}, {"trial": 2})
     mirror(ended(sweep), store)
     found = mirrored(store, sweep)
@@ -277,7 +264,7 @@ def test_a_sweeps_run_says_what_it_is_and_what_it_has_found_so_far(sweep, store)
     assert "Killed" not in found.data.tags[NOTE]
 
 
-def test_jobs_are_below_their_sweep_whichever_is_mirrored_first(sweep, store):
+def test_jobs_are_below_their_sweep_whichever_is_mirrored_first(sweep, store, tmp_path):
     first = job(sweep, "alpha-0.5", residual={"alpha": 0.25})
     mirror(first, store)
     assert PARENT not in mirrored(store, first).data.tags
@@ -293,24 +280,20 @@ def test_jobs_are_below_their_sweep_whichever_is_mirrored_first(sweep, store):
     assert one.info.run_name == "alpha-0.5 residual.alpha=0.25"
     assert one.data.tags["seed"] == "3"
     assert len(recorded(store, "tags.sweep = 'tiny'")) == 3  # and the sweep's own
+    shutil.move(job(sweep, "one").path, tmp_path / "elsewhere")
+    for run in (RunDir.open(tmp_path / "elsewhere"), create(sweep.path / "mine")):
+        tracker(store).start(run)  # they are no jobs of it
+        assert not {"sweep_uid", PARENT} & mirrored(store, run).data.tags.keys()
 
 
 def test_jobs_of_a_plain_sweep_are_named_by_the_overrides_that_differ(tmp_path, store):
     what = {f"job {number}": f"n_envs=4 seed={number}" for number in range(101)}
-    sweep = begun(tmp_path / "sweep", what=what)
+    sweep = begun(tmp_path / "sweep", what)
     tracker(store).of_sweeps().start(sweep)
     tracker(store).start(job(sweep, "7"))
     names = {one.info.run_name: one.data.params for one in recorded(store)}
     assert set(names) == {"tiny", "7 seed=7"}
     assert names["tiny"] == {}  # MLflow takes a hundred parameters
-
-
-def test_runs_that_are_no_jobs_of_a_sweep_are_mirrored_alone(sweep, store, tmp_path):
-    shutil.move(job(sweep, "one").path, tmp_path / "elsewhere")
-    runs = [RunDir.open(tmp_path / "elsewhere"), create(sweep.path / "mine")]
-    for run in runs:
-        tracker(store).start(run)
-        assert not {"sweep_uid", PARENT} & mirrored(store, run).data.tags.keys()
 
 
 # ---- links ----
@@ -344,45 +327,39 @@ def test_links_lead_to_experiments_and_the_newest_sweeps(
 # ---- whole programs ----
 
 
-def test_a_sweep_and_its_run_are_followed_by_processes_of_their_own(tmp_path, store):
-    folder = defined(tmp_path / "sweep")
-    chosen = OmegaConf.create({"trackers": trackers(store)})
-    with followed(SweepDir.open(folder), chosen, **FACTS):
-        cfg = {**CONFIG, "part_of": {"sweep": "tiny"}}
-        run = create(folder / "one", cfg=cfg)
+def test_a_sweep_and_its_run_are_followed_and_sync_delivers_what_a_store_lacks(
+    tmp_path, store, run_main
+):
+    folder = tmp_path / "multirun" / "tiny"
+    node = {"_target_": "so101rl.tracking.mlflow.MlflowTracker", "uri": store}
+    chosen = {"trackers": {"mlflow": {**node, "experiment": "so101rl/{env}"}}}
+    with followed(defined(folder), OmegaConf.create(chosen), **SWEEP):
+        run = create(folder / "one", cfg={**CONFIG, "part_of": {"sweep": "tiny"}})
         with Mirror({"mlflow": tracker(store)}).follow(run), run.lifecycle():
             run.log(1, {"a": 1.0})
         write_summary(folder, TEXT, {}, {"trial": 1})
     sweep = SweepDir.open(folder)
-    parent, child = mirrored(store, sweep), mirrored(store, run)
-    assert parent.info.status == child.info.status == "FINISHED"
-    assert parent.data.tags["best.trial"] == "1"
-    assert child.data.tags[PARENT] == parent.info.run_id
-    assert history(store, child, "a") == [(1, 1.0)]
-    for one in (sweep, run):
-        assert deliver(one, chosen.trackers) == "mlflow already has it"
-    other = trackers(f"sqlite:///{shutil.copy(store[10:], tmp_path / 'b.db')}")
-    assert deliver(sweep, other) == "mlflow has received it"  # a receipt per store
 
+    def sync(uri, *more):
+        uri = "tracking.uri=" + json.dumps(uri)
+        code, shown, _ = run_main("job=sync", "tracking=mlflow", uri, *more)
+        return code, shown.out.splitlines(), shown.err
 
-def test_sync_delivers_sweeps_before_their_runs_and_counts_failures(
-    store, run_main, tmp_path
-):
-    sweep = ended(begun(tmp_path / "multirun" / "tiny"))
-    child = job(sweep, "one")
-    typed = ["job=sync", "tracking=mlflow", "tracking.uri=" + json.dumps(store)]
-    code, shown, _ = run_main(*typed)
-    assert code == 0, shown.err
-    first, second, last = shown.out.splitlines()
-    assert first == f"{sweep.path}: mlflow has received it"
-    assert second == f"{sweep.path / 'one'}: mlflow has received it"
-    assert last == "1 runs and 1 sweeps, 0 not delivered"
-    parent = mirrored(store, sweep).info.run_id
-    assert mirrored(store, child).data.tags[PARENT] == parent
-    _, shown, _ = run_main(*typed)
-    assert shown.out.count("mlflow already has it") == 2
+    def delivered(uri):
+        parent, child = mirrored(uri, sweep), mirrored(uri, run)
+        assert parent.info.status == child.info.status == "FINISHED"
+        assert parent.data.tags["best.trial"] == "1"
+        assert child.data.tags[PARENT] == parent.info.run_id
+        assert history(uri, child, "a") == [(1, 1.0)]
+
+    delivered(store)
+    other = f"sqlite:///{shutil.copy(store[10:], tmp_path / 'b.db')}"
+    total = "1 runs and 1 sweeps, 0 not delivered"
+    for uri, result in ((store, "already has it"), (other, "has received it")):
+        both = [f"{path}: mlflow {result}" for path in (folder, run.path)]
+        assert sync(uri) == (0, [*both, total], "")  # the sweep first
+    delivered(other)
     (tmp_path / "file").touch()
-    nowhere = f"tracking.uri=sqlite:///{tmp_path}/file/b.db"
-    code, shown, _ = run_main(*typed[:2], nowhere, f"run={child.path}")
+    code, _, error = sync(f"sqlite:///{tmp_path}/file/b.db", f"run={run.path}")
     assert code == 2
-    assert "1 of 1 runs could not be delivered" in shown.err
+    assert "1 of 1 runs could not be delivered" in error

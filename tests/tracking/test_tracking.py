@@ -3,13 +3,11 @@
 import signal
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from run_dirs import GROUPS, Recorder, create, defined
+from run_dirs import SWEEP, Recorder, begun, create, defined
 
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.sweep_dir import SweepDir
@@ -33,9 +31,8 @@ def status(folder):
 
 def recorders(path, **more):
     file = {"_target_": "pathlib.Path", "_args_": [str(path)]}
-    return OmegaConf.create(
-        {"one": {"_target_": "run_dirs.Recorder", "path": file} | more}
-    )
+    node = {"_target_": "run_dirs.Recorder", "path": file, **more}
+    return OmegaConf.create({"one": node})
 
 
 # ---- a process of its own ----
@@ -131,17 +128,16 @@ def test_the_program_of_a_tracker_follows_until_its_input_ends(
     run, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.setattr(follow, "LOCK_PATIENCE_S", 0.1)
+    one, two = Recorder(tmp_path / "one"), Recorder(tmp_path / "two")
     with open("/dev/null") as ended:
         monkeypatch.setattr(follow.sys, "stdin", ended)
-        follow.follow("one", Recorder(tmp_path / "one"), run, 0.01)
-        assert Recorder(tmp_path / "one").calls == ["start", "finish running"]
+        follow.follow("one", one, run, 0.01)
+        assert one.calls == ["start", "finish running"]
         run._lock.free()
-        follow.follow("two", Recorder(tmp_path / "two"), run, 0.01)
-        assert Recorder(tmp_path / "two").calls == ["start", "finish killed"]
-        sweep = SweepDir.open(defined(tmp_path / "sweep"))
-        sweep.begin(name="tiny", groups=GROUPS, group="arm")
+        follow.follow("two", two, run, 0.01)
+        assert two.calls == ["start", "finish killed"]
         broken = Recorder(tmp_path / "three", fails="start")
-        follow.follow("three", broken, sweep, 0.01)
+        follow.follow("three", broken, begun(tmp_path / "sweep"), 0.01)
     assert caplog.text.strip().endswith("deliver it later: python main.py job=sync")
 
 
@@ -208,34 +204,10 @@ def test_a_run_is_delivered_once_and_again_only_if_it_has_changed(run, tmp_path)
 
 
 def test_a_tracker_without_sweeps_gets_none(tmp_path):
-    sweep = SweepDir.open(defined(tmp_path / "sweep"))
+    sweep = defined(tmp_path / "sweep")
     chosen = OmegaConf.create({"trackers": recorders(tmp_path / "one")})
-    with followed(sweep, chosen, name="tiny", groups=GROUPS, group="arm"):
+    with followed(sweep, chosen, **SWEEP):
         pass
     assert SweepDir.open(sweep.path).info["status"] == "finished"
     assert deliver(sweep, chosen.trackers) == "one does not record sweeps"
     assert Recorder(tmp_path / "one").calls == []
-
-
-def test_a_server_that_answers_500_or_not_at_all_is_a_failed_delivery(run, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-
-    class Broken(BaseHTTPRequestHandler):
-        def answer(self):
-            self.send_response(500)
-            self.end_headers()
-
-        do_GET = do_POST = answer
-
-        def log_message(self, *args):
-            pass
-
-    run.finish("finished")
-    node = {"_target_": "so101rl.tracking.mlflow.MlflowTracker", "experiment": "x"}
-    with HTTPServer(("127.0.0.1", 0), Broken) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        for port in (server.server_port, 9):
-            uri = f"http://127.0.0.1:{port}"
-            chosen = OmegaConf.create({"mlflow": {**node, "uri": uri}})
-            assert deliver(run, chosen).startswith("mlflow failed (")
-        server.shutdown()
