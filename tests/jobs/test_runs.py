@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from conftest import config_of
@@ -14,7 +15,6 @@ from run_dirs import create, scores
 
 from so101rl.config.schema import validate
 from so101rl.errors import ConfigError
-from so101rl.jobs.runs import prune
 from so101rl.runs import prune as pruning
 from so101rl.runs import usage
 from so101rl.runs.prune import delete, leftovers, select
@@ -50,16 +50,6 @@ def write(run, **changes):
 
 def tree(root):
     return {str(path.relative_to(root)) for path in Path(root).rglob("*")}
-
-
-@pytest.fixture
-def answer(monkeypatch):
-    def type_in(text, *, tty=True):
-        stdin = io.StringIO(text)
-        stdin.isatty = lambda: tty
-        monkeypatch.setattr(sys, "stdin", stdin)
-
-    return type_in
 
 
 # ---- the list ----
@@ -123,6 +113,7 @@ def test_sizes_count_links_as_links_and_forgive_files_that_vanish(
     (tmp_path / "d").write_bytes(bytes(30))
     (tmp_path / "a/out").symlink_to("/")
     assert 730 <= size_bytes([tmp_path / "a", tmp_path / "d"]) < 800  # and two links
+    (tmp_path / "a/out").unlink()
     walk = usage.os.walk
 
     def late(path):
@@ -131,7 +122,6 @@ def test_sizes_count_links_as_links_and_forgive_files_that_vanish(
             yield found
 
     monkeypatch.setattr(usage.os, "walk", late)
-    (tmp_path / "a/out").unlink()
     assert size_bytes([tmp_path]) == 700
 
 
@@ -220,79 +210,63 @@ def test_a_half_deleted_run_is_a_whole_one_or_a_leftover(tmp_path, monkeypatch, 
     run = make(tmp_path / "outputs/a", "failed", best=False)
     whole = tree(run.path)
     (item,) = select(find_runs([tmp_path]), "failed")
-
-    def killed(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    target = Path if at == "unlink" else pruning.shutil
+    stopped = mock.Mock(side_effect=KeyboardInterrupt)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(target, at, killed)
+        patch.setattr(Path if at == "unlink" else pruning.shutil, at, stopped)
         delete(item, "failed")
-    found = find_runs([tmp_path])
-    if at == "unlink":
-        assert [tree(left.path) for left in found] == [whole]
-    else:
-        assert found == [] and len(leftovers([tmp_path])) == 1
+    found = [tree(left.path) for left in find_runs([tmp_path])]
+    wanted = ([whole], 0) if at == "unlink" else ([], 1)
+    assert (found, len(leftovers([tmp_path]))) == wanted
 
 
 def test_leftovers_are_those_of_ended_deletions_outside_of_runs(tmp_path):
     make(tmp_path / "outputs/a", steps=[1])
-    ours = tmp_path / f"outputs/env/.a.{NO_PROCESS}.tmp"
-    for path in (
-        ours,
-        ours / f"b/.b.{NO_PROCESS}.tmp",
-        tmp_path / "outputs/.m.tmp",
-    ):
-        path.mkdir(parents=True)
-    (tmp_path / f"outputs/a/.x.{NO_PROCESS}.tmp").mkdir()  # within a run
-    (tmp_path / f"outputs/.link.{NO_PROCESS}.tmp").symlink_to("/")
-    (tmp_path / "outputs/.b.1.tmp").mkdir()  # of a process that always runs
+    root, rest = tmp_path / "outputs", f"{NO_PROCESS}.tmp"
+    ours = root / f"env/.a.{rest}"
+    (root / f".link.{rest}").symlink_to("/")
     with subprocess.Popen(["sleep", "60"]) as other:
-        theirs = tmp_path / f"outputs/.c.{other.pid}.tmp"
+        theirs = root / f".c.{other.pid}.tmp"
+        always = ".b.1.tmp"  # of a process that always runs
+        for path in (ours, f"{ours}/b/.b.{rest}", ".m.tmp", f"a/.x.{rest}", always):
+            (root / path).mkdir(parents=True)
         theirs.mkdir()
-        assert leftovers([tmp_path / "outputs"]) == [ours]
+        assert leftovers([root]) == [ours]
         other.kill()
-    assert sorted(leftovers([tmp_path / "outputs"])) == [theirs, ours]
+    assert sorted(leftovers([root])) == [theirs, ours]
 
 
 # ---- the question ----
 
 
-def test_without_a_yes_on_a_terminal_nothing_is_deleted(
-    tmp_path, monkeypatch, answer, capsys
+def test_only_a_yes_on_a_terminal_deletes_and_only_what_was_listed(
+    run_main, tmp_path, monkeypatch
 ):
-    make(tmp_path / "outputs/a", "failed", best=False)
-    monkeypatch.chdir(tmp_path)
-    for typed, tty in (("", True), ("n\n", True), ("yep\n", True), ("y\n", False)):
-        answer(typed, tty=tty)
-        prune(find_runs(["outputs"]), "0d")
-        shown = capsys.readouterr().out
-        assert "nothing was deleted" in shown
-        assert ("no terminal to ask on" in shown) == (not tty)
-        assert (tmp_path / "outputs/a/run.json").exists()
+    def answered(text, *, tty=True):
+        stdin = io.StringIO(text)
+        stdin.isatty = lambda: tty
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code, shown, _ = run_main("job=runs", "prune=failed")
+        assert code == 0
+        return shown.out
 
-
-def test_yes_deletes_what_was_listed_and_nothing_else(run_main, tmp_path, answer):
-    make(tmp_path / "outputs/env/a", "failed", best=False)
-    make(tmp_path / "multirun/b", "killed", best=False)
+    rest = f"outputs/env/.e.{NO_PROCESS}.tmp"
+    gone = ("outputs/env/a", "multirun/b", rest)
+    make(tmp_path / gone[0], "failed", best=False)
+    make(tmp_path / gone[1], "killed", best=False)
+    (tmp_path / rest).mkdir()
     make(tmp_path / "outputs/env/c")
     make(tmp_path / "elsewhere/d", "failed", best=False)
-    rest = f"outputs/env/.e.{NO_PROCESS}.tmp"
-    (tmp_path / rest).mkdir()
     before = tree(tmp_path)
-    answer("y\n")
-    code, shown, _ = run_main("job=runs", "prune=failed")
-    assert code == 0
-    for word in ("outputs/env/a", "multirun/b", "the rest of a run", "MLflow"):
-        assert word in shown.out
-    assert "deleted: 3 of 3" in shown.out
-    gone = ("outputs/env/a", "multirun/b", rest)
+    for typed, tty in (("", True), ("n\n", True), ("yep\n", True), ("y\n", False)):
+        shown = answered(typed, tty=tty)
+        assert "nothing was deleted" in shown
+        assert ("no terminal to ask on" in shown) == (not tty)
+        assert tree(tmp_path) == before
+    shown = answered("y\n")
+    for words in (*gone[:2], "the rest of a run", "MLflow", "deleted: 3 of 3"):
+        assert words in shown
     assert tree(tmp_path) == {path for path in before if not path.startswith(gone)}
-    answer("y\n")
-    assert (
-        run_main("job=runs", "prune=failed")[1].out
-        == "prune=failed: nothing to delete\n"
-    )
+    assert answered("y\n") == "prune=failed: nothing to delete\n"
 
 
 @pytest.mark.parametrize("value", ["all", "30", "30w", "-1d", "d", "1e3d"])
@@ -300,10 +274,3 @@ def test_a_wrong_rule_is_refused(value):
     expected = rf"prune='?{value}'?: expected checkpoints, failed, or an age .* as 30d"
     with pytest.raises(ConfigError, match=expected):
         validate(config_of("job=runs", f"prune={value}"))
-
-
-def test_only_the_list_deletes(run_main):
-    code, shown, path = run_main("prune=failed")
-    assert code == 2
-    assert "prune=failed: expected null; only job=runs deletes" in shown.err
-    assert not path.exists()
