@@ -135,28 +135,27 @@ def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     return module
 
 
+def run_cli(*argv: str, conf: str | Path = CONF) -> int | None:
+    """Run the program in this process; returns its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYDRA_FULL_ERROR", "1")  # `main` sets it: undone afterwards
+        patch.setattr(sys, "argv", ["main.py", "-cp", str(conf), *argv])
+        try:
+            return cli.main()
+        except SystemExit as stop:
+            return stop.code or 0
+
+
 @pytest.fixture
-def command(
-    conf: Path,
-    job: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Callable[..., Answer]:
+def command(conf, job, tmp_path, monkeypatch, capsys) -> Callable[..., Answer]:
     """Run the program in this process, in an empty directory."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `main` sets it: undone afterwards
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
 
     def run(*argv: str) -> Answer:
         job.cfgs.clear()
-        monkeypatch.setattr(sys, "argv", ["main.py", "-cp", str(conf), *argv])
-        try:
-            code = cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return Answer(code, out, err, list(job.cfgs))
+        code = run_cli(*argv, conf=conf)
+        return Answer(code, *capsys.readouterr(), list(job.cfgs))
 
     return run
 
@@ -164,20 +163,12 @@ def command(
 @pytest.fixture
 def run_main(tmp_path, monkeypatch, capsys):
     """Run a short training in this process: exit code, output, run directory."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.chdir(tmp_path)
 
     def run(*typed, name="run"):
-        where = (
-            [] if any("job=" in word for word in typed) else [f"hydra.run.dir={name}"]
-        )
-        monkeypatch.setattr(
-            sys, "argv", ["main.py", "-cp", CONF, *SHORT, *where, *typed]
-        )
-        try:
-            code = cli.main()
-        except SystemExit as stop:
-            code = stop.code
+        reads_run = any("job=" in word for word in typed)
+        where = [] if reads_run else [f"hydra.run.dir={name}"]
+        code = run_cli(*SHORT, *where, *typed)
         return code, capsys.readouterr(), tmp_path / name
 
     return run

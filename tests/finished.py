@@ -4,16 +4,14 @@ import atexit
 import functools
 import json
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CONF, SHORT
+from conftest import SHORT, run_cli
 from learners import tiny
 
-from so101rl import cli
 from so101rl.policies import checkpoint
 
 
@@ -27,9 +25,7 @@ def finished_run(algo="ppo", *typed):
         keys.append("residual.zero_init=false")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("HYDRA_FULL_ERROR", "1")
-        patch.setattr(sys, "argv", ["main.py", "-cp", CONF, *SHORT, *keys])
-        assert cli.main() == 0
+        assert run_cli(*SHORT, *keys) == 0
     return Path(folder) / "run"
 
 

@@ -61,14 +61,6 @@ def test_the_environment_never_reaches_a_config(command, monkeypatch):
     assert "env.name" in answer.err
 
 
-@pytest.mark.parametrize("typed", ["algo=ppo,pppo", "residual.alfa=1,2"])
-def test_a_mistake_in_a_sweep_is_found_before_the_first_job(command, typed):
-    answer = command(*BASIC, typed, "env.horizon=100")
-    assert (answer.code, answer.cfgs) == (2, [])
-    assert len(answer.err.splitlines()) <= 6
-    assert not os.path.exists("multirun")
-
-
 # ---- what goes wrong in a job ----
 
 

@@ -2,13 +2,11 @@
 
 import shlex
 import shutil
-import sys
 import textwrap
 
 import pytest
-from conftest import CONF, ROOT
+from conftest import CONF, run_cli
 
-from so101rl import cli
 from so101rl.config import messages
 
 COLUMNS, MAX_LINES = 80, 6  # of a terminal, for one message
@@ -59,6 +57,8 @@ TYPED = [
     ("--config-name paper_push", "Did you mean env=paper_push?"),
     ("seed=range(3)", "several values need -m (one run each)"),
     ("algo=sac -m seed=1,abc n_envs=3", "seed=abc: expected a whole number"),
+    ("-m hydra/sweeper=basic algo=ppo,pppo n_envs=3", "Did you mean algo=ppo?"),
+    ("-m hydra/sweeper=basic residual.alfa=1,2", "Did you mean residual.alpha?"),
     # jobs, runs, files
     ("job._target_=os.getcwd", "a function of so101rl"),
     ("job._target_=so101rl.nowhere.job", "a function of so101rl"),
@@ -95,7 +95,6 @@ WRITTEN = [
 @pytest.fixture
 def answer(tmp_path, monkeypatch, capsys):
     """Run the program where there are only a run, a file and an empty folder."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `main` sets it: undone afterwards
     for name in ("old", "empty"):
         (tmp_path / name).mkdir()
     (tmp_path / "old" / "run.json").write_text("{}")
@@ -104,11 +103,7 @@ def answer(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*words, expected, conf=CONF):
-        monkeypatch.setattr(sys, "argv", ["main.py", "-cp", str(conf), *words])
-        try:
-            code = cli.main()
-        except SystemExit as stop:
-            code = stop.code
+        code = run_cli(*words, conf=conf)
         out, err = capsys.readouterr()
         assert (code, out) == (2, "")
         assert sorted(tmp_path.rglob("*")) == before, "something is left behind"
@@ -130,9 +125,7 @@ def test_a_mistake_is_answered_in_short_with_the_right_hint_first(
 
 @pytest.fixture(scope="module")
 def conf(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("written") / "conf"
-    shutil.copytree(ROOT / "conf", folder)
-    return folder
+    return shutil.copytree(CONF, tmp_path_factory.mktemp("written") / "conf")
 
 
 @pytest.mark.parametrize(("group", "text", "expected"), WRITTEN)
