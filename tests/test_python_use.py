@@ -4,19 +4,20 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import CONF, PPO_KEYS, ROOT, SHORT, config_of
+from conftest import ROOT, config_of
+from finished import finished_run
 from learners import tiny
 from stable_baselines3 import PPO
 from untrained import untrained
 
 import so101rl
-from so101rl import cli
 from so101rl.errors import So101Error
 from so101rl.runs.episodes_csv import COLUMNS
 
@@ -26,15 +27,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:You have specified a mini-batch 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A finished run, `latest` in the directory that it is in."""
+    alpha = "residual.alpha={start: 0.5, end: 1.0, steps: 64}"
     home = tmp_path_factory.mktemp("python")
-    words = [*SHORT, *PPO_KEYS, "hydra.run.dir=outputs/run"]
-    words.append("residual.alpha={start: 0.5, end: 1.0, steps: 64}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        patch.setenv("HYDRA_FULL_ERROR", "1")
-        patch.setattr(sys, "argv", ["main.py", "-cp", CONF, *words])
-        assert cli.main() == 0
-    return home / "outputs" / "run"
+    return shutil.copytree(finished_run("ppo", alpha), home / "outputs" / "run")
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +130,7 @@ def test_wrong_observations_are_refused(change, message, policy):
 NOT_FOUND = [
     ("nowhere", "best", "run=nowhere: there is no such directory"),
     (".", "best", "not a run directory"),
-    ("outputs/run", "finale", "mean final. There are: best, final, step-64"),
+    ("outputs/run", "finale", "mean final. There are: best, final, step-32"),
     ("outputs/run", "../run", "there is no such folder"),
 ]
 

@@ -164,18 +164,12 @@ def test_a_broken_or_foreign_run_is_refused(restored, config, references, reason
 
 
 FOREIGN = [
-    "os.system",
-    "hydra.utils.get_method",
+    *("os.system", "hydra.utils.get_method", "so101rl.jobs.train.train"),
     "stable_baselines3.common.save_util.load_from_pkl",
     "stable_baselines3.common.monitor.Monitor",
     "torch.nn.modules.module.warnings.WarningMessage",
-    "so101rl.jobs.doctor.subprocess.Popen",
-    "so101rl.jobs.doctor.Path",
-    "so101rl.jobs.train.train",
-    "so101rl.../fake.Zero",
-    "${algo.policy}",
-    {"a": "b"},
-    7,
+    *("so101rl.jobs.doctor.subprocess.Popen", "so101rl.jobs.doctor.Path"),
+    *("so101rl.../fake.Zero", "${algo.policy}", {"a": "b"}, 7),
 ]
 
 

@@ -14,12 +14,6 @@ def copied(tmp_path):
     return shutil.copytree(finished_run(), tmp_path / "copied")
 
 
-def replace(path, before, after):
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after, 1))
-
-
 def test_a_run_is_reproduced_elsewhere_in_other_surroundings(copied, run_main):
     edit_json(copied / "run.json", versions={"torch": "1.0"}, code_sha256="0")
     code, said, _ = run_main("job=reproduce", f"run={copied}")
@@ -35,29 +29,23 @@ def test_a_run_is_reproduced_elsewhere_in_other_surroundings(copied, run_main):
     assert run_main("job=resume", f"run={second}")[0] == 0
 
 
-@pytest.mark.parametrize(
-    ("file", "before", "after", "message"),
-    [
-        (
-            "metrics.jsonl",
-            '"residual/alpha": 1.0',
-            '"residual/alpha": 0.5',
-            "metrics.jsonl line 2: step 32, residual/alpha: 1.0 -> 0.5",
-        ),
-        ("metrics.jsonl", '"step": 0}', '"step": 0 }', "written differently"),
-        ("episodes.csv", "base,0", "base,9", "episodes.csv: other episodes"),
-        ("evaluation.json", "3", "4", "evaluation.json: other results"),
-        (
-            "checkpoints/best/checkpoint.json",
-            '"policy.pt": "',
-            '"policy.pt": "0',
-            "best",
-        ),
-    ],
-)
+ALPHA = '"residual/alpha": '
+OTHER_ALPHA = "metrics.jsonl line 2: step 32, residual/alpha: 1.0 -> 0.5"
+DIFFERENCES = [
+    ("metrics.jsonl", ALPHA + "1.0", ALPHA + "0.5", OTHER_ALPHA),
+    ("metrics.jsonl", '"step": 0}', '"step": 0 }', "written differently"),
+    ("episodes.csv", "base,0", "base,9", "episodes.csv: other episodes"),
+    ("evaluation.json", "3", "4", "evaluation.json: other results"),
+    ("checkpoints/best/checkpoint.json", '"policy.pt": "', '"policy.pt": "0', "best"),
+]
+
+
+@pytest.mark.parametrize(("file", "before", "after", "message"), DIFFERENCES)
 def test_what_differs_is_named(file, before, after, message, copied):
     assert list(compare_results(finished_run(), copied)) == []
-    replace(copied / file, before, after)
+    text = (copied / file).read_text()
+    assert before in text
+    (copied / file).write_text(text.replace(before, after, 1))
     (found,) = compare_results(finished_run(), copied)
     assert message in found
 

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import signal
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from stable_baselines3 import PPO
 
 from so101rl.evaluation import evaluate
 from so101rl.evaluation.rollout import run_episodes
+from so101rl.policies import checkpoint
 from so101rl.policies.policy import NoResidual
 from so101rl.runs.episodes_csv import COLUMNS
 from so101rl.runs.run_dir import RunDir
@@ -35,7 +38,7 @@ def copied(trained, tmp_path):
 # ---- what a run leaves behind ----
 
 
-def test_every_artefact_is_there(trained):
+def test_artefacts_and_metrics_are_there(trained):
     files = {path.name for path in trained.path.iterdir() if path.is_file()}
     assert files >= {
         *("run.json", "provenance.json", "metrics.jsonl", "timings.jsonl"),
@@ -44,23 +47,20 @@ def test_every_artefact_is_there(trained):
     assert "interrupted_model.zip" not in files
     assert not [path for path in trained.path.rglob("*.tmp")]
     assert (trained.info["status"], trained.info["error"]) == ("finished", None)
-
-
-def test_metrics_have_their_names_and_steps(trained):
-    lines = trained.metrics()
-    names = set().union(*lines)
-    assert names >= {
-        "rollout/success_rate", "rollout/ep_rew_mean", "rollout/ep_len_mean",
-        "eval/success_rate", "eval/mean_reward", "residual/l2", "residual/alpha",
-        "residual/clipped", "task/distance_m", "reward/reach", "reward/residual",
-        "train/loss", "train/value_loss",
-    }  # fmt: skip
-    assert not [name for name in names if name.startswith("time/")]
-    logged = [line["step"] for line in lines if "residual/l2" in line]
-    assert logged == [32, 64, 96, 128]
-    scored = [line["step"] for line in lines if "eval/success_rate" in line]
-    assert scored == [0, 64, 128]
-    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+    steps = {}
+    for line in trained.metrics():
+        for name in line:
+            steps.setdefault(name, []).append(line["step"])
+    logged = [
+        *("rollout/success_rate", "rollout/ep_rew_mean", "rollout/ep_len_mean"),
+        *("residual/l2", "residual/alpha", "residual/clipped", "task/distance_m"),
+        *("reward/reach", "reward/residual", "train/loss", "train/value_loss"),
+    ]
+    assert steps.keys() >= {*logged, "eval/mean_reward"}
+    assert not [name for name in steps if name.startswith("time/")]
+    assert steps["residual/l2"] == [32, 64, 96, 128]
+    assert steps["eval/success_rate"] == [0, 64, 128]
+    assert steps["step"] == sorted(steps["step"])
 
 
 def test_base_and_residual_are_evaluated_on_the_same_episodes(trained):
@@ -145,45 +145,45 @@ def test_a_schedule_of_alpha_is_followed_by_training_and_evaluation(
 # ---- what goes wrong ----
 
 
-def raise_after(method, step, error):
-    """A callback's method that raises `error` once `step` is reached."""
+def end_at(step, end, callback, monkeypatch):
+    """Let a callback call `end` once `step` is reached."""
+    fire = callback.fire
 
-    def raising(self):
-        method(self)
+    def ending(self):
+        fire(self)
         if self.num_timesteps >= step:
-            raise error
+            end()
 
-    return raising
+    monkeypatch.setattr(callback, "fire", ending)
 
 
-@pytest.mark.parametrize(
-    ("error", "status", "kind"),
-    [
-        (KeyboardInterrupt(), "killed", "stopped"),
-        (ZeroDivisionError(), "failed", "bug"),
-    ],
-)
-def test_whatever_ends_a_training_its_model_is_saved(
-    error, status, kind, run_main, monkeypatch
-):
-    fire = raise_after(callbacks.LogCallback.fire, 64, error)
-    monkeypatch.setattr(callbacks.LogCallback, "fire", fire)
-    if kind == "bug":
+ENDS = {signal.SIGTERM: 143, signal.SIGINT: 130, ZeroDivisionError: None}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_whatever_ends_a_training_its_model_is_saved(end, run_main, monkeypatch):
+    if end is ZeroDivisionError:
+        end_at(64, lambda: 1 / 0, callbacks.LogCallback, monkeypatch)
         with pytest.raises(ZeroDivisionError):
             run_main(*PPO_KEYS)
+        ended, run = ("failed", "bug"), RunDir.open("run")
     else:
-        code, said, _ = run_main(*PPO_KEYS)
-        assert code == 130
+        stop = partial(signal.raise_signal, end)
+        end_at(64, stop, callbacks.LogCallback, monkeypatch)
+        code, said, path = run_main(*PPO_KEYS, "checkpoint_every=1000")
+        assert code == ENDS[end]
         assert "Traceback" not in said.err
-    run = RunDir.open("run")
-    assert (run.info["status"], run.info["error"]["kind"]) == (status, kind)
+        ended, run = ("killed", "stopped"), RunDir.open(path)
+        (saved,) = checkpoint.steps(run.checkpoints)
+        assert checkpoint.load_training(saved)[0] == 64
+    assert (run.info["status"], run.info["error"]["kind"]) == ended
     assert PPO.load(run.path / "interrupted_model.zip").num_timesteps == 64
     assert not (run.path / "final_model.zip").exists()
 
 
 def test_the_end_is_logged_and_saved_before_it_is_scored(run_main, monkeypatch):
-    fire = raise_after(callbacks.EvalCallback.fire, 128, KeyboardInterrupt())
-    monkeypatch.setattr(callbacks.EvalCallback, "fire", fire)
+    interrupt = partial(signal.raise_signal, signal.SIGINT)
+    end_at(128, interrupt, callbacks.EvalCallback, monkeypatch)
     code, _, path = run_main(*PPO_KEYS, "evaluation.every=1000", "log_every=100")
     assert code == 130
     run = RunDir.open(path)
