@@ -151,14 +151,16 @@ def test_options_build_and_combine():
 
 def test_importing_trackers_or_listing_runs_imports_nothing_heavy():
     program = (
-        "import sys, so101rl.jobs.runs, so101rl.tracking.mlflow\n"
+        "import sys, so101rl.runs.run_dir\n"
+        "print([name for name in ('numpy', 'omegaconf') if name in sys.modules])\n"
+        "import so101rl.jobs.runs, so101rl.tracking.mlflow\n"
         "import so101rl.tracking.tensorboard\n"
         "heavy = ('torch', 'mlflow', 'mujoco', 'matplotlib', 'scipy', 'tensorboard')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout == "[]\n[]\n"
 
 
 # ---- TensorBoard ----
