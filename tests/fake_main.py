@@ -89,17 +89,13 @@ def misbehaviour(cfg):
     return how or None
 
 
-def bug():
-    raise ValueError("a bug")
-
-
-def nan():
-    raise DivergedError("the reward", "nan")
+def fail(error):
+    raise error
 
 
 MISBEHAVE = {
-    "bug": bug,
-    "nan": nan,
+    "bug": lambda: fail(ValueError("a bug")),
+    "nan": lambda: fail(DivergedError("the reward", "nan")),
     "hang": lambda: time.sleep(1000),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "exit": lambda: sys.exit(3),

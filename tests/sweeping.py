@@ -57,13 +57,6 @@ class Lab:
         """A job's run."""
         return RunDir.open(self.folder / name)
 
-    def status(self, name):
-        """How a job's run stands; None if there is none."""
-        path = self.folder / name
-        return (
-            RunDir.open(path).info["status"] if (path / "run.json").exists() else None
-        )
-
     def runs(self):
         """Folders of all runs, by name."""
         # os.walk passes over a folder that is renamed while it looks.

@@ -1,22 +1,17 @@
-"""Searches: what becomes of the runs of trials, and whole searches."""
+"""Searches: what becomes of the runs of trials; whole ones are in test_sweeps."""
 
 import json
-import signal
-from collections import Counter
 
 import optuna
 import pytest
 import yaml
 from conftest import ROOT
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from sweeping import Lab, children, is_alive, wait_until
 from test_trials import ask, make, sampler_of, states
 
-from so101rl.seeds import TUNING_FROM
 from so101rl.sweeps.job import SweepError
 from so101rl.sweeps.outcome import BrokenSweep, Outcome
 from so101rl.sweeps.search.search import Search, SearchPlan
-from so101rl.sweeps.search.storage import sqlite_url
 from so101rl.sweeps.search.trials import MAX_LOSSES
 from so101rl.sweeps.search.tune import Settings
 
@@ -91,18 +86,11 @@ class Threshold(optuna.pruners.BasePruner):
 
 
 def searched(
-    tmp_path,
-    trials,
-    values,
-    *,
-    sampler="grid",
-    pruner=None,
-    can_prune=True,
-    is_slow=False,
-    **plan,
+    tmp_path, trials, values, *, pruner=None, can_prune=True, is_slow=False, **plan
 ):
     """Run a search, two trials at a time; returns its trials by their only value."""
-    make_sampler, judge = sampler_of(sampler, values), pruner or Threshold(-1)
+    make_sampler = sampler_of("random" if values is X else "grid", values)
+    judge = pruner or Threshold(-1)
     usual = {"objectives": (SCORE,), "seeds": (0,), "fixed": (), "total": TOTAL}
     usual |= {"name": "s", "report": "eval/success_rate"}
     Search(
@@ -137,15 +125,6 @@ def test_failed_trials_are_recorded_and_lost_ones_tried_again(tmp_path, can_prun
     assert len(gone) == MAX_LOSSES  # the same values each time
 
 
-@BOTH
-def test_a_trial_is_the_mean_of_its_runs(tmp_path, can_prune):
-    x, more = listed(*"123", key="x"), {"seeds": (1, 3), "can_prune": can_prune}
-    found = searched(tmp_path, make(tmp_path, 3), x, **more)
-    assert found["1"].values == [pytest.approx(1.2)]
-    assert found["2"].user_attrs["runs"] == [[2.1], [2.3]]
-    assert found["2"].user_attrs["env_steps"] == 2 * TOTAL
-
-
 @pytest.mark.parametrize(
     ("message", "more"),
     [
@@ -160,7 +139,7 @@ def test_a_trial_is_the_mean_of_its_runs(tmp_path, can_prune):
 def test_the_same_failure_three_times_in_a_row_stops_a_search(tmp_path, message, more):
     trials = make(tmp_path, 9)
     with pytest.raises(BrokenSweep, match=message):
-        searched(tmp_path, trials, X, sampler="random", **more)
+        searched(tmp_path, trials, X, **more)
     assert len(trials.finished()) in (3, 4)  # what ended together is recorded
     assert set(states(trials)) <= {"FAIL", "WAITING"}
 
@@ -194,15 +173,19 @@ def test_neither_several_objectives_nor_launchers_prune(tmp_path, can_prune):
     names = [SCORE, "residual/success_high"] if can_prune else [SCORE]
     trials = make(tmp_path, 1, directions=["maximize", "minimize"][: len(names)])
     more = {"objectives": names, "can_prune": can_prune, "pruner": Threshold()}
-    (found,) = searched(tmp_path, trials, listed("0.2", key="x"), **more).values()
+    x = listed("0.2", key="x")
+    (found,) = searched(tmp_path, trials, x, seeds=(1, 3), **more).values()
     assert found.state.name == "COMPLETE"
+    assert found.values == pytest.approx([0.4, 1.0][: len(names)])  # means of its runs
+    assert [one[0] for one in found.user_attrs["runs"]] == pytest.approx([0.3, 0.5])
+    assert found.user_attrs["env_steps"] == 2 * TOTAL
 
 
 def test_a_search_waits_for_the_trials_of_others_and_takes_over(tmp_path):
     other = make(tmp_path, 2, worker="b", heartbeat_s=1, grace_s=2)
     trial = ask(other, "random", X)
     trials = make(tmp_path, 2, heartbeat_s=1, grace_s=2)
-    searched(tmp_path, trials, X, sampler="random")
+    searched(tmp_path, trials, X)
     assert states(trials) == {"COMPLETE": 2, "FAIL": 1}
     assert trials.finished()[0].params == trial.params
 
@@ -247,116 +230,6 @@ def test_a_database_that_is_lost_is_named_and_nothing_goes_on(tmp_path, monkeypa
     with pytest.raises(SweepError, match="storage=sqlite"):
         searched(tmp_path, trials, listed("ok"))
     assert states(trials) == {"FAIL": 1, "WAITING": 1}
-
-
-# ---- from the command line ----
-
-
-@pytest.fixture
-def lab(tmp_path, monkeypatch, capsys):
-    return Lab(tmp_path, monkeypatch, capsys)
-
-
-def typed(lab, *more, n_trials=2, seeds=1, sampler="random", pruner="none"):
-    sweeper = {"n_trials": n_trials, "seeds": seeds, "n_jobs": seeds}
-    sweeper["storage"] = sqlite_url(lab.home / "shared.db")
-    groups = [f"hydra/sweeper/sampler={sampler}", f"hydra/sweeper/pruner={pruner}"]
-    words = [f"hydra.sweeper.{key}={value}" for key, value in sweeper.items()]
-    return ["sweep=residual", *groups, *words, *more]
-
-
-def trials_of(lab):
-    """A sweep's trials, as Optuna has them, and how many ended how."""
-    url = sqlite_url(lab.home / "shared.db")
-    trials = optuna.load_study(study_name="residual", storage=url).trials
-    return trials, Counter(one.state.name for one in trials)
-
-
-def test_a_search_from_the_command_line(lab):
-    answer = lab.run(*typed(lab, "init_from=first-kill", seeds=2))
-    assert answer.code == 0, answer.err
-    assert "**Best of 2 trials: residual/success_rate" in answer.out
-    trials, ends = trials_of(lab)
-    assert ends == {"COMPLETE": 2, "FAIL": 1}
-    for trial in (one for one in trials if one.state.name == "COMPLETE"):
-        runs = [lab.run_of(f"trial-{trial.number}/{n}") for n in range(2)]
-        cfgs = [run.config() for run in runs]
-        assert [cfg.seed for cfg in cfgs] == [TUNING_FROM, TUNING_FROM + 1]
-        assert {cfg.evaluation.role for cfg in cfgs} == {"tune"}
-        alphas = {cfg.residual.alpha for cfg in cfgs}
-        assert alphas == {trial.params["residual.alpha"]}
-        part = {"sweep": "residual", "trial": trial.number}
-        assert all(run.info["part_of"] == part for run in runs)
-        rates = [run.evaluation()["policies"]["residual"] for run in runs]
-        mean = sum(rate["success_rate"] for rate in rates) / 2
-        assert trial.value == pytest.approx(mean)
-
-    # The total over all calls, and never another space or other settings.
-    before = len(lab.runs())
-    words = typed(lab, "init_from=first-kill", n_trials=3, seeds=2)
-    assert lab.run(*words).code == 0
-    assert len(lab.runs()) == before + 2
-    for word in ("residual.penalty=interval(0,1)", "algo.gamma=0.5"):
-        changed = lab.run(*words, word)
-        assert changed.code == 2
-        assert word.split("=")[0] in changed.err
-        assert changed.err.count("\n") <= 6
-
-
-def test_pruning_ends_a_run_early(lab):
-    pruner = "hydra.sweeper.pruner"
-    answer = lab.run(
-        *typed(lab, "total_timesteps=1500", sampler="grid", pruner="median"),
-        *("env.act_scale=0.05", "residual.alpha=0.6,0", "residual.penalty=0.001"),
-        *(f"{pruner}.n_startup_trials=1", f"{pruner}.n_warmup_steps=100"),
-    )
-    assert answer.code == 0, answer.err
-    (good, bad), _ = trials_of(lab)
-    assert good.params["residual.alpha"] == "0.6"
-    assert [good.state.name, bad.state.name] == ["COMPLETE", "PRUNED"]
-    assert lab.status("trial-1/0") == "pruned"
-    assert lab.run_of("trial-1/0").metrics()[-1]["step"] < 1500
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "ends"),
-    [(signal.SIGINT, 130, {"FAIL": 1, "WAITING": 1}),
-     (signal.SIGKILL, -9, {"RUNNING": 1})],
-)  # fmt: skip
-def test_a_search_that_was_stopped_or_killed_goes_on(lab, number, code, ends):
-    sweep = lab.start(*typed(lab, "init_from=first-hang"))
-    wait_until(lambda: lab.runs() and len(lab.run_of("trial-0/0").metrics()) == 5)
-    (job,) = children(sweep.pid)
-    sweep.send_signal(number)
-    assert sweep.wait() == code
-    assert trials_of(lab)[1] == ends
-    wait_until(lambda: not is_alive(job))
-    assert lab.status("trial-0/0") == "killed"
-    assert lab.run(*typed(lab, "init_from=first-hang")).code == 0
-    trials, ends = trials_of(lab)
-    assert ends == {"FAIL": 1, "COMPLETE": 2}
-    assert trials[0].params == trials[1].params
-
-
-@pytest.mark.parametrize(
-    ("word", "message"),
-    [
-        ("evaluation.role=report", "expected tune"),
-        ("seed=0,1", "hydra.sweeper.seeds"),
-        ("hydra.sweeper.seeds=101", "at most 100"),
-        ("hydra.sweeper.n_trails=3", "n_trails"),
-        ("hydra/sweeper/sampler=tpo", "tpo"),
-        ("residual.alpha=interval(0.5,2)", "residual.alpha=2"),
-        ("hydra.sweeper.storage=postgresql+psycopg://me:secret@host/db", "PGPASSFILE"),
-    ],
-)
-def test_a_search_that_cannot_work_leaves_nothing_behind(lab, word, message):
-    answer = lab.run("sweep=residual", word)
-    assert answer.code == 2
-    assert message in answer.err
-    assert answer.err.count("\n") <= 6
-    assert "secret" not in answer.err
-    assert not lab.folder.exists()
 
 
 def test_settings_that_make_no_sense_are_refused():

@@ -3,7 +3,9 @@
 import json
 import shutil
 import signal
+from collections import Counter
 
+import optuna
 import pytest
 import yaml
 from conftest import CONF
@@ -11,8 +13,9 @@ from sweeping import Lab, children, is_alive, wait_until
 
 from so101rl.config.threads import n_threads
 from so101rl.errors import ConfigError
-from so101rl.runs.run_dir import RunDir
 from so101rl.runs.sweep_dir import SweepDir
+from so101rl.seeds import TUNING_FROM
+from so101rl.sweeps.search.storage import sqlite_url
 from so101rl.sweeps.studies import _check
 
 ONE, TWO = "hydra.sweeper.n_jobs=1", "hydra.sweeper.n_jobs=2"
@@ -43,6 +46,9 @@ def test_all_combinations_run_and_only_once(lab):
     assert again.code == 0
     assert "4 finished" in again.out
     assert [lab.run_of(str(number)).info for number in range(4)] == before
+    with SweepDir.at(lab.folder).locked():
+        busy = lab.run(*words)
+    assert busy.code == 2 and "a process is running this sweep" in busy.err
     dry = lab.run(*words, "hydra.sweeper.dry_run=true")
     assert dry.out == "4 of 4 jobs are done\n"
 
@@ -60,9 +66,9 @@ def test_failures_stay_with_their_jobs(lab):
     assert answer.code == 2
     assert "6 of 7 jobs gave no result" in answer.err
     assert answer.err.count("\n") <= 6
-    status = [lab.status(str(number)) for number in range(7)]
-    assert status[:4] == ["finished", "failed", "failed", "failed"]
-    assert status[4:] == [None, "killed", "killed"]
+    status = [lab.run_of(name).info["status"] for name in lab.runs()]
+    assert lab.runs() == ["0", "1", "2", "3", "5", "6"]
+    assert status == ["finished", *["failed"] * 3, *["killed"] * 2]
     kinds = [lab.run_of(str(n)).info["error"]["kind"] for n in (1, 2, 3, 5, 6)]
     assert kinds == ["bug", "diverged", "bug", *["infrastructure"] * 2]
     assert "ValueError: a bug" in answer.err
@@ -94,17 +100,30 @@ def test_the_same_failure_again_and_again_stops_a_sweep(lab):
     assert lab.runs() == ["0", "1", "2"]
 
 
+GRID, SEARCH = "n_envs=4,8", "sweep=residual"
+POSTGRES = "hydra.sweeper.storage=postgresql+psycopg://me:secret@host/db"
+
+
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("sweep", "word", "message"),
     [
-        ("seed=interval(0,3)", "interval"),
-        ("residual.alpha=0.5,2", "residual.alpha=2"),
-        ("sed=3", "Did you mean seed"),
-        ("init_from=latest", "init_from"),
+        (GRID, "seed=interval(0,3)", "interval"),
+        (GRID, "residual.alpha=0.5,2", "residual.alpha=2"),
+        (GRID, "sed=3", "Did you mean seed"),
+        (GRID, "init_from=latest", "init_from"),
+        (SEARCH, "evaluation.role=report", "expected tune"),
+        (SEARCH, "seed=0,1", "hydra.sweeper.seeds"),
+        (SEARCH, "hydra.sweeper.seeds=101", "at most 100"),
+        (SEARCH, "hydra.sweeper.n_trails=3", "n_trails"),
+        (SEARCH, "hydra/sweeper/sampler=tpo", "tpo"),
+        (SEARCH, "residual.alpha=interval(0.5,2)", "residual.alpha=2"),
+        (SEARCH, POSTGRES, "PGPASSFILE"),
     ],
 )
-def test_a_sweep_that_cannot_work_leaves_nothing_behind(lab, word, message):
-    refused(lab, lab.run("n_envs=4,8", word), message)
+def test_a_sweep_that_cannot_work_leaves_nothing_behind(lab, sweep, word, message):
+    answer = lab.run(sweep, word)
+    refused(lab, answer, message)
+    assert "secret" not in answer.err
 
 
 def refused(lab, answer, message):
@@ -114,41 +133,112 @@ def refused(lab, answer, message):
     assert not lab.folder.exists()
 
 
-# ---- the folder ----
+# ---- searches ----
 
 
-def test_a_folder_that_is_in_use_or_holds_runs_is_refused(lab):
-    with SweepDir.at(lab.folder).locked():
-        answer = lab.run("seed=0")
-    assert answer.code == 2
-    assert "a process is running this sweep" in answer.err
-    assert not lab.runs()
-    RunDir.create(lab.folder / "0", cfg={"seed": 0}, command="x").finish("finished")
-    assert "it holds runs of no sweep" in lab.run("seed=0").err
+def typed(lab, *more, n_trials=2, seeds=1, sampler="random", pruner="none"):
+    sweeper = {"n_trials": n_trials, "seeds": seeds, "n_jobs": seeds}
+    sweeper["storage"] = sqlite_url(lab.home / "shared.db")
+    groups = [f"hydra/sweeper/sampler={sampler}", f"hydra/sweeper/pruner={pruner}"]
+    words = [f"hydra.sweeper.{key}={value}" for key, value in sweeper.items()]
+    return ["sweep=residual", *groups, *words, *more]
+
+
+def trials_of(lab):
+    """A sweep's trials, as Optuna has them, and how many ended how."""
+    url = sqlite_url(lab.home / "shared.db")
+    trials = optuna.load_study(study_name="residual", storage=url).trials
+    return trials, Counter(one.state.name for one in trials)
+
+
+def test_a_search_from_the_command_line(lab):
+    answer = lab.run(*typed(lab, "init_from=first-kill", seeds=2))
+    assert answer.code == 0, answer.err
+    assert "**Best of 2 trials: residual/success_rate" in answer.out
+    trials, ends = trials_of(lab)
+    assert ends == {"COMPLETE": 2, "FAIL": 1}
+    for trial in (one for one in trials if one.state.name == "COMPLETE"):
+        runs = [lab.run_of(f"trial-{trial.number}/{n}") for n in range(2)]
+        cfgs = [run.config() for run in runs]
+        assert [cfg.seed for cfg in cfgs] == [TUNING_FROM, TUNING_FROM + 1]
+        assert {cfg.evaluation.role for cfg in cfgs} == {"tune"}
+        alphas = {cfg.residual.alpha for cfg in cfgs}
+        assert alphas == {trial.params["residual.alpha"]}
+        part = {"sweep": "residual", "trial": trial.number}
+        assert all(run.info["part_of"] == part for run in runs)
+        rates = [run.evaluation()["policies"]["residual"] for run in runs]
+        mean = sum(rate["success_rate"] for rate in rates) / 2
+        assert trial.value == pytest.approx(mean)
+
+    # The total over all calls, and never another space or other settings.
+    before = len(lab.runs())
+    words = typed(lab, "init_from=first-kill", n_trials=3, seeds=2)
+    assert lab.run(*words).code == 0
+    assert len(lab.runs()) == before + 2
+    for word in ("residual.penalty=interval(0,1)", "algo.gamma=0.5"):
+        changed = lab.run(*words, word)
+        assert changed.code == 2
+        assert word.split("=")[0] in changed.err
+        assert changed.err.count("\n") <= 6
+
+
+def test_pruning_ends_a_run_early(lab):
+    pruner = "hydra.sweeper.pruner"
+    answer = lab.run(
+        *typed(lab, "total_timesteps=1500", sampler="grid", pruner="median"),
+        *("env.act_scale=0.05", "residual.alpha=0.6,0", "residual.penalty=0.001"),
+        *(f"{pruner}.n_startup_trials=1", f"{pruner}.n_warmup_steps=100"),
+    )
+    assert answer.code == 0, answer.err
+    (good, bad), _ = trials_of(lab)
+    assert good.params["residual.alpha"] == "0.6"
+    assert [good.state.name, bad.state.name] == ["COMPLETE", "PRUNED"]
+    assert lab.run_of("trial-1/0").info["status"] == "pruned"
+    assert lab.run_of("trial-1/0").metrics()[-1]["step"] < 1500
 
 
 # ---- sweeps that are killed ----
 
 
+def stop(lab, words, name, number):
+    """Stop a sweep whose job hangs; returns its exit code when both have ended."""
+    sweep = lab.start(*words)
+    wait_until(lambda: lab.runs() and len(lab.run_of(name).metrics()) == 5)
+    (job,) = children(sweep.pid)
+    sweep.send_signal(number)
+    code = sweep.wait()
+    wait_until(lambda: not is_alive(job))
+    info = lab.run_of(name).info
+    assert (info["status"], info["error"]["kind"]) == ("killed", "stopped")
+    return code
+
+
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGKILL, -9), (signal.SIGTERM, 143)],
-    ids=["SIGKILL", "SIGTERM"],
+    ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)]
 )
 def test_jobs_end_with_their_sweep_and_go_on_with_it(lab, number, code):
     words = ["seed=0", "init_from=first-hang", ONE]
-    sweep = lab.start(*words)
-    wait_until(lambda: lab.runs() and len(lab.run_of("0").metrics()) == 5)  # it hangs
-    (job,) = children(sweep.pid)
-    sweep.send_signal(number)
-    assert sweep.wait() == code
-    wait_until(lambda: not is_alive(job))
-    assert lab.run_of("0").info["status"] == "killed"
-    assert lab.run_of("0").info["error"]["kind"] == "stopped"
-
+    assert stop(lab, words, "0", number) == code
     answer = lab.run(*words)
     assert answer.code == 0, answer.err
     assert lab.run_of("0").info["resumed"][0]["step"] == 50
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "ends"),
+    [
+        (signal.SIGINT, 130, {"FAIL": 1, "WAITING": 1}),
+        (signal.SIGKILL, -9, {"RUNNING": 1}),
+    ],
+)
+def test_a_search_that_was_stopped_or_killed_goes_on(lab, number, code, ends):
+    words = typed(lab, "init_from=first-hang")
+    assert stop(lab, words, "trial-0/0", number) == code
+    assert trials_of(lab)[1] == ends
+    assert lab.run(*words).code == 0
+    trials, ends = trials_of(lab)
+    assert ends == {"FAIL": 1, "COMPLETE": 2}
+    assert trials[0].params == trials[1].params
 
 
 # ---- studies ----

@@ -32,21 +32,13 @@ LISTS = {"k": IntDistribution(0, 6), "c": CategoricalDistribution(["a", "b"])}
 NUMBERS = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(0, 1)}
 
 
-def make(
-    tmp_path, n_trials=6, *, worker="a", db="a", heartbeat_s=60, grace_s=120, **more
-):
+def make(tmp_path, n_trials=6, *, worker="a", db="a", **more):
     """Open the study as a worker would."""
-    (tmp_path / worker).mkdir(exist_ok=True)
-    return Trials(
-        sqlite_url(tmp_path / db / "study.db"),
-        more.get("name", "s"),
-        more.get("directions", ["maximize"]),
-        settings=more.get("settings", {"a": 1}),
-        folder=tmp_path / worker,
-        n_trials=n_trials,
-        heartbeat_s=heartbeat_s,
-        grace_s=grace_s,
-    )
+    folder, url = tmp_path / worker, sqlite_url(tmp_path / db / "study.db")
+    folder.mkdir(exist_ok=True)
+    usual = {"directions": ["maximize"], "settings": {}}
+    usual |= {"heartbeat_s": 60, "grace_s": 120}
+    return Trials(url, "s", folder=folder, n_trials=n_trials, **usual | more)
 
 
 def sampler_of(name, distributions, seed=0):
@@ -160,16 +152,6 @@ def test_a_worker_that_is_stopped_costs_a_trial_nothing(tmp_path):
     assert retry.system_attrs == notes
 
 
-def test_a_worker_gives_up_its_own_trials_and_leaves_those_of_others(tmp_path):
-    one, two = make(tmp_path), make(tmp_path, worker="b")
-    mine, theirs = ask(one), ask(two)
-    again = make(tmp_path)
-    assert [trial.state.name for trial in again.study.trials[:2]] == ["FAIL", "RUNNING"]
-    assert ask(again).params == mine.params
-    two.tell(theirs.number, values=[1.0])
-    assert not again.is_done
-
-
 def test_only_a_worker_without_heartbeat_loses_its_trials_after_the_grace(tmp_path):
     short = {"heartbeat_s": 1, "grace_s": 2}
     dead, trials = (make(tmp_path, 2, worker=name, **short) for name in "ba")
@@ -205,7 +187,6 @@ def test_a_study_keeps_its_settings(tmp_path):
     make(tmp_path, settings={"search x": "0..1"})
     with pytest.raises(SweepError, match=r"search x: 0\.\.1 -> 0\.\.2"):
         make(tmp_path, settings={"search x": "0..2"})
-    make(tmp_path, settings={"search x": "0..2"}, name="other")
 
 
 WORKER = """
