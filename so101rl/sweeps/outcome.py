@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from so101rl.runs.failures import format_error
 from so101rl.runs.run_dir import RUN, RunDir
 from so101rl.sweeps.job import SweepError
 
@@ -95,8 +96,7 @@ def run_outcome(folder: Path, wait_s: float = WAIT_FOR_EXIT_S) -> Outcome | None
     error = run.info["error"] if run.info["status"] != "pruned" else None
     if error is None:
         return Outcome(run.info["status"])
-    text = " ".join(f"{error['class']}: {error['message']}".split())
-    return Outcome(run.info["status"], error["kind"], text)
+    return Outcome(run.info["status"], error["kind"], format_error(error))
 
 
 def is_done(folder: Path) -> bool:
