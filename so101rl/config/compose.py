@@ -58,7 +58,6 @@ def compose(overrides: Sequence[str] = (), *, conf: Path = CONF) -> DictConfig:
 @contextmanager
 def checked_loader() -> Iterator[None]:
     """Let Hydra load configs through `CheckedLoader`, and find our sweepers."""
-    schema.register()
     _add_sweepers()
     with loader_class(CheckedLoader):
         yield
@@ -91,7 +90,7 @@ class CheckedLoader(Loader):
         Raises:
             So101Error: If what was typed is wrong.
         """
-        schema.register()  # the process of a launcher begins here
+        schema.register()
         try:
             typed = self._parsed(overrides)
             self.set_search_path(typed)

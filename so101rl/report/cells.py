@@ -20,13 +20,7 @@ CLAIMS = ("better", "worse")  # decisions that are claims
 
 @dataclass(frozen=True)
 class Table:
-    """A table as text.
-
-    Attributes:
-        head: the titles of the columns.
-        rows: the cells.
-        claims: per row whether its last cell is a claim.
-    """
+    """A table as text; `claims` says for each row whether its last cell is a claim."""
 
     head: list[str]
     rows: list[list[str]]
@@ -35,13 +29,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that a report shows as text.
-
-    Attributes:
-        results: the main table.
-        notes: below it.
-        conditions: the arms under other conditions, if they were tested.
-    """
+    """Everything that a report shows as text; no `conditions` if none were tested."""
 
     results: Table
     notes: list[Note]
@@ -56,22 +44,17 @@ def content_of(
 ) -> Content:
     """Format the numbers of a report."""
     policy, metric = find_metric(study.metric)
-    last_row = {row.arm: row.name for row in rows}  # of an arm's rows: the tested one
+    last_row = {row.arm: row.name for row in rows}  # the last row of an arm is tested
     by_row = {last_row[one.arm]: one for one in comparisons}
     found = [by_row.get(row.name) for row in rows]
+    pairs = zip(rows, found, strict=True)
     results = Table(
         head=_head(study, policy, metric),
-        rows=[
-            _cells(row, one, study, metric)
-            for row, one in zip(rows, found, strict=True)
-        ],
+        rows=[_cells(row, one, study, metric) for row, one in pairs],
         claims=[one is not None and one.decision in CLAIMS for one in found],
     )
-    return Content(
-        results,
-        notes(study, rows, comparisons, metric),
-        _conditions(study, conditions, policy, metric) if conditions else None,
-    )
+    tested = _conditions(study, conditions, policy, metric) if conditions else None
+    return Content(results, notes(study, rows, comparisons, metric), tested)
 
 
 def _conditions(
@@ -87,19 +70,17 @@ def _conditions(
     rows = []
     for arm in study.arms:
         cells = [arm]
-        for name in names:
-            one = by_place[arm, name]
+        for one in (by_place[arm, name] for name in names):
             n = len(one.values)
             seeds = f" ({n} of {one.of} seeds)" if n < one.of else ""
             cells.append(f"{_mean(one, metric)}{seeds}")
         rows.append(cells)
     title = f"{own_policy} {metric.title}{metric.in_unit}"
-    head = [title, *(f"on {name}" for name in names)]
-    return Table(head, rows, [False] * len(rows))
+    return Table([title, *(f"on {name}" for name in names)], rows, [False] * len(rows))
 
 
 def _mean(one: "Row | ConditionResult", metric: Metric) -> str:
-    """Return a mean with its interval, and a mark if that is Wilson's."""
+    """Return a mean with its interval, marked with `W` if it is a Wilson interval."""
     mark = " W" if one.by == WILSON else ""
     return f"{interval(metric, one.mean, one.low, one.high)}{mark}"
 
@@ -122,7 +103,7 @@ def _head(study: StudyRecord, policy: str, metric: Metric) -> list[str]:
 def _cells(
     row: Row, one: ArmComparison | None, study: StudyRecord, metric: Metric
 ) -> list[str]:
-    """Return a row of the main table, with the arm's comparison if it has one here."""
+    """Return a row of the main table, with the comparison that belongs in it."""
     ends = dict.fromkeys([*row.env_steps[:1], *row.env_steps[-1:]])
     episodes = "/".join(map(str, row.episodes))
     n = len(row.values)
@@ -137,8 +118,7 @@ def _cells(
     if not study.reference:
         return [*cells, ", ".join(row.marks)]
     if one is None:
-        is_reference = row.name == study.reference
-        verdict = ["reference"] if is_reference else []
+        verdict = ["reference"] if row.name == study.reference else []
         return [*cells, "", "", "", "", ", ".join([*verdict, *row.marks])]
     return [
         *cells,

@@ -9,15 +9,7 @@ from so101rl.runs.metrics import ON, find_metric, tested_as
 
 @dataclass(frozen=True)
 class ConditionResult:
-    """The policy of an arm under one test; `report.json` has the fields.
-
-    Attributes:
-        values: of the study's metric, by seed.
-        mean: over the seeds; None without any.
-        low: of its 95 % interval; None if there is none.
-        by: the kind of interval, as in `table.Row`.
-        of: how many seeds were planned.
-    """
+    """The result of an arm under one test; `table.Row` describes the fields."""
 
     arm: str
     test: str

@@ -1,4 +1,4 @@
-"""A whole report: the facts about the runs, and the numbers from their episodes."""
+"""A whole report as data, as `report.json` and as `results.csv`."""
 
 from dataclasses import asdict, astuple, dataclass, fields
 from functools import cached_property
@@ -16,14 +16,7 @@ from so101rl.runs.metrics import base_of, find_metric
 
 @dataclass(frozen=True)
 class Report:
-    """The content of a report.
-
-    Attributes:
-        study: the facts about the runs.
-        rows: of the table.
-        comparisons: of the arms with the reference.
-        conditions: the arms under other conditions, if they were tested.
-    """
+    """The facts about a study's runs, and the numbers computed from their episodes."""
 
     study: StudyRecord
     rows: list[Row]
@@ -36,7 +29,7 @@ class Report:
         return content_of(self.study, self.rows, self.comparisons, self.conditions)
 
     def to_json(self) -> str:
-        """Return every number unrounded, with the runs behind it."""
+        """Return the text of `report.json`: every number unrounded, and all runs."""
         content: dict[str, Any] = {
             "study": asdict(self.study),
             "rows": [asdict(row) for row in self.rows],
@@ -63,7 +56,7 @@ def make_report(study: StudyRecord, episodes: EpisodesByRun) -> Report:
 
 
 def results_csv(report: Report, episodes: EpisodesByRun) -> str:
-    """Return the text of `results.csv`: a row of facts and results per run."""
+    """Return the text of `results.csv`: a row per run with its facts and results."""
     policy, metric = find_metric(report.study.metric)
     key = report.study.metric.partition("/")[2]
     policies = list(dict.fromkeys((base_of(policy), policy)))

@@ -1,26 +1,15 @@
-"""The folder of a report: writes all of its files."""
+"""Writes all files of a report into its folder."""
 
 from pathlib import Path
 
 from so101rl.files import write_atomic
+from so101rl.report import raw
 from so101rl.report.document import Report, make_report, results_csv
 from so101rl.report.figure import draw
 from so101rl.report.latex import table_tex
 from so101rl.report.markdown import first_readme, table_md
 from so101rl.report.page import page
-from so101rl.report.raw import (
-    CURVES,
-    EPISODES_GZ,
-    pack_episodes,
-    read_curves,
-    write_curves,
-)
-from so101rl.report.record import (
-    EpisodesByRun,
-    LoadedStudy,
-    StudyRecord,
-    episodes_of,
-)
+from so101rl.report.record import EpisodesByRun, LoadedStudy, StudyRecord, episodes_of
 from so101rl.runs.preregistration import FILE
 
 JSON, TABLE, PICTURE = "report.json", "table.md", "figure.png"
@@ -29,22 +18,17 @@ JSON, TABLE, PICTURE = "report.json", "table.md", "figure.png"
 def write_report(
     folder: Path, loaded: LoadedStudy, registration: Path | None
 ) -> Report:
-    """Write all files of a report.
-
-    Args:
-        folder: where to.
-        loaded: the study and its runs.
-        registration: a file that is copied into the folder.
+    """Write all files of a report, with a copy of the study's registration if any.
 
     Raises:
         So101Error: the runs make no report; then nothing is written.
     """
     study, runs = loaded
     episodes = {record.uid: episodes_of(runs[record.uid]) for record in study.results}
-    curves = read_curves(study, runs)
+    curves = raw.read_curves(study, runs)
     report = make_report(study, episodes)
-    write_atomic(folder / EPISODES_GZ, pack_episodes(study, episodes))
-    write_atomic(folder / CURVES, write_curves(study, curves))
+    write_atomic(folder / raw.EPISODES_GZ, raw.pack_episodes(study, episodes))
+    write_atomic(folder / raw.CURVES, raw.write_curves(study, curves))
     if registration is not None:
         write_atomic(folder / FILE, registration.read_bytes())
     drawn = draw(folder, report, curves)
@@ -59,7 +43,7 @@ def write_report(
 def texts(
     folder: Path, report: Report, episodes: EpisodesByRun, picture: bytes | None
 ) -> dict[str, str]:
-    """Return by name the text of every file that is made from a report's numbers."""
+    """Return the text of each file that shows the report's numbers, by file name."""
     _, check = commands(report.study, folder)
     return {
         JSON: report.to_json(),

@@ -16,13 +16,7 @@ MOST_PAIRS = 1000  # more are not worth an exact number
 
 @dataclass(frozen=True)
 class Note:
-    """A note below the table.
-
-    Attributes:
-        text: a sentence or more.
-        items: a list that follows it.
-        is_important: whether it is emphasized.
-    """
+    """A note below the table: a text, then a list; an important one is emphasized."""
 
     text: str
     items: list[str] = field(default_factory=list)
@@ -50,7 +44,7 @@ def notes(
 
 
 def _reading(rows: Sequence[Row]) -> Iterator[str]:
-    """Explain what the cells mean, if they occur."""
+    """Explain those kinds of cells that occur in the table."""
     kinds = {row.by for row in rows}
     if T in kinds:
         yield (
@@ -95,8 +89,8 @@ def _without_result(study: StudyRecord) -> Iterator[Note]:
         other = "; another run of this seed gave one" if has_other else ""
         run = f"{one.folder} ({one.run}; {one.arm}, seed {one.seed})"
         items.append(f"{run}: {one.status}, {one.reason}{other}")
-    if failed:
-        text = f"{len(failed)} of {len(runs)} runs gave no result:"
+    if items:
+        text = f"{len(items)} of {len(runs)} runs gave no result:"
         yield Note(text, items, is_important=True)
     n_missing = len(study.records) - len(runs)
     if n_missing:
@@ -122,9 +116,8 @@ def _weak_intervals(
     ]
     if items:
         yield Note("Intervals that may cover too little:", items)
-    equal = [
-        one.arm for one in found if one.difference is not None and one.effect is None
-    ]
+    differing = [one for one in found if one.difference is not None]
+    equal = [one.arm for one in differing if one.effect is None]
     if equal:
         yield Note(
             f"The difference to {found[0].reference} is the same in all seeds for "
@@ -147,7 +140,7 @@ def _improvements(found: Sequence[ArmComparison]) -> Iterator[Note]:
 
 
 def _plans(found: Sequence[ArmComparison], metric: Metric) -> Iterator[Note]:
-    """List what undecided comparisons could have shown."""
+    """Say what undecided comparisons could have shown, and with how many pairs."""
     unit = "points" if metric.unit == "%" else metric.unit
     items = []
     for one in found:
@@ -164,11 +157,8 @@ def _plans(found: Sequence[ArmComparison], metric: Metric) -> Iterator[Note]:
         if parts:
             items.append(f"{one.arm}: {'; '.join(parts)}")
     if items:
-        text = (
-            "Where no difference is shown (80 % power by a t test; this test has some "
-            "percent less):"
-        )
-        yield Note(text, items)
+        power = "80 % power by a t test; this test has some percent less"
+        yield Note(f"Where no difference is shown ({power}):", items)
 
 
 def _deviations(study: StudyRecord) -> Iterator[Note]:
@@ -185,8 +175,8 @@ def _deviations(study: StudyRecord) -> Iterator[Note]:
         f"Registered {when[:16].replace('T', ' ')} UTC at commit {commit}{dirty}; "
         f"sha256 {digest[:HASH_LENGTH]}. Runs started before that are deviations."
     )
-    if study.deviations:
-        n = len(study.deviations)
+    n = len(study.deviations)
+    if n:
         text = f"{n} deviation{'s' if n > 1 else ''} from what was registered:"
         yield Note(text, study.deviations, is_important=True)
 

@@ -1,4 +1,4 @@
-"""A report as Markdown, and the page that a new study begins with."""
+"""A report as Markdown, and the first README of a study."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -51,11 +51,9 @@ def escaped(text: str) -> str:
 
 
 def first_readme(study: StudyRecord, commands: tuple[str, str]) -> str:
-    """Return a page about the study with gaps for its author.
+    """Return a README about the study, with a TODO wherever its author has to write.
 
-    Args:
-        study: the page's subject.
-        commands: that make the report and verify it.
+    `commands` make the report and verify it.
     """
     arms = [
         f"- `{arm}`" + (" (reference)" if arm == study.reference else "")
@@ -63,7 +61,7 @@ def first_readme(study: StudyRecord, commands: tuple[str, str]) -> str:
     ]
     name = study.name
     started = study.registration.get("command", f"python main.py -m experiment={name}")
-    lines = [
+    readme = [
         f"# {study.question or name}",
         "",
         "**Arms.**",
@@ -85,4 +83,4 @@ def first_readme(study: StudyRecord, commands: tuple[str, str]) -> str:
         "**Limits.** TODO: what this does not show.",
         "",
     ]
-    return "\n".join(lines)
+    return "\n".join(readme)

@@ -1,4 +1,4 @@
-"""A report as one HTML page without other files and without scripts."""
+"""A report as a single HTML file, without scripts."""
 
 import base64
 from collections.abc import Iterator
@@ -33,23 +33,22 @@ ul { padding-left: 1.25rem }
 
 
 def page(report: Report, picture: bytes | None, command: str) -> str:
-    """Return the text of `report.html`.
+    """Return the text of `report.html`, with the figure as PNG if there is one.
 
-    Args:
-        report: that the page shows.
-        picture: the figure as PNG, if there is one.
-        command: that verifies the report.
+    `command` verifies the report.
     """
     study, content = report.study, report.content
-    title = escape(study.question or study.name)
     conditions = []
     if content.conditions:
-        conditions = [
-            f"<h2>{escape(CONDITIONS_TITLE)}</h2>",
-            _table(content.conditions),
-        ]
-    body = [
-        f"<h1>{title}</h1>",
+        title = f"<h2>{escape(CONDITIONS_TITLE)}</h2>"
+        conditions = [title, _table(content.conditions)]
+    lines = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(study.name)}</title>",
+        f"<style>{STYLE}</style></head><body>",
+        f"<h1>{escape(study.question or study.name)}</h1>",
         *_verdicts(report),
         *([_image(picture)] if picture is not None else []),
         "<h2>Results</h2>",
@@ -62,27 +61,18 @@ def page(report: Report, picture: bytes | None, command: str) -> str:
         f"<p><code>{escape(command)}</code> computes every number again from the "
         "episodes in <code>episodes.csv.gz</code> (<code>out=FOLDER</code> says where "
         "they lie).</p>",
+        "</body></html>",
+        "",
     ]
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(study.name)}</title>",
-            f"<style>{STYLE}</style></head><body>",
-            *body,
-            "</body></html>",
-            "",
-        ]
-    )
+    return "\n".join(lines)
 
 
 def _verdicts(report: Report) -> Iterator[str]:
-    """List the verdicts."""
+    """List each arm's verdict against the reference."""
     if not report.comparisons:
         return
     _, metric = find_metric(report.study.metric)
-    marks = {row.arm: row.marks for row in report.rows}  # of the row with its test
+    marks = {row.arm: row.marks for row in report.rows}  # the last row of an arm counts
     yield f"<p>Against {escape(report.study.reference)}:</p><ul>"
     for one in report.comparisons:
         verdict = escape(", ".join([one.verdict, *marks[one.arm]]))

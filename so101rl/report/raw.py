@@ -1,4 +1,4 @@
-"""The raw files of a report: held-out episodes and learning curves of all its runs."""
+"""The raw data of a report: held-out episodes and learning curves of all runs."""
 
 import csv
 import gzip
@@ -19,7 +19,7 @@ Curves = Mapping[str, Sequence[tuple[int, float]]]  # by uid: env steps, success
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
-    """Return rows as csv, the head first."""
+    """Return rows as csv text."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
@@ -28,8 +28,8 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
 def pack_episodes(study: StudyRecord, episodes: EpisodesByRun) -> bytes:
     """Return all held-out episodes as a compressed csv; equal episodes, equal bytes.
 
-    The rows are sorted by policy, seed and episode: the base plays the same in many
-    runs, and equal rows side by side need next to no space.
+    The rows are sorted by policy, seed and episode, because the base plays the same
+    episodes in many runs and equal rows next to each other compress well.
     """
     lines = [
         (policy, record.seed, number, place, record, row)
@@ -47,15 +47,14 @@ def pack_episodes(study: StudyRecord, episodes: EpisodesByRun) -> bytes:
 
 
 def unpack_episodes(path: Path) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
-    """Return what `pack_episodes` packed, by uid and policy."""
+    """Read the episodes that `pack_episodes` packed, by uid and policy."""
     episodes: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for number, row in enumerate(_read(path), start=2):
         try:
             values = {name: read(row[name]) for name, read in COLUMNS.items()}
         except (KeyError, TypeError, ValueError) as error:
-            raise FileError(
-                f"{path}, line {number}: cannot be read ({error})"
-            ) from error
+            line = f"{path}, line {number}"
+            raise FileError(f"{line}: cannot be read ({error})") from error
         own = episodes.setdefault(row["run"], {})
         own.setdefault(values["policy"], []).append(values)
     return episodes

@@ -1,4 +1,4 @@
-"""What a report knows of a study besides its episodes: the plan, and the runs."""
+"""The facts about a study, besides its episodes: the plan, and a record per run."""
 
 import json
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from so101rl.runs.arms import evaluates_base_only
+from so101rl.runs.failures import format_error
 from so101rl.runs.metrics import (
     Episodes,
     all_scores,
@@ -24,7 +25,7 @@ EpisodesByRun = Mapping[str, EpisodesByPolicy]  # by uid
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The facts about one run, or about a missing one; `report.json` has the fields.
+    """The facts about a run, or about a missing one; they are part of `report.json`.
 
     Attributes:
         folder: the last two parts of its path.
@@ -58,18 +59,16 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """The facts about a study; `report.json` has the fields.
+    """The facts about a study; they are part of `report.json`.
 
     Attributes:
-        name: of the study, and of its folder below `experiments`.
-        metric: policy and key of `evaluation.json`.
+        metric: policy and key of `evaluation.json`, such as `residual/success_rate`.
         arms: the planned seeds by arm, in the order of the table.
-        records: of all runs, arm by arm and seed by seed, missing ones included.
-        question: that the study asks; empty if it is not registered.
-        reference: the arm that the others are compared with; empty: no comparison.
-        significance: probability of any false claim among all comparisons.
+        records: of all runs, by arm and seed, including missing runs.
+        question: empty if the study is not registered.
+        reference: arm that the others are compared with; empty for no comparison.
+        significance: allowed probability of any false claim.
         registration: its hash, time, commit and command.
-        deviations: from the registration.
         remarks: further notes below the table.
     """
 
@@ -96,20 +95,16 @@ class StudyRecord:
     def failed_seeds(self, arm: str) -> list[int]:
         """The arm's seeds whose training failed and would fail again."""
         solved = {record.seed for record in self.results_of(arm)}
-        failed = {
-            record.seed
-            for record in self.records
-            if record.arm == arm and record.status == "failed"
-        }
+        own = [record for record in self.records if record.arm == arm]
+        failed = {record.seed for record in own if record.status == "failed"}
         return [seed for seed in self.arms[arm] if seed in failed - solved]
 
     @classmethod
     def from_json(cls, text: str) -> "StudyRecord":
-        """Read the facts that a `report.json` was made from."""
+        """Read the facts in a `report.json`."""
         facts = json.loads(text)["study"]
-        return cls(
-            **{**facts, "records": [RunRecord(**one) for one in facts["records"]]}
-        )
+        records = [RunRecord(**one) for one in facts.pop("records")]
+        return cls(records=records, **facts)
 
 
 class LoadedStudy(NamedTuple):
@@ -159,8 +154,7 @@ def episodes_of(run: RunDir) -> dict[str, list[Mapping[str, Any]]]:
 def _status(info: Mapping[str, Any]) -> str:
     """Return a run's status: `failed` only if the same command would fail again.
 
-    A full disk or a lack of memory says nothing about the settings: such a run counts
-    as `killed`.
+    A run that ended because of a full disk or a lack of memory counts as `killed`.
     """
     status, error = str(info["status"]), info["error"]
     if status == "failed" and error is not None and error["kind"] in RESUMABLE:
@@ -173,8 +167,8 @@ def _missing_result(run: RunDir, metric: str, episodes: EpisodesByPolicy) -> str
     info = run.info
     if info["status"] != "finished":
         error = info["error"]
-        text = f"{error['class']}: {error['message']}" if error else info["status"]
-        return " ".join(text.split())[:LONGEST_REASON]
+        text = format_error(error) if error else str(info["status"])
+        return text[:LONGEST_REASON]
     if evaluates_base_only(run):
         return "evaluates a base policy alone"
     policy, _ = find_metric(metric)

@@ -1,4 +1,4 @@
-"""A study that was registered before its first run, and the deviations from that."""
+"""Loads a study that was registered before its first run, and finds deviations."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,11 +18,9 @@ MOST_CHANGES = 4  # settings of a run that are listed; the rest is counted
 
 
 def load_registered(sweep: Path, study_now: Mapping[str, Any] | None) -> LoadedStudy:
-    """Load a registered study and its runs.
+    """Load the registered study in the folder of a sweep.
 
-    Args:
-        sweep: folder of `registration.json` and of the runs, ARM/seed-N each.
-        study_now: the node `study` of today's config, if it is known.
+    `study_now` is the node `study` of the present config, if it is known.
 
     Raises:
         StudyError: there is no registration, it was edited, or a seed of an arm has two
@@ -56,11 +54,7 @@ def load_registered(sweep: Path, study_now: Mapping[str, Any] | None) -> LoadedS
 
 
 def check_registration(folder: Path, study: StudyRecord) -> None:
-    """Raise if a report's facts differ from the `registration.json` beside it.
-
-    Raises:
-        StudyError: naming the first difference.
-    """
+    """Raise a `StudyError` if a report differs from the registration in its folder."""
     for name, value in _plan(read_registration(folder)).items():
         if getattr(study, name) != value:
             raise StudyError(

@@ -1,23 +1,16 @@
-"""Two runs, or two arms of several seeds each, compared."""
+"""Compares two runs, or two arms of several seeds each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from so101rl.report.cells import interval
+from so101rl.report.cells import CLAIMS, interval
 from so101rl.report.record import episodes_of
 from so101rl.report.table import across_seeds
-from so101rl.runs.arms import StudyError, distinguishing_settings
+from so101rl.runs.arms import StudyError, arm_texts, distinguishing_settings
 from so101rl.runs.metrics import POLICY_METRICS, Episodes, all_scores, checked_score
 from so101rl.runs.run_dir import RunDir, find_runs
-from so101rl.statistics import (
-    BASE,
-    RESIDUAL,
-    mcnemar_test,
-    paired_test,
-    plan,
-    verdicts,
-)
+from so101rl.statistics import BASE, RESIDUAL, mcnemar_test, paired_test, plan, verdicts
 
 KEY = "success_rate"
 SUCCESS = POLICY_METRICS[KEY]
@@ -33,15 +26,15 @@ NOT_REGISTERED = (
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: a run, or several seeds of one arm.
+    """One of the two sides: a run, or several seeds of one arm.
 
     Attributes:
         path: as typed.
         policy: `residual`, or `base` if a run has no residual.
-        runs: that gave a result, by seed.
-        episodes: of that policy, by seed.
-        means: its success rate by seed.
-        failed: runs that gave no result, by seed.
+        runs: runs with a result, by seed.
+        episodes: episodes of that policy, by seed.
+        means: success rate of that policy, by seed.
+        failed: runs without a result, by seed.
     """
 
     path: str
@@ -70,18 +63,14 @@ def read_side(path: str) -> Side:
     good = [run for run in found if run.info["status"] == "finished" and run.episodes()]
     if not good:
         raise StudyError(f"{path}: no finished run with held-out episodes in it")
-    settings = [
-        " ".join(f"{key}={value}" for key, value in own.items())
-        for own in distinguishing_settings(good)
-    ]
-    if len(set(settings)) > 1:
-        other = next(own for own in settings if own != settings[0])
-        raise StudyError(f"{path}: not one arm, there is {settings[0]} and {other}")
+    first, *others = dict.fromkeys(arm_texts(good))
+    if others:
+        raise StudyError(f"{path}: not one arm, there is {first} and {others[0]}")
     runs: dict[int, RunDir] = {}
     for run in sorted(good, key=lambda run: int(run.info["seed"])):
-        first = runs.setdefault(run.info["seed"], run)
-        if first is not run:
-            raise StudyError(f"{first.path} and {run.path} have the same seed")
+        other = runs.setdefault(run.info["seed"], run)
+        if other is not run:
+            raise StudyError(f"{other.path} and {run.path} have the same seed")
     episodes = {seed: episodes_of(run) for seed, run in runs.items()}
     policy = RESIDUAL if all(RESIDUAL in own for own in episodes.values()) else BASE
     own_episodes = {seed: own[policy] for seed, own in episodes.items()}
@@ -93,7 +82,7 @@ def read_side(path: str) -> Side:
 def compare_sides(a: Side, b: Side, significance: float) -> Iterator[str]:
     """Compare two sides; yield the findings line by line.
 
-    Two single runs are compared episode by episode, several seeds in pairs.
+    Single runs are compared episode by episode, arms by pairs of the same seed.
 
     Raises:
         StudyError: they played nothing in common.
@@ -178,7 +167,7 @@ def _compare_seeds(
         return
     verdict = verdicts({"": test}, significance)[""]
     yield f"A: {verdict.describe('B')}."
-    if verdict.decision in ("better", "worse"):
+    if verdict.decision in CLAIMS:
         yield NOT_REGISTERED
         return
     planned = plan(test, alpha=significance)
@@ -190,11 +179,10 @@ def _compare_seeds(
 
 
 def _describe(side: Side) -> str:
-    """Return a line about one side, with its own interval."""
+    """Return a line about one side, with the interval of its success rate."""
     numbers = [len(rows) for rows in side.episodes.values()]
-    seeds = f"{len(numbers)} seeds x"
-    if len(numbers) == 1:
-        seeds = f"seed {min(side.means)},"
+    n = len(numbers)
+    seeds = f"seed {min(side.means)}," if n == 1 else f"{n} seeds x"
     found = across_seeds(side.means, numbers, SUCCESS)
     success = interval(SUCCESS, found["mean"], found["low"], found["high"])
     what = f"{side.path}, {seeds} {numbers[0]} episodes"
@@ -202,10 +190,9 @@ def _describe(side: Side) -> str:
 
 
 def _compare_settings(a: Side, b: Side) -> Iterator[str]:
-    """Yield the keys, or choices of a group, in which the two differ."""
-    first, second = distinguishing_settings(
-        [next(iter(side.runs.values())) for side in (a, b)]
-    )
+    """Yield the keys and the choices of groups in which the two sides differ."""
+    runs = [next(iter(side.runs.values())) for side in (a, b)]
+    first, second = distinguishing_settings(runs)
     if not first:
         yield "their settings are the same"
         return

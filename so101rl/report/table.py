@@ -1,4 +1,4 @@
-"""The rows of a report's table: one per arm and base, computed from the episodes."""
+"""The rows of a report's table, one per arm and base, computed from the episodes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,21 +28,21 @@ ValuesByArm = Mapping[str, Mapping[int, float]]  # the metric by arm and seed
 
 @dataclass(frozen=True)
 class Row:
-    """The result of one arm, or of one base; `report.json` has the fields.
+    """The result of one arm, or of one base; it is part of `report.json`.
 
     Attributes:
-        arm: that it is a row of; empty for a base.
+        arm: name of the arm; empty for a base.
         kind: `arm`, `base`, or `worst`: an arm whose failed seeds count as worst.
         values: the metric by seed.
-        runs: uid by seed of the run behind each value; empty for a missing one.
-        of: how many seeds were planned.
-        episodes: numbers of episodes that the runs played, without repetition.
-        env_steps: numbers of steps that the runs took, without repetition.
-        mean: over the seeds; None without any.
-        low: of its 95 % interval; None if there is none.
+        runs: uid of each value's run, by seed; empty for a missing run.
+        of: number of planned seeds.
+        episodes: distinct numbers of episodes that the runs played.
+        env_steps: distinct numbers of steps that the runs took.
+        mean: mean over the seeds; None without any.
+        low: lower end of its 95 % interval; None if there is no interval.
         by: kind of that interval.
         iqm: interquartile mean over the seeds.
-        iqm_low: of its 95 % interval; None if the middle half are all equal.
+        iqm_low: lower end of its 95 % interval; None if the middle half are all equal.
         odd: why the interval may cover too little; empty if no reason is seen.
     """
 
@@ -106,19 +106,13 @@ def rows(study: StudyRecord, episodes: EpisodesByRun, values: ValuesByArm) -> li
     policy, metric = find_metric(study.metric)
     found = list(_base_rows(study, episodes, metric, base_of(policy)))
     for arm, own in values.items():
-        records = study.results_of(arm)
-        planned = len(study.arms[arm])
-        head = {"name": arm, "arm": arm, "kind": ARM}
-        found.append(_row(own, records, metric, planned, **head))
+        records, planned = study.results_of(arm), len(study.arms[arm])
+        found.append(_row((arm, arm, ARM), own, records, metric, planned))
         if study.failed_seeds(arm) and metric.worst is not None:
             worst = f"{metric.shown(metric.worst)} {metric.unit}".strip()
-            head = {
-                "name": f"{arm}, failed seeds as {worst}",
-                "arm": arm,
-                "kind": WORST,
-            }
+            head = (f"{arm}, failed seeds as {worst}", arm, WORST)
             all_values = with_worst(study, arm, own)
-            row = _row(all_values, records, metric, planned, **head)
+            row = _row(head, all_values, records, metric, planned)
             uids = {one.seed: one.uid for one in study.records if one.arm == arm}
             uids |= {one.seed: one.uid for one in records}  # a result takes precedence
             found.append(replace(row, runs=uids))
@@ -126,36 +120,29 @@ def rows(study: StudyRecord, episodes: EpisodesByRun, values: ValuesByArm) -> li
 
 
 def _row(
+    head: tuple[str, str, str],
     values: Mapping[int, float],
     records: Sequence[RunRecord],
     metric: Metric,
     planned: int,
-    *,
-    name: str,
-    arm: str,
-    kind: str,
 ) -> Row:
+    """Return a row from its name, arm and kind, its values and their runs."""
     uids = {record.seed: record.uid for record in records}
     episodes = sorted({record.n_episodes or 0 for record in records})
     row = Row(
-        name=name,
-        arm=arm,
-        kind=kind,
+        *head,
         values=dict(values),
         runs={seed: uids.get(seed, "") for seed in values},
         of=planned,
         episodes=episodes,
         env_steps=sorted({record.env_steps or 0 for record in records}),
-        marks=[] if kind == BASE else list(_marks(values, planned, records)),
     )
+    if row.kind != BASE:
+        row.marks.extend(_marks(values, planned, records))
     if not values:
         return row
-    return replace(
-        row,
-        **across_seeds(values, episodes, metric),
-        **_interquartile(values),
-        odd=odd_shape(values),
-    )
+    numbers = across_seeds(values, episodes, metric) | _interquartile(values)
+    return replace(row, **numbers, odd=odd_shape(values))
 
 
 def _marks(
@@ -172,16 +159,11 @@ def _marks(
 def across_seeds(
     values: Mapping[int, float], episodes: Sequence[int], metric: Metric
 ) -> dict[str, Any]:
-    """Return mean, interval and its kind over seeds, as fields of `Row`.
+    """Return the mean over seeds, its interval and the kind of it, as fields of `Row`.
 
-    The interval is t over the seed means. If they are all equal, t would have no width,
-    however few the episodes are: then it is the Wilson interval of one seed. The same
-    holds for a single seed.
-
-    Args:
-        values: by seed.
-        episodes: how many the runs played; the smallest number is used.
-        metric: that the values are of.
+    Usually it is the t interval over the seed means. With a single seed, or if all seed
+    means are equal, it is the Wilson interval of one seed with the smallest number of
+    episodes, because a t interval would have no width.
     """
     if not values:
         return {}
@@ -214,7 +196,7 @@ def _interquartile(values: Mapping[int, float]) -> dict[str, Any]:
 def _base_rows(
     study: StudyRecord, episodes: EpisodesByRun, metric: Metric, base: str
 ) -> Iterator[Row]:
-    """Yield a row per base; arms whose base played the very same episodes share it."""
+    """Yield a row per base; arms whose bases played the same episodes share a row."""
     groups: list[tuple[list[str], dict[int, RunRecord]]] = []
     for arm in study.arms:
         own = {record.seed: record for record in study.results_of(arm)}
@@ -242,5 +224,4 @@ def _base_rows(
         name = f"base: {label}"
         if labels.count(label) > 1:
             name += f" in {', '.join(arms)}"
-        head = {"name": name, "arm": "", "kind": BASE}
-        yield _row(values, [*own.values()], metric, len(values), **head)
+        yield _row((name, "", BASE), values, [*own.values()], metric, len(values))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from so101rl.report.record import LoadedStudy, StudyRecord, read_record
 from so101rl.report.registered import with_missing
-from so101rl.runs.arms import StudyError, distinguishing_settings, evaluates_base_only
+from so101rl.runs.arms import StudyError, arm_texts, evaluates_base_only
 from so101rl.runs.run_dir import RunDir
 
 LONGEST_NAME = 60  # characters of an arm; longer ones are written below the table
@@ -12,13 +12,9 @@ METRIC = "residual/success_rate"
 
 
 def load_unregistered(runs: Sequence[RunDir], name: str) -> LoadedStudy:
-    """Make a study of runs, without reference and without test.
+    """Make a study without reference and test of runs, including failed ones.
 
     Runs whose configs differ only in the seed are seeds of one arm.
-
-    Args:
-        runs: all of them, failed ones included.
-        name: of the study.
 
     Raises:
         StudyError: there are no runs, or a seed of an arm has two results.
@@ -34,11 +30,7 @@ def load_unregistered(runs: Sequence[RunDir], name: str) -> LoadedStudy:
     if not runs:
         expected = "no runs: expected folders with a run.json of job=train below them"
         raise StudyError("; ".join([expected, *remarks]))
-    texts = [
-        " ".join(f"{key}={value}" for key, value in own.items())
-        for own in distinguishing_settings(runs)
-    ]
-    common = _common_choices(runs)
+    texts, common = arm_texts(runs), _common_choices(runs)
     arm_names, long_names = _names(sorted(set(texts)), common)
     if len(arm_names) > 1 and common:
         remarks.insert(0, f"All runs: {common}.")

@@ -1,7 +1,7 @@
-"""The arms compared with their reference by the registered test, and the verdicts."""
+"""Compares the arms with their reference by the registered test."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from so101rl.report.record import StudyRecord
@@ -23,20 +23,17 @@ WITHHELD = "withheld"  # decision if planned runs are missing
 
 @dataclass(frozen=True)
 class ArmComparison:
-    """An arm against the reference, in the metric's unit; `report.json` has the fields.
+    """An arm against the reference, in the metric's unit; part of `report.json`.
+
+    `statistics.Comparison` and `statistics.Plan` describe the other fields.
 
     Attributes:
-        seeds: that both have.
+        seeds: seeds that both arms have.
         difference: mean of arm minus reference; None below two pairs.
-        p: of the registered test.
-        adjusted_p: adjusted for all comparisons of the study.
-        effect: Cohen's d_z; None if all differences are equal.
-        improvement: P(a seed of the arm > any seed of the reference).
+        adjusted_p: p adjusted for all comparisons of the study.
         decision: as in `statistics.Verdict`, or `withheld`.
-        verdict: in words.
-        detectable: difference that as many pairs show with 80 % power; None unless
-            undecided.
-        seeds_for: pairs that show the observed difference with 80 % power; likewise.
+        verdict: the decision in words.
+        detectable: None unless undecided, like `seeds_for`.
         odd: why the interval may cover too little; empty if no reason is seen.
     """
 
@@ -66,9 +63,9 @@ def compare_with_reference(
 ) -> list[ArmComparison]:
     """Compare every arm with the reference; empty if there is no reference.
 
-    Failed seeds of an arm count as worst, but not those of the reference, since that
-    would make the arms look better. A run that is missing or was stopped may still
-    finish: then there is no claim at all.
+    Failed seeds of an arm count as worst. Those of the reference are left out, because
+    counting them as worst would make the arms look better. If a run is missing or was
+    stopped, there is no claim, because it may still finish.
     """
     if not study.reference:
         return []
@@ -110,15 +107,14 @@ def _comparison(
     elif len(seeds) == len(study.arms[arm]):
         needed = seeds_needed(comparisons, study.significance)
         text = too_few_pairs(len(seeds), needed)
+    found = ArmComparison(arm, study.reference, seeds, decision=decision, verdict=text)
     if test is None:
-        return ArmComparison(arm, study.reference, seeds, verdict=text)
+        return found
     planned: dict[str, Any] = {}
     if decision == UNDECIDED:
         planned = plan(test, comparisons, study.significance)._asdict()
-    return ArmComparison(
-        arm,
-        study.reference,
-        seeds,
+    return replace(
+        found,
         difference=test.difference.mean,
         low=test.difference.low,
         high=test.difference.high,
@@ -130,8 +126,6 @@ def _comparison(
         improvement=test.improvement.mean,
         improvement_low=test.improvement.low,
         improvement_high=test.improvement.high,
-        decision=decision,
-        verdict=text,
         **planned,
         odd=odd_shape({seed: own - other for seed, (own, other) in pairs.items()}),
     )

@@ -1,4 +1,4 @@
-"""`job=report verify=true`: compares a written report with its episodes and runs."""
+"""Compares a written report with its episodes and runs (`job=report verify=true`)."""
 
 import json
 from collections.abc import Iterator
@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from so101rl.errors import So101Error
+from so101rl.report import raw
 from so101rl.report.document import make_report
 from so101rl.report.folder import JSON, PICTURE, texts
-from so101rl.report.raw import (
-    CURVES,
-    EPISODES_GZ,
-    read_curves,
-    unpack_episodes,
-    write_curves,
-)
 from so101rl.report.record import EpisodesByRun, LoadedStudy, StudyRecord, episodes_of
 from so101rl.report.registered import check_registration
 from so101rl.runs.preregistration import FILE
@@ -32,9 +26,7 @@ class VerifyError(So101Error):
 def verify(folder: Path, loaded: LoadedStudy | None) -> list[str]:
     """Compute a report again from `episodes.csv.gz` and compare it, byte for byte.
 
-    Args:
-        folder: of the report.
-        loaded: the study as its run directories tell it; None if there are none.
+    `loaded` is the study as its run directories have it; None if there are none.
 
     Returns:
         Sentences that say what was compared.
@@ -43,7 +35,7 @@ def verify(folder: Path, loaded: LoadedStudy | None) -> list[str]:
         VerifyError: naming the first difference.
     """
     written = _read(folder, JSON)
-    episodes = unpack_episodes(folder / EPISODES_GZ)
+    episodes = raw.unpack_episodes(folder / raw.EPISODES_GZ)
     study = StudyRecord.from_json(written)
     if study.reference or (folder / FILE).exists():
         check_registration(folder, study)
@@ -76,24 +68,22 @@ def _compare_runs(
         if uid not in known:
             raise VerifyError(f"{run.path} is not in {folder / JSON}; make it again")
         if known[uid].has_result and episodes_of(run) != episodes[uid]:
-            raise VerifyError(f"{run.path}: {EPISODES_GZ} has other episodes")
+            raise VerifyError(f"{run.path}: {raw.EPISODES_GZ} has other episodes")
     is_complete = len(runs) == len(known)
-    if is_complete:
-        pairs = [("study", asdict(study), asdict(now))]
-    else:
+    pairs: list[tuple[str, Any, Any]] = [("study", study, now)]
+    if not is_complete:
         by_uid = {record.uid: record for record in now.records}
-        pairs = [
-            (known[uid].folder, asdict(known[uid]), asdict(by_uid[uid])) for uid in runs
-        ]
+        pairs = [(known[uid].folder, known[uid], by_uid[uid]) for uid in runs]
     for name, was, is_now in pairs:
-        for place, one, other in _differences(was, is_now):
+        for place, one, other in _differences(asdict(was), asdict(is_now)):
             raise VerifyError(
                 f"{folder / JSON}, {name}/{place}: written {one}, the runs have {other}"
             )
     yield f"episodes and facts are those of {len(runs)} of {len(known)} run directories"
     if is_complete:
-        _compare_lines(folder / CURVES, write_curves(study, read_curves(study, runs)))
-        yield f"{CURVES} is what they logged"
+        curves = raw.write_curves(study, raw.read_curves(study, runs))
+        _compare_lines(folder / raw.CURVES, curves)
+        yield f"{raw.CURVES} is what they logged"
 
 
 def _read(folder: Path, name: str) -> str:
@@ -125,7 +115,7 @@ def _differences(written: Any, computed: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _leaves(content: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield place and value of everything in a JSON content that holds nothing else."""
+    """Yield place and value of every number, text and empty container in a content."""
     if not content or not isinstance(content, dict | list):
         yield place, content
         return

@@ -81,6 +81,14 @@ def distinguishing_settings(runs: Sequence[RunDir]) -> list[dict[str, str]]:
     return found
 
 
+def arm_texts(runs: Sequence[RunDir]) -> list[str]:
+    """The `distinguishing_settings` of each run as one text, `a=1 b=2`."""
+    return [
+        " ".join(f"{key}={value}" for key, value in own.items())
+        for own in distinguishing_settings(runs)
+    ]
+
+
 def as_typed(value: object) -> str:
     """A value as one types it; 1 and 1.0 are the same."""
     if isinstance(value, Mapping):
