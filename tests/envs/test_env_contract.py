@@ -32,15 +32,6 @@ def actions(steps, n, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (steps, n, 6))
 
 
-def play(env, residuals):
-    """Everything that an env returns and all its states, as bytes, step for step."""
-    found = [env.reset(seed=SEEDS)[0].tobytes()]
-    for action in residuals:
-        parts = [*env.step(action)[:4], env.env.hardware.state]
-        found += [part.tobytes() for part in parts]
-    return found
-
-
 @pytest.fixture(scope="module")
 def env():
     """A batch of three with everything that is random, and short episodes."""
@@ -48,9 +39,14 @@ def env():
 
 
 def test_seeds_decide_every_byte_whatever_the_threads(env):
-    first = play(env, actions(60, 3))
-    for other in (env, *(make_env(SHORT, n=3, threads=k) for k in (1, 2, 3))):
-        assert play(other, actions(60, 3)) == first
+    played = []
+    for each in (env, env, *(make_env(SHORT, n=3, threads=k) for k in (1, 2, 3))):
+        found = [each.reset(seed=SEEDS)[0].tobytes()]
+        for action in actions(60, 3):
+            parts = [*each.step(action)[:4], each.env.hardware.state]
+            found += [part.tobytes() for part in parts]
+        played.append(found)
+    assert all(found == played[0] for found in played)
 
 
 def test_seeds_differ_and_without_one_the_generators_go_on(env):
@@ -78,15 +74,14 @@ def test_without_autoreset_what_has_ended_stands_still_until_it_is_reset():
             env.step(action)
             states.append(env.env.hardware.state.copy())
         moved = (np.diff(states, axis=0) != 0).any(axis=2)
-        assert moved[:, 0].all()
-        assert list(moved[:, 1]) == [True] * 4 + [False] * 3
+        assert moved.sum(axis=0).tolist() == [7, 4, 7]
 
 
 def test_success_takes_its_control_steps_at_rest_in_every_episode():
     env = make_env("randomization=none", "base_policy=zero", *INSIDE, n=1)
     env.reset(seed=0)
     ended = [env.step(np.zeros((1, 6)))[2][0] for _ in range(10)]
-    assert list(np.flatnonzero(ended) + 1) == [5, 10]
+    assert list(np.flatnonzero(ended)) == [4, 9]
     for step in range(10):  # nudged to and fro, inside the square
         env.env.hardware.qvel[0, 6] = 0.1 * (-1) ** step
         assert not env.step(np.zeros((1, 6)))[2].any()
@@ -109,20 +104,15 @@ def test_sb3_gets_the_ends_of_episodes_and_a_restored_batch_goes_on_to_the_bit()
     wanted = {"TimeLimit.truncated": True, "is_success": False}
     for step, action in enumerate(actions(32, 3), start=1):
         obs, reward, done, infos = first.step(action)
-        assert (reward.dtype, reward.shape) == (np.float32, (3,))
-        ends = step % 15 == 0
-        assert list(done) == [ends] * 3
-        for i, info in enumerate(infos if ends else []):
+        assert (reward.dtype, list(done)) == (np.float32, [step % 15 == 0] * 3)
+        for now, info in zip(obs, infos, strict=True) if done[0] else ():
             assert wanted.items() <= info.items()
             assert info["episode"]["l"] == 15
-            assert info["terminal_observation"].shape == obs[i].shape
-            assert not np.array_equal(info["terminal_observation"], obs[i])
+            assert (info["terminal_observation"] != now).any()
     second.load_state_dict(first.state_dict())
     for action in actions(20, 3, seed=1):
         for ours, theirs in zip(first.step(action), second.step(action), strict=True):
             np.testing.assert_equal(ours, theirs)
-    states = [each.env.env.hardware.state for each in (first, second)]
-    np.testing.assert_array_equal(*states)
     metrics = first.episode_statistics.read()
     assert metrics == second.episode_statistics.read()
     assert metrics["rollout/episodes"] == 9
@@ -131,15 +121,14 @@ def test_sb3_gets_the_ends_of_episodes_and_a_restored_batch_goes_on_to_the_bit()
 @pytest.mark.filterwarnings("error", "ignore:.*is -?infinity")
 def test_both_checkers_pass():
     env = gym.make(PUSH, base_policy="jacobian").unwrapped
-    check_env(env, skip_render_check=True)
-    sb3.check_env(env, skip_render_check=True)
+    for check in (check_env, sb3.check_env):
+        check(env, skip_render_check=True)
 
 
 def test_every_env_yaml_has_an_id_whose_keywords_reach_the_config():
     options = {path.stem for path in (ROOT / "conf" / "env").glob("*.yaml")}
     ids = {key for key in gym.registry if key.startswith("so101rl/")}
     assert ids == {gym_ids.env_id(option) for option in options}
-    assert gym_ids.env_id("paper_push_hard") == "so101rl/PaperPushHard-v0"
     batches, half = [], ["residual.alpha=0.5"]
     for keywords in ({}, {"base_policy": "jacobian", "overrides": half}):
         env = gym.make(PUSH, **keywords)
@@ -163,8 +152,7 @@ def row(info, i):
     return {k: row(v, i) if isinstance(v, dict) else v[i] for k, v in info.items()}
 
 
-@pytest.mark.parametrize("base_policy", ["zero", "jacobian"])
-def test_the_batch_is_what_gymnasium_makes_of_single_envs(base_policy):
+def test_the_batch_is_what_gymnasium_makes_of_single_envs():
     """Also: an environment does not depend on its batch."""
     overrides = [
         *SILENT,
@@ -173,13 +161,12 @@ def test_the_batch_is_what_gymnasium_makes_of_single_envs(base_policy):
         "randomization.terms.start_pose.low=[-0.03,-0.03,-0.1]",
         "randomization.terms.start_pose.high=[0.03,0.03,0.1]",
     ]
-    chosen = {"base_policy": base_policy, "overrides": overrides}
+    chosen = {"base_policy": "jacobian", "overrides": overrides}
     ours = gym.make_vec(PUSH, num_envs=4, **chosen)
-    assert (type(ours).__name__, ours.num_envs) == ("ResidualEnv", 4)
-    assert ours.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
-    theirs = SyncVectorEnv(
-        [lambda: gym.make(PUSH, **chosen)] * 4, autoreset_mode=AutoresetMode.SAME_STEP
-    )
+    mode = AutoresetMode.SAME_STEP
+    assert ours.metadata["autoreset_mode"] == mode
+    singles = [lambda: gym.make(PUSH, **chosen)] * 4
+    theirs = SyncVectorEnv(singles, autoreset_mode=mode)
     np.testing.assert_array_equal(ours.reset(seed=7)[0], theirs.reset(seed=7)[0])
     ends, solved = set(), []
     for action in 0.2 * actions(60, 4).astype(np.float32):
@@ -188,16 +175,13 @@ def test_the_batch_is_what_gymnasium_makes_of_single_envs(base_policy):
         for mine, its in zip(got, wanted, strict=True):
             np.testing.assert_array_equal(mine, its, strict=True)
         assert not (got[2] & got[3]).any()  # success ends an episode, no truncation
-        assert ("final_obs" in info) == ("final_obs" in other)
-        if "final_obs" in other:
-            np.testing.assert_array_equal(info["_final_obs"], other["_final_obs"])
-            ends.add(tuple(info["_final_obs"]))
+        ends.add(tuple(got[2] | got[3]))
         for i in np.flatnonzero(got[2] | got[3]):
             mine, its = ({k: x[k] for k in FINAL} for x in (info, other))
             np.testing.assert_equal(row(mine, i), row(its, i))
             assert (info["final_info"]["failure"][i] == "none") == got[2][i]
         solved += list(got[1][got[2]])
-    assert len(ends) > 1
+    assert len(ends) > 2
     assert min(solved) > 4  # the reward of success
 
 
@@ -208,9 +192,8 @@ def test_a_single_env_draws_itself():
         image = env.render()
     except gl.NoGraphicsError as error:
         pytest.skip(str(error))
-    assert (image.shape, image.dtype) == ((480, 640, 3), np.uint8)
     env.step(np.ones(6, np.float32))
     assert not np.array_equal(env.render(), image)
-    assert env.metadata["render_fps"] == 30
+    assert (image.shape, env.metadata["render_fps"]) == ((480, 640, 3), 30)
     for _ in range(2):
         env.close()

@@ -20,7 +20,6 @@ FIELDS += ["actuator_biasprm", "actuator_delay", "pair_friction"]
 
 
 def make(randomization, *typed, n=2):
-    """A batch of plain tasks."""
     typed = [f"randomization={randomization}", "base_policy=zero", *typed]
     return make_env(*typed, n=n).env
 
@@ -39,23 +38,20 @@ def hard():
     return make("hard", n=4)
 
 
-@pytest.mark.parametrize(
-    ("term", "distinct"),
-    [
-        (Scale(quantity="q", low=0.5, high=2, per_element=True), 3),
-        (Scale(quantity="q", low=0.5, high=2, per_element=False), 1),
-        (Shift(quantity="q", low=-0.1, high=[0.1, 0.2, 0.3]), 3),
-    ],
-)
-def test_a_term_draws_from_its_whole_range_and_no_further(term, distinct):
+def test_a_term_draws_from_its_whole_range_and_no_further():
     nominal = np.array([1.0, 2.0, 3.0])
-    uniform = np.random.default_rng(0).random((1000, term.size(nominal)))
-    low, high = term.ends(nominal)
-    wanted = (0.5, 2) if isinstance(term, Scale) else (0.9, 1.1)
-    assert (low[0], high[0]) == pytest.approx(wanted)
-    share = (term.draw(nominal, uniform) - low) / (high - low)
-    assert 0 <= share.min(axis=0).max() < 0.05 < 0.95 < share.max(axis=0).min() <= 1
-    assert len(np.unique(share[0].round(9))) == distinct
+    for term, ends, distinct in (
+        (Scale(quantity="q", low=0.5, high=2, per_element=True), (0.5, 2), 3),
+        (Scale(quantity="q", low=0.5, high=2, per_element=False), (0.5, 2), 1),
+        (Shift(quantity="q", low=-0.1, high=[0.1, 0.2, 0.3]), (0.9, 1.1), 3),
+    ):
+        uniform = np.random.default_rng(0).random((1000, term.size(nominal)))
+        low, high = term.ends(nominal)
+        assert (low[0], high[0]) == pytest.approx(ends)
+        share = (term.draw(nominal, uniform) - low) / (high - low)
+        assert 0 <= share.min(axis=0).max() < 0.05
+        assert 0.95 < share.max(axis=0).min() <= 1
+        assert len(np.unique(share[0].round(9))) == distinct
 
 
 def test_what_is_read_from_the_worlds_is_what_was_drawn(hard):
@@ -79,15 +75,12 @@ def test_what_is_read_from_the_worlds_is_what_was_drawn(hard):
 def test_a_seed_draws_the_same_once_per_env_and_episode_after_any_resets(hard):
     fresh = make("hard", n=4)
     fresh.reset(seed=[1, 2, 3, 4])
-    for _ in range(60):
-        for ids in ([0, 2], [1, 3], [0, 1, 2, 3], [3]):
-            hard._begin(np.array(ids))
+    for ids in 30 * ([0, 2], [1, 3], [0, 1, 2, 3], [3]):
+        hard._begin(np.array(ids))
     hard.reset(seed=[4, 3, 2, 1])
     before = drawn(hard)
-    np.testing.assert_equal(
-        drawn(fresh) | fresh.obs,
-        {name: value[::-1] for name, value in (before | hard.obs).items()},
-    )
+    turned = {name: value[::-1] for name, value in (before | hard.obs).items()}
+    np.testing.assert_equal(drawn(fresh) | fresh.obs, turned)
     for _ in range(5):
         hard.step(np.zeros((4, 6)))
     np.testing.assert_equal(drawn(hard), before)
@@ -103,18 +96,15 @@ def test_a_new_mass_recomputes_what_mujoco_derives_and_no_state():
     for _ in range(5):
         env.step(np.full((3, 6), 0.3))
     world, nominal, before = env.hardware, drawn(env), env.hardware.state.copy()
-    quantity = world.quantities()["object_mass"]
-    assert quantity.derived
-    quantity.write(one, np.array([0.0025]))
+    world.quantities()["object_mass"].write(one, np.array([0.0025]))
     world.set_const(one)
     np.testing.assert_array_equal(world.state, before)
     env.scene.object_mass = 0.0025
     compiled, got = world._build_spec().compile(), drawn(env)
-    for name in DERIVED:
-        wanted = nominal[name].copy()
-        wanted[1] = getattr(compiled, name)
-        np.testing.assert_allclose(got[name], wanted, rtol=1e-9, err_msg=name)
     assert (got["body_invweight0"][1] != nominal["body_invweight0"][1]).any()
+    for name in DERIVED:
+        nominal[name][1] = getattr(compiled, name)
+        np.testing.assert_allclose(got[name], nominal[name], rtol=1e-9, err_msg=name)
 
 
 def test_a_delayed_servo_answers_later():
@@ -160,7 +150,6 @@ def test_noise_has_the_configured_deviation():
 
 
 OFFSET = partial(Shift, quantity="offset")
-EACH = partial(Scale, quantity="offset", per_element=True)
 
 
 @pytest.mark.parametrize(
@@ -170,9 +159,7 @@ EACH = partial(Scale, quantity="offset", per_element=True)
         (OFFSET, [0, 0], [1, 1], r"not fit .* expected the shape \(6,\) of offset"),
         (OFFSET, 0, 3, "=1 to 4: expected a offset between -1 and 2"),
         (OFFSET, -3, 0, "=-2 to 1: expected a offset between -1 and 2"),
-        (EACH, 2, 1, "low 2, high 1"),
-        (EACH, 0, 1, "low >= 0.001"),
-        (EACH, np.nan, 1, "low nan"),
+        (partial(Scale, quantity="mass", per_element=True), 0, 1, "low >= 0.001"),
         (OFFSET, 0, np.nan, "high nan"),
         (OFFSET, [0, 2], 1, r"low \[0, 2\], high 1"),
         (OFFSET, [0, 2], [3], r"low \[0, 2\], high \[3\]"),
@@ -181,7 +168,6 @@ EACH = partial(Scale, quantity="offset", per_element=True)
 )
 def test_a_mistake_is_named(kind, low, high, message):
     bounded = Quantity(np.ones(6), lambda ids, values: None, low=-1, high=2)
-    with pytest.raises(ConfigError, match=message) as error:
+    with pytest.raises(ConfigError, match=message):
         term = kind(low=low, high=high)
         Randomization(terms={"mine": term}).bind({"offset": bounded})
-    assert len(str(error.value).splitlines()) == 1
