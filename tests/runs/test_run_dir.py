@@ -1,27 +1,25 @@
 """The run directory is truthful, byte for byte; no file is written outside of it."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from importlib.metadata import version
 
 import numpy as np
 import pytest
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from run_dirs import GROUPS, create, episode
 
 from so101rl.errors import ConfigError, DivergedError, So101Error
 from so101rl.files import FileError, UnsafePath, inside, read_jsonl, write_atomic
-from so101rl.runs.differences import differences
 from so101rl.runs.episodes_csv import COLUMNS, EpisodeRowError
 from so101rl.runs.metrics import policy_scores
 from so101rl.runs.metrics_log import BadMetric
 from so101rl.runs.provenance import changes_since, full_name, git_state, readable_name
-from so101rl.runs.run_dir import RunDir, RunDirError, find_runs
+from so101rl.runs.run_dir import RunDir, RunDirError
 from so101rl.runs.signals import REASONS
 from so101rl.runs.status_dir import BusyError
 
@@ -39,10 +37,13 @@ def test_a_run_tells_where_it_comes_from(tmp_path):
     groups = {**GROUPS, "hydra/launcher": "basic", "experiment": None}
     run = create(tmp_path / "run", groups=groups)
     info, found = read(run), read(run, "provenance.json")
-    # groups: without Hydra's own, and without empty choices
     shown = {"status": "running", "seeds": {"root": 3}, "groups": GROUPS}
     assert info == run.info == info | shown
     assert info["name"].startswith("jacobian-ppo-s3-")
+    config = RunDir.open(run.path).config()
+    assert config.twice == 0.5
+    with pytest.raises(Exception, match="not in struct"):
+        config.typo = 1
     assert full_name({"job": "evaluate"}, 0, "x").startswith("evaluate-s0-")
     assert len({readable_name(str(i)) for i in range(1000)}) > 500
     assert info["versions"]["numpy"] == np.__version__
@@ -58,13 +59,6 @@ def test_a_run_tells_where_it_comes_from(tmp_path):
     ]
 
 
-def test_config_comes_back_resolved_and_strict(run):
-    config = RunDir.open(run.path).config()
-    assert config.twice == 0.5
-    with pytest.raises(Exception, match="not in struct"):
-        config.typo = 1
-
-
 def test_a_directory_that_is_taken_missing_or_unwritable_is_named(run, tmp_path):
     with pytest.raises(RunDirError, match="already holds a run"):
         create(run.path)
@@ -78,15 +72,13 @@ def test_a_directory_that_is_taken_missing_or_unwritable_is_named(run, tmp_path)
 # ---- logs ----
 
 
-def test_same_metrics_give_same_bytes_and_each_line_its_timing(tmp_path):
-    for name in ("a", "b"):
-        run = create(tmp_path / name)
-        run.log(64, {"b/x": np.float32(0.5), "a/y": 1}, {"time/fps": 7.0})
-        run.log(64, {"a/y": 0.1 + 0.2})
-        assert (run.path / "metrics.jsonl").read_bytes().splitlines() == [
-            b'{"a/y": 1, "b/x": 0.5, "step": 64}',
-            b'{"a/y": 0.30000000000000004, "step": 64}',
-        ]
+def test_same_metrics_give_same_bytes_and_each_line_its_timing(run):
+    run.log(64, {"b/x": np.float32(0.5), "a/y": 1}, {"time/fps": 7.0})
+    run.log(64, {"a/y": 0.1 + 0.2})
+    assert (run.path / "metrics.jsonl").read_bytes().splitlines() == [
+        b'{"a/y": 1, "b/x": 0.5, "step": 64}',
+        b'{"a/y": 0.30000000000000004, "step": 64}',
+    ]
     timings, _ = read_jsonl(run.path / "timings.jsonl")
     assert [line["step"] for line in timings] == [64, 64]
     assert timings[0]["time/fps"] == 7.0
@@ -98,10 +90,8 @@ def test_same_metrics_give_same_bytes_and_each_line_its_timing(tmp_path):
         ("train/loss", float("nan"), "train/loss is nan at step 64"),
         ("train/loss", np.float32("-inf"), "train/loss is -inf at step 64"),
         ("time/fps", 1.0, "time/fps depends on the clock"),
-        *[
-            (name, 1.0, "expected a name such as")
-            for name in ("step", "a\nb", "x" * 300)
-        ],
+        ("step", 1.0, "expected a name such as"),
+        ("a\nb", 1.0, "expected a name such as"),
     ],
 )
 def test_a_bad_metric_is_named_and_nothing_is_written(run, name, value, message):
@@ -154,26 +144,13 @@ def test_lifecycle_records_how_the_run_ended(run, raised, status, kind, message)
     assert info["ended"] >= info["started"] and info["wall_clock_s"] >= 0
 
 
-class Act:
-    def __init__(self, scale):
-        raise ConfigError("env.act_scale", got=scale, expected="a number > 0")
-
-
-def test_run_json_holds_the_message_without_hydras_words(run):
-    node = {"a": {"_target_": f"{__name__}.Act", "scale": -1}}
-    with pytest.raises(InstantiationException), run.lifecycle():
-        instantiate({"_target_": "builtins.dict", **node})
-    assert read(run)["error"]["message"] == "env.act_scale=-1: expected a number > 0."
-
-
 def test_lifecycle_works_in_a_thread_and_keeps_a_status_set_inside(run):
     def job():
         with run.lifecycle():
             run.finish("killed")
 
-    thread = threading.Thread(target=job)
-    thread.start()
-    thread.join()
+    with ThreadPoolExecutor() as threads:
+        threads.submit(job).result()
     assert read(run)["status"] == "killed"
     with pytest.raises(RunDirError, match="expected one of finished, failed, killed"):
         run.finish("done")
@@ -188,12 +165,13 @@ def test_results_are_read_as_written_and_bad_ones_are_named(run):
     with pytest.raises(So101Error, match="policies/base/mean_return=nan"):
         run.write_evaluation({"policies": {"base": {"mean_return": float("nan")}}})
     assert run.evaluation() is None
-    run.write_evaluation({"policies": {"base": {"success_rate": 0.4}}})
-    assert run.evaluation() == {"policies": {"base": {"success_rate": 0.4}}}
+    scores = {"policies": {"base": {"success_rate": 0.4}}}
+    run.write_evaluation(scores)
+    assert run.evaluation() == scores
     run.write_episodes([episode(policy="base", time_to_success_s=None)])
     (row,) = run.episodes()
-    assert (row["time_to_success_s"], row["is_success"]) == (None, False)
-    assert row["return"] == 0.0
+    found = row["time_to_success_s"], row["is_success"], row["return"]
+    assert found == (None, False, 0.0)
     lines = (run.path / "episodes.csv").read_text().splitlines()
     assert lines == [",".join(COLUMNS), "base,0,0,0,0,0,0,0,,0,0"]
     with pytest.raises(EpisodeRowError, match="'sucess'"):
@@ -204,13 +182,9 @@ def test_scores_are_computed_from_the_episodes():
     won = episode(is_success=True, time_to_success_s=2.0, final_distance_m=0.5, seed=9)
     lost = episode(is_success=False, time_to_success_s=None, failure="jammed")
     assert policy_scores([won, lost, lost, lost], root=3, role="report") == {
-        "success_rate": 0.25,
-        "mean_return": 0.0,
-        "mean_final_distance_m": 0.125,
-        "mean_time_to_success_s": 2.0,
-        "mean_residual_l2": 0.0,
+        **{"success_rate": 0.25, "mean_return": 0.0, "mean_final_distance_m": 0.125},
+        **{"mean_time_to_success_s": 2.0, "mean_residual_l2": 0.0, "n_episodes": 4},
         "wilson_95": pytest.approx([0.0456, 0.6994], abs=1e-4),
-        "n_episodes": 4,
         "failures": {"jammed": 3},
         "seeds": {"role": "report", "root": 3, "first": 9, "n": 4},
     }
@@ -227,18 +201,14 @@ def test_no_name_and_no_link_leads_out_of_the_run_directory(run, tmp_path):
     for name in outside + odd:
         with pytest.raises(UnsafePath):
             run.file(name)
-    rng, refused = np.random.default_rng(0), 0
+    assert inside(run.path, "figures/a.png") == run.path / "figures/a.png"
+    rng = np.random.default_rng(0)
     parts = ["..", ".", "/", "\\", "a", "%2e", "\0", "\n", "~", "é", " ", "out", "/"]
     for _ in range(10_000):
         name = "".join(rng.choice(parts, rng.integers(1, 6)))
-        try:
-            path = inside(run.path, name)
-        except UnsafePath:
-            refused += 1
-        else:
-            assert path.resolve().is_relative_to(run.path.resolve()), name
-            assert path != run.path
-    assert 5_000 < refused < 10_000
+        with contextlib.suppress(UnsafePath):
+            path = inside(run.path, name).resolve()
+            assert run.path.resolve() in path.parents, name
 
 
 def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
@@ -254,14 +224,6 @@ def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_find_runs_oldest_first(tmp_path):
-    runs = [create(tmp_path / name) for name in ("b/deep", "a")]
-    runs[0].info["started"] = "2026-01-01"
-    runs[0].finish("finished")
-    found = find_runs([tmp_path, tmp_path / "a", tmp_path / "absent"])
-    assert [run.path.name for run in found] == ["deep", "a"]
-
-
 def test_git_state_sees_every_change_in_this_repository(tmp_path):
     def git(*args):
         identity = ["-c", "user.name=x", "-c", "user.email=x@x"]
@@ -274,25 +236,15 @@ def test_git_state_sees_every_change_in_this_repository(tmp_path):
     git("add", "a")
     git("commit", "-qm", "a")
     clean = git_state(tmp_path)
+    assert len(clean["commit"]) == 40
+    assert not clean["dirty"] and clean["diff_sha256"] is None
     (tmp_path / "a").write_text("2")
     changed = git_state(tmp_path)
     (tmp_path / "new").write_text("3")
-    assert len(clean["commit"]) == 40
-    assert not clean["dirty"] and clean["diff_sha256"] is None
     assert changed["dirty"]
     assert changed["diff_sha256"] != git_state(tmp_path)["diff_sha256"]
     (tmp_path / "below").mkdir()
     assert git_state(tmp_path / "below") is None
-
-
-def test_differences_are_told_by_dotted_key():
-    before = {"b": {"x": 1, "gone": 2}, "a": [1], "same": 0, "c": 1}
-    after = {"b": {"x": 3}, "a": [1, 2], "same": 0, "c": {"d": 1}, "new": None}
-    assert differences(before, after) == [
-        *("a: [1] -> [1, 2]", "b.gone: 2 -> absent", "b.x: 1 -> 3"),
-        *("c: 1 -> {'d': 1}", "new: absent -> None"),
-    ]
-    assert differences(before, dict(before)) == []
 
 
 # ---- resuming and locking ----

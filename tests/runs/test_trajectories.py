@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import config_of, make_env
-from run_dirs import GROUPS, create
+from run_dirs import create
 
 from so101rl.evaluation.evaluate import evaluate_policies
 from so101rl.files import FileError
@@ -26,24 +26,18 @@ class Constant(NoResidual):
         return np.full((len(obs), 6), 0.5)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run that has evaluated two policies."""
+def test_the_steps_behind_every_row_are_kept_from_where_its_seed_puts_it(tmp_path):
     cfg = config_of(*KEYS)
-    run = create(tmp_path_factory.mktemp("runs") / "run", cfg=cfg, groups=GROUPS)
+    run = create(tmp_path / "run", cfg=cfg)
     policies = {"base": NoResidual(), "residual": Constant()}
     evaluate_policies(cfg, run, make_env(*KEYS), policies, step=0)
-    return run
-
-
-def test_the_steps_behind_every_row_are_kept_from_where_its_seed_puts_it(run):
     found = read_trajectories(run.path / "trajectories.npz")
     rows = run.episodes()
     assert len(rows) == sum(len(episodes) for episodes in found.values()) == 6
     for row in rows:
         steps = found[row["policy"]][row["episode"]]
-        for name in NAMES:
-            assert len(getattr(steps, name)) == row["length"] + (name in STATES)
+        for name, values in vars(steps).items():
+            assert len(values) == row["length"] + (name in STATES)
         ends = [steps.distance_m[-1], steps.residual_l2.mean()]
         wanted = [row["final_distance_m"], row["mean_residual_l2"]]
         assert ends == pytest.approx(wanted, rel=1e-5)
@@ -71,8 +65,8 @@ def test_what_is_written_is_read_and_gives_the_same_bytes(tmp_path):
     found = read_trajectories(tmp_path / "a")
     for policy, written in episodes.items():
         for one, other in zip(written, found[policy], strict=True):
-            for name in NAMES:
-                wanted = getattr(one, name).astype(np.float32)
+            for name, values in vars(one).items():
+                wanted = values.astype(np.float32)
                 np.testing.assert_array_equal(getattr(other, name), wanted)
 
 
