@@ -40,9 +40,9 @@ def test_the_first_residual_is_zero_and_explores_by_its_std(algo):
 def test_plain_rl_starts_as_stock_does_and_a_residual_learner_learns(algo):
     plain, model = learner(algo, "base_policy=zero"), learner(algo)
     layers = {"net_arch": [8]}
-    stock = type(plain)("MlpPolicy", plain.env, seed=3, policy_kwargs=layers).policy
-    for mine, its in zip(plain.policy.parameters(), stock.parameters(), strict=True):
-        assert torch.equal(mine, its)
+    stock = type(plain)("MlpPolicy", plain.env, seed=3, policy_kwargs=layers)
+    mine, its = (list(one.policy.parameters()) for one in (plain, stock))
+    torch.testing.assert_close(mine, its, rtol=0, atol=0)
     obs = observations(model, 64)
     if algo == "td3":
         assert not model.actor_target.predict(obs)[0].any()

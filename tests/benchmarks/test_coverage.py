@@ -1,7 +1,5 @@
 """The simulated intervals are those of the package."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -22,13 +20,3 @@ def test_simulated_intervals_are_those_of_the_package():
         assert (low[0], high[0]) == pytest.approx((found.low, found.high))
     found = improvement(means, {seed: 0.8 for seed in range(9)})
     assert coverage.improvement_ends(found.mean, 9, 9, 0.95) == (found.low, found.high)
-
-
-def test_the_program_repeats_its_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(coverage, "SEEDS", (3,))
-    coverage.main(["--quick", "--out", str(tmp_path)])
-    found = json.loads((tmp_path / "coverage.json").read_text())["intervals"]
-    population = coverage.populations()["one seed in five fails"]
-    assert population.mean() == pytest.approx(0.2 * 0.1 + 0.8 * 0.95)
-    again = coverage.intervals(population, 3, **coverage.SHORT)
-    assert {"population": "one seed in five fails", **again} in found

@@ -33,10 +33,9 @@ def test_a_planted_fault_is_caught_or_not(tmp_path):
     wrong = planted_faults.Edit(
         file="sums.py", search="a + b", replace="a - b", tests=["test_sums.py"]
     )
-    for values, caught in (((1, 3), True), ((0, 2), False)):
+    for values, by in (((1, 3), "test_sums.py::test_add"), ((0, 2), None)):
         (tmp_path / "test_sums.py").write_text(test.format(*values))
-        found = planted_faults.try_fault(tmp_path, wrong)
-        assert found["by"] == ("test_sums.py::test_add" if caught else None)
+        assert planted_faults.try_fault(tmp_path, wrong)["by"] == by
         assert "a + b" in (tmp_path / "sums.py").read_text()
     (tmp_path / "test_sums.py").write_text(test.format(1, 9))
     with pytest.raises(planted_faults.PlantError, match="without the fault too"):

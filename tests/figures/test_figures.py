@@ -12,12 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from so101rl.envs.paper_push import PaperPush
-from so101rl.figures.failure_classes import (
-    FAILURE_CLASSES,
-    colour_of,
-    in_order,
-    label_of,
-)
+from so101rl.figures.failure_classes import FAILURE_CLASSES, colour_of, in_order
 from so101rl.figures.failures import count, figure_failures
 from so101rl.figures.gallery import draw_all
 from so101rl.figures.held_out import read_episodes, read_paired_failures
@@ -42,16 +37,14 @@ BOTH = ["summary", "trajectories", "starts", "residual", "failures"]
 def moved(number, length):
     """Episode `number`: the sheet slides and turns towards the square."""
     rng = np.random.default_rng(number)
-    way = np.linspace(0, 1, length + 1)
-    yaw = rng.uniform(-0.8, 0.8) * (1 - way)
     pose = np.zeros((length + 1, 7))
-    pose[:, :2] = np.outer(1 - way, rng.normal((0.19, -0.09), 0.02))
-    pose[:, :2] += np.outer(way, (0.25, 0.06))
+    pose[:, :2] = np.linspace(rng.normal((0.19, -0.09), 0.02), (0.25, 0.06), length + 1)
+    yaw = np.linspace(rng.uniform(-0.8, 0.8), 0, length + 1)
     pose[:, 3], pose[:, 6] = np.cos(yaw / 2), np.sin(yaw / 2)
     return Trajectory(
         object_pose=pose,
         tip=pose[:, :3] + 0.01,
-        distance_m=0.15 * (1 - way[1:]),
+        distance_m=np.linspace(0.15, 0, length),
         yaw_error_rad=abs(yaw[1:]),
         residual_l2=rng.uniform(0, 2, length),
         clipped=rng.integers(0, 7, length) / 6,
@@ -97,19 +90,17 @@ def test_every_figure_is_drawn_and_the_same_again(run):
 
 
 def test_a_run_that_lacks_data_says_what_is_missing(tmp_path):
-    base = make_run(tmp_path / "base", {"base": ["jammed"] * 5})
-    assert [path.stem for path in draw_all(base)] == BOTH[:3]
-    run = make_run(tmp_path / "run")
-    command = f"job=evaluate run={re.escape(str(run.path))}$"
-
     def refuse(run, message, *figures):
         for figure in figures:
             with pytest.raises(FigureError, match=message):
                 figure(run)
 
-    refuse(
-        base, "no .* of 'residual', only of 'base'", figure_residual, figure_failures
-    )
+    base = make_run(tmp_path / "base", {"base": ["jammed"] * 5})
+    assert [path.stem for path in draw_all(base)] == BOTH[:3]
+    paired = figure_residual, figure_failures
+    refuse(base, "no .* of 'residual', only of 'base'", *paired)
+    run = make_run(tmp_path / "run")
+    command = f"job=evaluate run={re.escape(str(run.path))}$"
     run.file("trajectories.npz").unlink()
     drawn_from_steps = figure_trajectories, figure_starts, figure_residual
     refuse(run, rf"no trajectories\.npz.*{command}", *drawn_from_steps)
@@ -126,32 +117,25 @@ def test_a_figure_that_cannot_be_written_is_a_short_error(run, monkeypatch):
         figure_starts(run)
 
 
-def test_failures_are_counted_episode_by_episode(run):
+def test_episodes_are_paired_and_shown_are_those_that_end_in_the_commonest_ways(run):
     """Counted by hand in ENDS."""
     pairs = read_paired_failures(run)
     classes = in_order(failure for pair in pairs for failure in pair)
     assert classes == ["none", "wrong_yaw", "timed_out", "lost_it"]
     counted = [[1, 0, 0, 1], [2, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
     assert count(pairs, classes).tolist() == counted
-
-
-def test_shown_episodes_end_in_the_commonest_ways(run):
-    """ENDS: (wrong_yaw, none) twice, first in 1; the others once, first in 0 and 2."""
+    # (wrong_yaw, none) twice, first in 1; the others once, first in 0 and 2.
     episodes = read_episodes(run)
     assert {name: [e.failure for e in own] for name, own in episodes.items()} == ENDS
-    for e in (e for own in episodes.values() for e in own):
-        assert len(e.steps.distance_m) == (20 if e.failure == "none" else 40)
+    assert [len(e.steps.distance_m) for e in episodes["base"][:4]] == [20, 40, 40, 20]
     assert commonest(episodes) == [1, 0, 2]
-    same = [SimpleNamespace(failure="jammed")] * 5
-    assert commonest({"base": same}) == [0, 1, 2]
-    assert commonest({"base": same[:1]}) == [0]
+    assert commonest({"base": [SimpleNamespace(failure="jammed")]}) == [0]
 
 
 def test_the_known_failure_classes_are_those_of_the_task_and_others_stand_last():
     task = inspect.getsource(PaperPush.failure_class)
     assert set(FAILURE_CLASSES) == set(re.findall(r'"([a-z_]+)"(?=:|\))', task))
     assert in_order(["new_one", "jammed", "none"]) == ["none", "jammed", "new_one"]
-    assert label_of("new_one") == "new one"
     assert len({colour_of(name) for name in ("new_one", "none", "jammed")}) == 3
 
 
@@ -162,24 +146,19 @@ def test_the_summary_rings_what_was_kept_and_shows_every_end_of_an_episode():
     lines = [{"step": step, "eval/success_rate": rate} for step, rate in points]
     _mark_kept(axes, lines, 64)
     assert [ring.get_xydata().tolist() for ring in axes.lines] == [[[64, 90]]]
-    failures = {"base": {"jammed": 10, "new_one": 4}, "residual": {}}
-    rates = {"base": 0.3, "residual": 1.0}
-    _draw_failures(
-        axes,
-        {
-            policy: {"success_rate": rates[policy], "n_episodes": 20, "failures": ends}
-            for policy, ends in failures.items()
-        },
-    )
+    base = {"success_rate": 0.3, "failures": {"jammed": 10, "new_one": 4}}
+    residual = {"success_rate": 1.0, "failures": {}}
+    ends = {"base": base, "residual": residual}
+    _draw_failures(axes, {name: {"n_episodes": 20} | one for name, one in ends.items()})
     tops = {bar.get_x(): bar.get_y() + bar.get_height() for bar in axes.patches}
     assert list(tops.values()) == pytest.approx([100, 100])
 
 
 def test_what_has_ended_is_gone_or_stays():
     rows = [np.array([1.0, 2.0, 3.0]), np.array([5.0])]
-    np.testing.assert_array_equal(over_time(rows, hold=True), [[1, 2, 3], [5, 5, 5]])
-    gone = over_time(rows, hold=False)
-    np.testing.assert_array_equal(gone, [[1, 2, 3], [5, np.nan, np.nan]])
+    for hold, end in ((True, 5), (False, np.nan)):
+        wanted = [[1, 2, 3], [5, end, end]]
+        np.testing.assert_array_equal(over_time(rows, hold=hold), wanted)
 
 
 def test_a_sheet_is_drawn_as_it_lies():
@@ -187,8 +166,9 @@ def test_a_sheet_is_drawn_as_it_lies():
     pose = np.array([[1.0, 2.0, 0.0, np.sqrt(0.5), 0, 0, np.sqrt(0.5)]])
     np.testing.assert_allclose(flat(pose), [[1, 2, np.pi / 2]])
     corners = outline(flat(pose)[0], (0.4, 0.2))
-    wanted = [(0.9, 2.2), (0.9, 1.8), (1.1, 1.8), (1.1, 2.2)]
-    np.testing.assert_allclose(corners, wanted)
+    np.testing.assert_allclose(
+        corners, [(0.9, 2.2), (0.9, 1.8), (1.1, 1.8), (1.1, 2.2)]
+    )
     assert on_page(corners)[0].tolist() == [*spot(corners[0])] == [2.2, 0.9]
 
 

@@ -50,7 +50,8 @@ class Payload:
         return os.mkdir, (str(self.path),)
 
 
-# ---- our own format ----
+def load_zip(path, *, algo="stable_baselines3.PPO", trust=True, size=(42,)):
+    return checkpoint.load_zip(path, algo=algo, trust=trust, observations=size)
 
 
 @pytest.mark.parametrize("algo", TINY)
@@ -61,8 +62,7 @@ def test_what_is_loaded_predicts_the_same(algo, tmp_path):
     assert not np.array_equal(actions(first), actions(second))
     assert checkpoint.load(second, tmp_path / "a") == 7
     name = f"{type(first).__module__}.{type(first).__name__}"
-    path = tmp_path / "model.zip"
-    for loaded in (second, load_zip(path, algo=name), type(first).load(path)):
+    for loaded in (second, load_zip(tmp_path / "model.zip", algo=name)):
         np.testing.assert_array_equal(actions(first), actions(loaded))
     assert {each.name for each in tmp_path.iterdir()} == {"a", "model.zip"}
 
@@ -70,12 +70,10 @@ def test_what_is_loaded_predicts_the_same(algo, tmp_path):
 def test_a_checkpoint_is_tensors_and_json(saved):
     assert {path.name for path in saved.iterdir()} == {META, POLICY}
     meta = json.loads((saved / META).read_text())
-    assert meta["step"] == 123
-    assert meta["algo"] == "stable_baselines3.ppo.ppo.PPO"
+    assert (meta["step"], meta["algo"]) == (123, "stable_baselines3.ppo.ppo.PPO")
     content = (saved / POLICY).read_bytes()
     assert meta["sha256"] == {POLICY: hashlib.sha256(content).hexdigest()}
-    state = torch.load(saved / POLICY, weights_only=True)
-    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    assert all(map(torch.is_tensor, torch.load(saved / POLICY).values()))
 
 
 def test_a_save_replaces_the_old_one_or_leaves_it_whole(model, saved, monkeypatch):
@@ -96,50 +94,33 @@ def test_a_save_replaces_the_old_one_or_leaves_it_whole(model, saved, monkeypatc
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [
-        *((POLICY, None), (POLICY, b""), (POLICY, bytes(range(256)) * 20)),
-        *((POLICY, [1, 2]), (POLICY, {"log_std": "big"})),
-        *((META, None), (META, b""), (META, b"{}"), (META, b"[1]")),
-        (META, b'{"step": "many"}'),
-    ],
+    [(POLICY, None), (POLICY, b"PK"), (META, b""), (META, b"[1]"), (META, b"{}")],
 )
 def test_a_damaged_checkpoint_is_refused(model, saved, name, content):
     if content is None:
         (saved / name).unlink()
-    elif isinstance(content, bytes):
-        (saved / name).write_bytes(content)
     else:
-        torch.save(content, saved / name)
-    with pytest.raises(CheckpointError) as error:
+        (saved / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=str(saved)):
         checkpoint.load(model, saved)
-    assert str(saved) in str(error.value)
-    assert len(str(error.value).splitlines()) <= 4
 
 
 def test_missing_checkpoints_and_numbers_that_are_not_finite_are_refused(tmp_path):
-    model = made()
+    model, path = made(), tmp_path / "best"
     with pytest.raises(CheckpointError, match="best: there is no such directory"):
-        checkpoint.load(model, tmp_path / "best")
-    with torch.no_grad():
-        model.policy.log_std[0] = np.nan
-    checkpoint.save(model, tmp_path / "best", step=1)
+        checkpoint.load(model, path)
+    torch.nn.init.constant_(model.policy.log_std, np.nan)
+    checkpoint.save(model, path, step=1)
     with pytest.raises(CheckpointError, match="log_std is not finite"):
-        checkpoint.load(model, tmp_path / "best")
+        checkpoint.load(model, path)
 
 
 @pytest.mark.parametrize(
-    ("algo", "typed"),
-    [
-        ("ppo", ["algo.policy_kwargs.net_arch=[9]"]),
-        ("ppo", ["algo.policy_kwargs.net_arch=[8,8]"]),
-        ("ppo", ["env/observation=paper25"]),
-        ("sac", []),
-        ("recurrent_ppo", []),
-    ],
+    "typed", [["ppo", "algo.policy_kwargs.net_arch=[9]"], ["sac"], ["recurrent_ppo"]]
 )
-def test_a_checkpoint_of_another_policy_is_refused(saved, algo, typed):
+def test_a_checkpoint_of_another_policy_is_refused(saved, typed):
     with pytest.raises(CheckpointError, match="another policy"):
-        checkpoint.load(made(algo, *typed), saved)
+        checkpoint.load(made(*typed), saved)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -160,46 +141,25 @@ def test_a_pickle_in_a_checkpoint_does_not_run(model, saved, tmp_path, packed):
     assert not trap.exists()
 
 
-# ---- zips of Stable-Baselines3 ----
-
-
-def load_zip(path, *, algo="stable_baselines3.PPO", trust=True, size=(42,)):
-    return checkpoint.load_zip(path, algo=algo, trust=trust, observations=size)
-
-
-@pytest.fixture
-def exported(model, tmp_path):
-    checkpoint.export_zip(model, tmp_path / "best_model.zip")
-    return tmp_path / "best_model.zip"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
-        ({"size": (7,)}, r"\(42,\); this config gives \(7,\)"),
-        ({"algo": "stable_baselines3.SAC"}, "SAC"),
-    ],
-)
-def test_a_zip_of_something_else_is_refused(wanted, message, exported):
-    with pytest.raises(CheckpointError, match=message):
-        load_zip(exported, **wanted)
-
-
-def test_a_zip_that_is_not_trusted_does_not_run(exported, tmp_path):
-    trap, hostile = tmp_path / "sprung", tmp_path / "hostile.zip"
-    with zipfile.ZipFile(exported) as source, zipfile.ZipFile(hostile, "w") as target:
+def test_a_wrong_zip_is_named_and_does_not_run_if_not_trusted(model, tmp_path):
+    path, hostile = tmp_path / "model.zip", tmp_path / "hostile.zip"
+    trap = tmp_path / "sprung"
+    with pytest.raises(CheckpointError, match=r"model\.zip: there is no such file"):
+        load_zip(path)
+    checkpoint.export_zip(model, path)
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(hostile, "w") as target:
         for name in set(source.namelist()) - {"policy.pth"}:
             target.writestr(name, source.read(name))
         target.writestr("policy.pth", pickle.dumps(Payload(trap)))
-    with pytest.raises(CheckpointError, match="trust=true"):
-        load_zip(hostile, trust=False)
+    for file, wanted, message in (
+        (path, {"size": (7,)}, r"\(42,\); this config gives \(7,\)"),
+        (path, {"algo": "stable_baselines3.SAC"}, "cannot be read as a zip of .*SAC"),
+        (hostile, {"trust": False}, "trust=true"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            load_zip(file, **wanted)
     assert not trap.exists()
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no zip", b"PK\x03\x04 half"])
-def test_a_missing_or_damaged_zip_is_named(content, tmp_path):
-    path = tmp_path / "model.zip"
-    if content is not None:
+    for content in (b"", b"PK\x03\x04 half"):
         path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"model\.zip"):
-        load_zip(path)
+        with pytest.raises(CheckpointError, match=r"model\.zip cannot be read"):
+            load_zip(path)

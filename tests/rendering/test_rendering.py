@@ -2,6 +2,7 @@
 
 import os
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import av
 import mujoco
@@ -31,12 +32,11 @@ def renderer():
         yield made
 
 
-def clip(n=5, is_success=True, n_distances=None):
-    qpos = np.tile(POSE, (n, 1))
+def clip(n=5, **changed):
+    qpos, values = np.tile(POSE, (n, 1)), {"title": "best", "outcome": "timed out"}
     qpos[:, 0] = np.linspace(-0.5, 0.5, n)
-    values = {"title": "best", "outcome": "timed out", "is_success": is_success}
-    distance = np.linspace(0.1, 0, n_distances or n)
-    return video.EpisodeClip(**values, qpos=qpos, distance_m=distance)
+    values |= {"qpos": qpos, "distance_m": np.linspace(0.1, 0, n), "is_success": True}
+    return video.EpisodeClip(**(values | changed))
 
 
 def decoded(path):
@@ -44,15 +44,11 @@ def decoded(path):
         return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
 
 
-def test_every_camera_sees_the_orange_arm(renderer):
-    for camera in CAMERAS:
+def test_a_picture_depends_on_the_state_alone(renderer):
+    for camera in CAMERAS:  # each sees the orange arm
         picture = renderer.frame(POSE, camera=camera)
         assert (picture.shape, picture.dtype) == ((120, 160, 3), np.uint8)
-        red, blue = picture[..., 0].astype(int), picture[..., 2].astype(int)
-        assert (red - blue > 60).mean() > 0.01
-
-
-def test_a_picture_depends_on_the_state_alone(renderer):
+        assert (picture[..., 0] > picture[..., 2] + 60.0).mean() > 0.01
     first = renderer.frame(POSE, camera=FRONT)
     assert (renderer.frame(POSE + 0.2, camera=FRONT) != first).any()
     with SceneRenderer(model=renderer.model, width=64, height=48) as other:
@@ -73,23 +69,12 @@ def test_a_picture_depends_on_the_state_alone(renderer):
 
 @pytest.mark.parametrize("problem", [ImportError, AttributeError, mujoco.FatalError])
 def test_a_missing_library_names_the_packages(monkeypatch, problem):
-    def broken(backend):
-        raise problem("no such library.")
-
     model = mujoco.MjModel.from_xml_string("<mujoco/>")
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr(gl, "_context_class", broken)
+    monkeypatch.setattr(gl, "_context_class", Mock(side_effect=problem("no library.")))
     with pytest.raises(gl.NoGraphicsError, match="libegl1 libegl-mesa0 libgl1-mesa"):
         SceneRenderer(model=model, **SIZE)
     assert "MUJOCO_GL" not in os.environ
-
-
-def test_annotate_writes_on_a_copy():
-    frame = np.full((240, 320, 3), 200, np.uint8)
-    written = video.annotate(frame, lines=["best", "step 1/2"], accent=video.GREEN)
-    assert (frame == 200).all()
-    assert (written[:100, :160] != 200).any()
-    assert (written[140:] == 200).all()
 
 
 def test_a_video_starts_fast_and_appears_whole_or_not_at_all(tmp_path):
@@ -122,7 +107,7 @@ def test_impossible_videos_are_refused(tmp_path):
         with pytest.raises(RenderError, match="at least 1, got 0"):
             video.episode_video(path, model=None, rows=[[clip()]], **wrong)
     with pytest.raises(RenderError, match="same positive length, got 3 and 2"):
-        clip(3, n_distances=2)
+        clip(3, distance_m=np.zeros(2))
 
 
 def test_episodes_are_shown_beside_and_after_each_other(renderer, tmp_path):
@@ -137,9 +122,8 @@ def test_episodes_are_shown_beside_and_after_each_other(renderer, tmp_path):
     assert abs(left[2] - left[4]).mean() < 2 < abs(right[2] - right[4]).mean()
 
 
-def episode(is_success, length=10, distance=0.1):
-    values = {"is_success": is_success, "length": length}
-    return SimpleNamespace(**values, final_distance_m=distance)
+def episode(solved, length=10, far=0.1):
+    return SimpleNamespace(is_success=solved, length=length, final_distance_m=far)
 
 
 def test_the_episodes_to_be_shown_are_what_they_are_called():
@@ -149,22 +133,15 @@ def test_the_episodes_to_be_shown_are_what_they_are_called():
     assert ranked == {"worst": 4, "median": 2, "best": 3}
     assert worst_median_best(others[:1]) == {"worst": 0, "median": 0, "best": 0}
     before = list(map(episode, (True, False, False, True)))
-    for now, changed in (
-        ((True, False, True, False), {"fixed": 2, "broken": 3}),
-        ((True, True, True, True), {"fixed": 1}),
-        ((True, False, False, True), {}),
-    ):
-        assert newly_solved_or_failed(before, list(map(episode, now))) == changed
+    now = list(map(episode, (True, False, True, False)))
+    assert newly_solved_or_failed(before, now) == {"fixed": 2, "broken": 3}
+    assert newly_solved_or_failed(before, before) == {}
 
 
 def test_to_ask_whether_a_world_can_be_drawn_builds_nothing(monkeypatch):
-    def refuse(**_):
-        raise AssertionError("built")
-
-    hardware = make_env(n=1).env.hardware
-    monkeypatch.setattr(hardware, "_build_spec", refuse)
+    hardware, build = make_env(n=1).env.hardware, Mock(side_effect=KeyError)
+    monkeypatch.setattr(hardware, "_build_spec", build)
     assert drawable(hardware) is hardware
-    with pytest.raises(AssertionError, match="built"):
-        hardware.drawn_model()
+    build.assert_not_called()
     with pytest.raises(RenderError, match="hardware=sim"):
         drawable(object())

@@ -7,6 +7,7 @@ import urllib.request
 from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import glfw
 import mujoco
@@ -31,19 +32,6 @@ from so101rl.viewer.session import Session
 SLIDES = 0.5 * 0.005 * 9.81  # [N] Coulomb, with the numbers of conf/env/paper_push.yaml
 
 
-class Always:
-    """A policy that always gives the same residual, and counts."""
-
-    asked = 0
-
-    def reset(self, ids=None):
-        return None
-
-    def act(self, obs):
-        self.asked += 1
-        return np.full((len(obs), 6), 0.5)
-
-
 def make_session(*typed, policy=None):
     return Session(make_env("job=view", *typed, n=1), policy, root=0)
 
@@ -60,10 +48,10 @@ def states(session, steps):
 
 @pytest.fixture
 def session():
-    return make_session(policy=Always())
+    return make_session(policy=Mock(**{"act.return_value": np.full((1, 6), 0.5)}))
 
 
-def test_a_key_pressed_repeatedly_changes_what_it_should_and_nothing_else():
+def test_a_key_changes_what_it_should_and_is_not_one_of_mujoco_s():
     start = {"episode": 2, "residual": True}
     for command, key, values in (
         (Command.PAUSE, "paused", [True, False]),
@@ -81,9 +69,6 @@ def test_a_key_pressed_repeatedly_changes_what_it_should_and_nothing_else():
             assert controls == Controls(**(start | {key: value}))
     without_policy = Controls(episode=0, residual=None)
     assert without_policy.after(Command.RESIDUAL) == without_policy
-
-
-def test_every_key_exists_in_window_and_browser_and_is_not_one_of_mujoco_s():
     toggles = {key for *_, key in mujoco.mjVISSTRING + mujoco.mjRNDSTRING if key}
     others = {*"[]012345", "Tab", "Esc", "Page Up", *(f"F{i}" for i in range(8))}
     numbers = {getattr(glfw, name) for name in dir(glfw) if name.startswith("KEY_")}
@@ -111,37 +96,31 @@ def test_the_residual_can_be_switched_off_and_the_policy_sees_all_the_same(sessi
     on = states(session, 8)
     session.do(Command.AGAIN)
     session.do(Command.RESIDUAL)
-    asked = session._policy.asked
+    session._policy.act.reset_mock()
     off = states(session, 8)
-    assert session._policy.asked == asked + 8
+    assert session._policy.act.call_count == 8
     assert ("policy", "jacobian, residual off") in session.lines()
     base = states(make_session(policy=NoResidual()), 8)
     assert off.tobytes() == base.tobytes()
     assert (on != off).any()
 
 
-def test_time_stands_still_while_it_is_paused_but_for_single_steps(session):
-    real, before = session.period, states(session, 3)[-1]
+def test_time_stands_still_when_paused_and_an_end_stays_before_the_next_episode():
+    session = make_session("env.max_episode_steps=5", "base_policy=zero")
+    before = states(session, 3)[-1]
     session.do(Command.FASTER)
-    assert session.period == real / 2 == 1 / 60
+    assert session.period == 1 / 60
     session.do(Command.PAUSE)
     assert (states(session, 3) == before).all()
-    for step in (4, 5):
+    assert {("step", "3 of 5"), ("speed", "paused")} <= set(session.lines())
+    for _ in range(3):
         session.do(Command.STEP)
-        assert ("step", f"{step} of 400") in session.lines()
-    assert ("speed", "paused") in session.lines()
-
-
-def test_an_end_stays_to_be_seen_and_the_next_episode_follows():
-    short = make_session("env.max_episode_steps=3", "base_policy=zero")
-    end = states(short, 3)[-1]
-    assert ("outcome", "never_touched") in short.lines()
-    short.do(Command.STEP)
-    short.do(Command.PAUSE)
-    assert (states(short, 29) == end).all()
-    states(short, 1)
-    assert short.controls.episode == 1
-    assert ("outcome", "under way") in short.lines()
+    assert {("step", "5 of 5"), ("outcome", "never_touched")} <= set(session.lines())
+    session.do(Command.PAUSE)
+    assert len(np.unique(states(session, 29), axis=0)) == 1
+    states(session, 1)
+    assert session.controls.episode == 1
+    assert ("outcome", "under way") in session.lines()
 
 
 @pytest.mark.parametrize(("share", "slides"), [(0.9, False), (1.2, True)])
@@ -153,8 +132,7 @@ def test_who_drags_the_sheet_must_overcome_its_friction(share, slides):
         held.data.xfrc_applied[body, 0] = share * SLIDES  # as a viewer leaves it
         held.advance()
         held.draw()
-    moved = held.data.xpos[body, 0] - start
-    assert moved > 0.01 if slides else abs(moved) < 1e-4
+    assert slides == (held.data.xpos[body, 0] - start > 1e-4)
     assert ("pulled [mN]", f"{1e3 * share * SLIDES:.1f}") in held.lines()
     for forget in (held.advance, partial(held.do, Command.AGAIN)):
         held.data.xfrc_applied[body, 0] = 1.0
@@ -175,12 +153,10 @@ class Handle(nullcontext):
         self.data, self.key_callback = data, key_callback
         self.opt = SimpleNamespace(geomgroup=np.ones(6))
         self.cam, self.shown, self.texts = mujoco.MjvCamera(), [], []
+        self.set_texts = self.texts.append
 
     def is_running(self):
         return len(self.shown) < 6
-
-    def set_texts(self, texts):
-        self.texts.append(texts)
 
     def sync(self):
         self.shown.append(self.data.qpos.copy())
@@ -207,15 +183,13 @@ def handles(monkeypatch):
 def test_the_window_shows_a_policy_at_work_and_follows_its_keys_once(handles):
     view.view(config_of("job=view", "job.window=true", "job.episode=7"))
     (handle,) = handles
-    assert len(handle.shown) == 6
     assert (handle.shown[0] != handle.shown[2]).any()
     values = [texts[0][3].splitlines() for texts in handle.texts]
     seeds = episode_seeds(0, "report", 9)
     shown = [f"{number}, seed {seeds[number]}" for number in (7, 7, 7, 8, 8, 8)]
     assert [own[0] for own in values] == shown
     assert [own[4][:2] for own in values] == ["1 "] * 3 + ["2 "] * 3
-    assert values[0][1] == "jacobian"
-    assert not handle.opt.geomgroup[3]
+    assert (values[0][1], handle.opt.geomgroup[3]) == ("jacobian", 0)
 
 
 def test_the_finite_states_of_a_dump_are_played_again_and_again(handles, tmp_path):
@@ -251,16 +225,13 @@ def test_a_window_that_cannot_open_says_what_to_do(monkeypatch, has_screen, mess
     ("typed", "message"),
     [
         (["job.window=maybe"], r"job\.window=maybe: expected true, false, web or null"),
-        (["job.window=web", "job.port=-1"], r"job\.port=-1"),
         (["job.window=web", "job.port=65536"], r"job\.port=65536"),
         (["job.window=web"], "pip install websockets"),
-        (["job.episode=-1"], r"job\.episode=-1"),
         (["job.episode=268435456"], r"job\.episode=268435456"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(typed, message, monkeypatch):
-    hidden = "mujoco.experimental.studio.web_viewer"
-    monkeypatch.setitem(sys.modules, hidden, None)
+    monkeypatch.setitem(sys.modules, "mujoco.experimental.studio.web_viewer", None)
     with pytest.raises(So101Error, match=message):
         view.view(config_of("job=view", "job.window=true", "n_threads=1", *typed))
 
@@ -304,9 +275,7 @@ def test_without_a_screen_it_writes_pictures(tmp_path, monkeypatch, capsys):
         view.view(config_of("job=view", "n_threads=1"))
     except gl.NoGraphicsError as error:
         pytest.skip(str(error))
-    printed = capsys.readouterr().out.split()
     names = ("schematic", "front", "top", "wrist")
-    assert printed == [f"outputs/view/{name}.png" for name in names]
-    for path in printed:
-        with Image.open(tmp_path / path) as picture:
-            assert np.ptp(np.asarray(picture)) > 100
+    paths = [f"outputs/view/{name}.png" for name in names]
+    assert capsys.readouterr().out.split() == paths
+    assert all(np.ptp(np.asarray(Image.open(path))) > 100 for path in paths)
