@@ -5,7 +5,6 @@ import itertools
 import json
 import random
 import uuid
-from pathlib import Path
 
 from omegaconf import OmegaConf
 
@@ -27,8 +26,7 @@ BASE = 8  # of them that its base solves
 
 @functools.cache
 def _info():
-    """What does not differ from run to run; it takes a while to ask git."""
-    info = first_info("python main.py", GROUPS, 0, {}, STARTED)
+    info = first_info("python main.py", GROUPS, 0, {}, STARTED)  # asks git: slow
     return info | {"git": {"commit": "a" * 40, "dirty": False, "diff_sha256": None}}
 
 
@@ -63,7 +61,6 @@ def make_run(
     path, *, seed=0, residual=18, error=None, keys=None, part_of=None, **groups
 ):
     """A run directory as training leaves it; the residual solves `residual` of `N`."""
-    path = Path(path)
     evaluation = {"role": "report", "n_episodes": N}
     cfg = {"seed": seed, "residual": {"alpha": 1.0}, "evaluation": evaluation}
     cfg = OmegaConf.create(cfg | {"part_of": part_of})
@@ -71,7 +68,7 @@ def make_run(
         OmegaConf.update(cfg, key, value)
     rng = random.Random(f"{path.name}{path.parent.name}{seed}")
     uid = uuid.UUID(int=rng.getrandbits(128)).hex
-    groups = {**GROUPS, **groups}
+    groups = GROUPS | groups
     facts = {
         **{"uid": uid, "name": full_name(groups, seed, uid), "groups": groups},
         **{"seed": seed, "seeds": {"root": seed}, "part_of": part_of},
@@ -112,18 +109,14 @@ def edit_info(path, **changes):
 
 
 def make_study(sweep, solved, **changes):
-    """A registered study and all of its runs; its first arm is the reference.
+    """A registered study with runs; its first arm is the reference.
 
-    Args:
-        sweep: its folder.
-        solved: by arm, per seed how many episodes the residual solves; None: no run.
-        changes: of the node `study`.
+    `solved` has, by arm, per seed how many episodes the residual solves; None: no run.
     """
     alphas = {arm: place / 10 for place, arm in enumerate(solved)}
     study = {
-        "question": "What does alpha do?",
+        **{"question": "What does alpha do?", "reference": next(iter(solved))},
         "arms": {name: [f"residual.alpha={alpha}"] for name, alpha in alphas.items()},
-        "reference": next(iter(solved)),
         "seeds": list(range(max(map(len, solved.values())))),
         "metric": "residual/success_rate",
         **{"test": "paired_permutation", "correction": "holm", "significance": 0.05},
@@ -133,8 +126,7 @@ def make_study(sweep, solved, **changes):
     promised = {"study": study, "settings": made}
     digest, git = sha256(promised), {"commit": "b" * 40, "dirty": False}
     head = {"name": sweep.name, "sha256": digest, "registered": REGISTERED, "git": git}
-    text = to_json({**head, **promised, "deviations": []})
-    write(sweep / "registration.json", text)
+    write(sweep / "registration.json", to_json({**head, **promised, "deviations": []}))
     for arm, counts in solved.items():
         part = {"sweep": sweep.name, "registration": digest, "arm": arm}
         own = {"keys": {"residual.alpha": alphas[arm]}, "part_of": part}

@@ -4,10 +4,9 @@ import gzip
 import json
 import re
 import shutil
-import subprocess
 from base64 import b64encode
 from dataclasses import replace
-from types import SimpleNamespace
+from unittest.mock import MagicMock, patch
 
 import pytest
 from conftest import ROOT
@@ -17,7 +16,7 @@ from omegaconf import OmegaConf
 from so101rl.errors import So101Error
 from so101rl.files import to_json
 from so101rl.jobs import report as job
-from so101rl.report import folder, latex
+from so101rl.report import folder
 from so101rl.report.document import Report
 from so101rl.report.folder import commands, write_report
 from so101rl.report.record import read_record
@@ -30,16 +29,14 @@ from so101rl.runs.run_dir import RunDir, find_runs
 
 METRIC = "residual/success_rate"
 GZ = "episodes.csv.gz"
-PUBLISHED = ["alpha", "base_algo", "base_algo_paper_push", "tuned"]
-B = [12, 14, 13, 12, 16, 13, 15]
-SOLVED = {"a": [8, 9, 10, 8, 11, 9, 10], "b": B, "c": [9, 8, *[None] * 5]}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A study's folder, with its report beside it."""
     sweep = tmp_path_factory.mktemp("made") / "alpha"
-    make_study(sweep, SOLVED)
+    solved = {"a": [8, 9, 10, 8, 11, 9, 10], "b": [12, 14, 13, 12, 16, 13, 15]}
+    make_study(sweep, solved | {"c": [9, 8, *[None] * 5]})
     report_on(sweep)
     return sweep
 
@@ -50,33 +47,24 @@ def sweep(made, tmp_path):
     return shutil.copytree(made.parent, tmp_path / "made") / "alpha"
 
 
-@pytest.fixture
-def out(sweep):
-    return sweep.parent / "out"
-
-
-def report_on(sweep):
-    """Write the report of a study, without figure, which takes longest."""
-    loaded = load_registered(sweep, None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder, "draw", lambda *_: None)
+def report_on(sweep):  # without figure, which takes longest
+    with patch.object(folder, "draw", return_value=None):
+        loaded = load_registered(sweep, None)
         write_report(sweep.parent / "out", loaded, sweep / "registration.json")
 
 
 def notes_of(study):
-    """The notes below the table of a study without results, as one text."""
     notes = Report(study, [], [], []).content.notes
     return "\n".join(text for note in notes for text in (note.text, *note.items))
 
 
 def edit(path, was, now):
     """Replace a regular expression wherever a file has it, packed or not."""
-    packed = path.suffix == ".gz"
-    content = path.read_bytes()
-    text = gzip.decompress(content) if packed else content
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        text = file.read()
     new = re.sub(was.encode(), now.encode(), text)
     assert new != text
-    path.write_bytes(gzip.compress(new) if packed else new)
+    path.write_bytes(gzip.compress(new) if path.suffix == ".gz" else new)
 
 
 def test_runs_without_a_result_have_a_status_and_a_reason(tmp_path):
@@ -86,11 +74,9 @@ def test_runs_without_a_result_have_a_status_and_a_reason(tmp_path):
         edit_info(run.path, error={**run.info["error"], "kind": kind})
         found = read_record(RunDir.open(run.path), "b", METRIC)
         assert (found.status, found.reason) == (status, "DivergedError: no space")
-    run, metric = (
-        make_run(tmp_path / "x", residual=0),
-        "residual/mean_time_to_success_s",
-    )
-    assert read_record(run, "a", metric).reason == f"has no {metric}"
+    run = make_run(tmp_path / "x", residual=0)
+    time = "residual/mean_time_to_success_s"
+    assert read_record(run, "a", time).reason == f"has no {time}"
     write_episodes(run.path, {"base": episodes("base", 8)})
     assert read_record(run, "a", METRIC).reason == "no evaluation of residual"
 
@@ -99,11 +85,7 @@ def test_files_that_contradict_each_other_and_edited_registrations_are_refused(s
     edit_info(sweep / "b/seed-1", status="running", error=None)  # its process is gone
     records = load_registered(sweep, None).study.records
     assert [one.status for one in records].count("killed") == 1
-    edit(
-        sweep / "b/seed-2/evaluation.json",
-        r'"success_rate": 0\.65',
-        '"success_rate": 1',
-    )
+    edit(sweep / "b/seed-2/evaluation.json", r'ss_rate": 0\.65', 'ss_rate": 1')
     with pytest.raises(ScoreError, match=r"_rate 1(\.0)?, its episodes give 0\.65"):
         load_registered(sweep, None)
     edit(sweep / "registration.json", r"0\.05", "0.5")
@@ -124,10 +106,9 @@ def test_deviations_from_the_registration_are_listed(sweep):
         edit_info(sweep / f"c/seed-{seed}", part_of=changed)
     edit_info(sweep / "b/seed-1", started="2026-11-21T10:00:00.000+00:00")
     for seed in (0, 4):
-        with (sweep / f"b/seed-{seed}/.hydra/config.yaml").open("a") as file:
-            file.write("n_envs: 8\n")
-    for name, seed, own in (("b/new", 8, part), ("d", 0, {**part, "arm": "d"})):
-        make_run(sweep / name, seed=seed, part_of=own)
+        edit(sweep / f"b/seed-{seed}/.hydra/config.yaml", "^", "n_envs: 8\n")
+    make_run(sweep / "b/new", seed=8, part_of=part)
+    make_run(sweep / "d", part_of={**part, "arm": "d"})
     make_run(sweep / "e")
     now = {**content["study"], "seeds": 7, "significance": 0.1}
     study = load_registered(sweep, now).study
@@ -145,15 +126,16 @@ def test_deviations_from_the_registration_are_listed(sweep):
     assert "8 deviations from what was registered" in notes_of(study)
     marked = [(one.arm, one.seed) for one in study.records if one.deviates]
     assert marked == [("b", 0), ("b", 1), ("b", 4), ("c", 0)]
-    assert study.significance == 0.05
 
 
 def test_mixed_and_uncommitted_code_is_pointed_out(made):
     study = load_registered(made, None).study
     first, *others = study.records
-    same = "aa, bbbbbbbbbb.\nThe package's code is the same at all"
     for changes, note in (
-        ({"commit": "b" * 40}, same),
+        (
+            {"commit": "b" * 40},
+            "a, bbbbbbbbbb.\nThe package's code is the same at all",
+        ),
         ({"code": "f"}, "The runs come from different code."),
         ({"dirty": True}, "1 of 16 runs had changes that were not committed."),
         ({"commit": ""}, "Commit: aaaaaaaaaa, unknown."),
@@ -192,24 +174,19 @@ def test_foreign_text_is_escaped_everywhere(tmp_path):
         ("table.tex", r"50 \% \& more\_ \textbar{} of \#1 \{x\} \$y\$ \textasciitil"),
     ):
         assert text in (tmp_path / name).read_text()
-    for letter in map(chr, latex.SPECIAL):
-        assert re.fullmatch(r"a\\.+b", latex.escaped(f"a{letter}b"))
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_studies_are_what_their_episodes_give(name):
-    found = verify(ROOT / "experiments" / name, None)
-    assert "identical: report.json, table.md, table.tex, results.csv, rep" in found[0]
-    assert "not compared with run directories" in found[1]
+def test_published_studies_are_what_their_episodes_give():
+    for name in ("alpha", "base_algo", "base_algo_paper_push", "tuned"):
+        found = verify(ROOT / "experiments" / name, None)
+        assert "identical: report.json, table.md, table.tex, results.csv" in found[0]
+        assert "not compared with run directories" in found[1]
 
 
-def test_a_report_verifies_with_all_or_some_of_its_runs(sweep, out):
+def test_a_report_verifies_with_all_or_some_of_its_runs(sweep):
+    out = sweep.parent / "out"
     found = "; ".join(verify(out, load_registered(sweep, None)))
     assert re.search("640 episodes.*; .*16 of 16 run directories; curves.csv", found)
-    # What the bases of all arms have in common is packed once.
-    lines = gzip.decompress((out / GZ).read_bytes()).splitlines(True)
-    rest = gzip.compress(b"".join(one for one in lines if b",base," not in one), 9)
-    assert (out / GZ).stat().st_size < 1.5 * len(rest)
     own = commands(load_registered(sweep, None).study, sweep)[0]
     assert own == "python main.py job=report experiment=alpha"
     shutil.rmtree(sweep / "b")
@@ -223,13 +200,9 @@ def test_a_report_verifies_with_all_or_some_of_its_runs(sweep, out):
 @pytest.mark.parametrize(
     ("name", "was", "now", "message"),
     [
-        ("report.json", r'"low": 0\.4', '"low": 0.5', "rows/1/low: written 0.5"),
         ("report.json", '"better than', '"worse than', "0/verdict: written worse"),
         ("report.json", r'ance": 0\.05', 'ance": 0.2', "the report 0.2"),
         ("table.md", r"46\.4 \[", "47.4 [", "line 6"),
-        ("table.tex", r"46\.4 \[", "47.4 [", "line 11"),
-        ("results.csv", ",0.4,0.6\n", ",0.4,0.7\n", "results.csv, line"),
-        ("report.html", "better than a", "worse than a", "report.html, line"),
         ("curves.csv", r",25000,0\.", ",25000,0.9", "curves.csv, line 2"),
         (GZ, r"(\nb,\w+,residual,3,\d+,)True", r"\1False", "0: written 0.6, computed"),
         (GZ, r"\nb,\w+,residual.*", "", "no episodes of residual"),
@@ -237,27 +210,27 @@ def test_a_report_verifies_with_all_or_some_of_its_runs(sweep, out):
         (GZ, "timed_out", "jammed", "has other episodes"),  # which no number needs
     ],
 )
-def test_one_edited_number_or_episode_is_found(made, out, name, was, now, message):
+def test_one_edited_number_or_episode_is_found(made, sweep, name, was, now, message):
+    out = sweep.parent / "out"
     edit(out / name, was, now)
     with pytest.raises(So101Error, match=re.escape(message)):
         verify(out, load_registered(made, None))
 
 
-def test_a_run_that_was_left_out_or_has_other_facts_is_found(sweep, out):
+def test_a_run_that_was_left_out_or_has_other_facts_is_found(sweep):
+    out, readme = sweep.parent / "out", sweep.parent / "out/README.md"
     edit_info(sweep / "b/seed-3", wall_clock_s=1.0)
     message = r"study/records/10/wall_clock_s: written 63\.5, the runs have 1\.0"
     with pytest.raises(VerifyError, match=message):
         verify(out, load_registered(sweep, None))
     hidden = shutil.move(sweep / "b/seed-3", out.parent / "hidden")
-    readme = (out / "README.md").read_text()
-    (out / "README.md").write_text("mine")
+    assert "job=report out=experiments/out verify=true" in readme.read_text()
+    readme.write_text("mine")
     report_on(sweep)
     shutil.move(hidden, sweep / "b/seed-3")
     with pytest.raises(VerifyError, match="b/seed-3 is not in"):
         verify(out, load_registered(sweep, None))
-    assert readme.startswith("# What does alpha do?\n")
-    assert "job=report out=experiments/out verify=true" in readme
-    assert (out / "README.md").read_text() == "mine"  # once begun, it is the author's
+    assert readme.read_text() == "mine"  # once begun, it is the author's
 
 
 def test_command_line_writes_and_verifies(tmp_path, run_main):
@@ -267,18 +240,16 @@ def test_command_line_writes_and_verifies(tmp_path, run_main):
     assert (code, printed.out) == (0, "report: out/table.md\n"), printed.err
     edit(tmp_path / "out/table.md", r"87\.5", "88.5")
     code, printed, _ = run_main("job=report", "out=out", "verify=true", "runs=[runs]")
-    assert code == 1
-    assert printed.err.startswith("error: out/table.md, line ")
+    assert code == 1 and printed.err.startswith("error: out/table.md, line ")
     assert not (tmp_path / "outputs").exists()
 
 
 def test_a_report_of_nothing_is_refused(tmp_path, monkeypatch):
-    state = SimpleNamespace(runtime=SimpleNamespace(choices={}))
-    monkeypatch.setattr(job.HydraConfig, "get", lambda: state)
+    monkeypatch.setattr(job, "HydraConfig", MagicMock())
     for runs, out, message in (
         ([f"{tmp_path}/absent"], "x", r"absent\]: there is no such fol"),
         (None, "x", "runs=null"),
-        ([f"{tmp_path}"], None, "experiment=null"),
+        ([f"{tmp_path}"], None, "experiment="),
         ([f"{tmp_path}"], "x", "no runs: expected folders"),
     ):
         keys = {"runs": runs, "out": out, "study": None, "verify": False}
@@ -287,7 +258,6 @@ def test_a_report_of_nothing_is_refused(tmp_path, monkeypatch):
 
 
 def arms_of(*runs):
-    """The seeds by arm, and the notes, of a study of these runs."""
     study = load_unregistered(runs, "x").study
     return study.arms, notes_of(study)
 
@@ -301,16 +271,12 @@ def test_runs_of_different_configs_are_different_arms(tmp_path):
     ]
     arms, notes = arms_of(*runs)
     assert arms == {"residual.penalty=0.001": [0, 1], "residual.penalty=0.1": [0, 1]}
-    assert "All runs: paper_push / jacobian / ppo." in notes
     assert "No test was registered, so there is no verdict." in notes
-    keys = [f"algo.a_setting_with_a_long_name_{n}" for n in range(4)]
-    runs = [make_run(tmp_path / f"{n}", keys=dict.fromkeys(keys, n)) for n in (1, 2)]
+    key = "algo.a_setting_with_a_name_that_is_far_too_long_for_the_column_of_a_table"
+    runs = [make_run(tmp_path / f"{n}", keys={key: n}) for n in (1, 2)]
     arms, notes = arms_of(*runs)
-    assert list(arms) == ["variant 1", "variant 2"]
-    assert "variant 2: " + " ".join(f"{key}=2" for key in keys) in notes
-
-
-def test_a_choice_stands_for_its_keys_and_a_key_within_it_for_itself(tmp_path):
+    assert list(arms) == ["variant 1", "variant 2"] and f"variant 2: {key}=2" in notes
+    # A choice stands for its keys, a key within it for itself.
     runs = [
         make_run(tmp_path / str(high), keys={"noise.high": high}, noise=choice)
         for choice, high in (("default", 1.4), ("hard", 2.0), ("hard", 3.0))
@@ -331,29 +297,8 @@ def test_circumstances_failures_and_the_seed_make_no_arm(tmp_path):
     arms, notes = arms_of(*runs, bare)
     assert arms == {"paper_push / jacobian / ppo": [0, 1]}
     assert "oh; another run of this seed gave one" in notes
-    assert (
-        f"Left out, for they evaluate a base policy alone: {bare.info['name']}."
-        in notes
-    )
+    assert f"evaluate a base policy alone: {bare.info['name']}." in notes
     with pytest.raises(StudyError, match="both seed 1"):
         arms_of(*runs, make_run(tmp_path / "3", seed=1))
     with pytest.raises(StudyError, match=r"no runs: .* base policy alone"):
         arms_of(bare)
-
-
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_make_results_takes_a_new_folder_only(tmp_path):
-    """A stand-in for Python prints what it would have run."""
-    (tmp_path / "python").write_text("#!/bin/sh\necho ran $*\n")
-    (tmp_path / "python").chmod(0o755)
-    command = ["make", "-s", "-o", "setup", "results", f"BIN={tmp_path}"]
-    new, taken = (
-        subprocess.run(
-            [*command, f"STUDY={path}"], cwd=ROOT, capture_output=True, text=True
-        )
-        for path in (tmp_path / "new", tmp_path)
-    )
-    assert f"hydra.sweep.dir={tmp_path}/new" in new.stdout
-    assert f"report runs=[{tmp_path}/new] out=experiments/first" in new.stdout
-    assert taken.returncode == 2 and "ran" not in taken.stdout
-    assert f"{tmp_path} is there already" in taken.stderr
