@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from so101rl.config.threads import n_threads
 from so101rl.files import shipped
+from so101rl.runs.provenance import version_of
 
 INSTALL = f"make setup   (or: pip install so101rl -c {shipped('constraints.txt')})"
 GL_PACKAGES = "apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
@@ -118,7 +119,7 @@ def check_packages() -> Iterator[Check]:
     """Compare what is installed with the pins of constraints.txt."""
     pins = _pins(shipped("constraints.txt"))
     direct = [_normalized(name) for name in _dependencies()]
-    installed = {name: _version(name) for name in direct}
+    installed = {name: version_of(name) for name in direct}
     missing = [name for name, version in installed.items() if version is None]
     other = [
         f"{name} {version} (pin {pins[name]})"
@@ -252,14 +253,6 @@ def _dependencies() -> list[str]:
 def _normalized(name: str) -> str:
     """Return a package name in the form that package indexes compare."""
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _version(name: str) -> str | None:
-    """Return the installed version of a package, or None."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _torch_threads() -> str:

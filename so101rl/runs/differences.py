@@ -24,11 +24,6 @@ def changed_values(
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return one line per key that differs, such as `study.seeds: 10 -> 5`.
-
-    Args:
-        before: values by key; nested mappings are compared key by key.
-        after: the values now.
-    """
+    """Return one line per key that differs, such as `study.seeds: 10 -> 5`."""
     changed = changed_values(before, after)
     return [f"{key}: {old} -> {new}" for key, (old, new) in changed.items()]

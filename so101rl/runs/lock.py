@@ -6,14 +6,9 @@ from pathlib import Path
 
 
 class Lock:
-    """A file that one process at a time can lock.
-
-    Args:
-        path: the file; created when the lock is first taken.
-    """
+    """A file that one process at a time can lock; created when it is first taken."""
 
     def __init__(self, path: Path) -> None:
-        """Prepare without touching the file."""
         self._path = path
         self._handle: int | None = None
 

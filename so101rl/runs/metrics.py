@@ -35,8 +35,8 @@ class Metric:
     unit: str = ""
     factor: float = 1.0
     digits: int = 2
-    above: str
-    below: str
+    above: str = "better"
+    below: str = "worse"
     worst: float | None = None
     read: Callable[[Episodes], float | None]
 
@@ -74,14 +74,10 @@ POLICY_METRICS = {
         unit="%",
         factor=100.0,
         digits=1,
-        above="better",
-        below="worse",
         worst=0.0,
         read=_success_rate,
     ),
-    "mean_return": Metric(
-        title="return", above="better", below="worse", read=_mean("return")
-    ),
+    "mean_return": Metric(title="return", read=_mean("return")),
     "mean_final_distance_m": Metric(
         title="final distance",
         unit="mm",
@@ -111,10 +107,7 @@ POLICY_METRICS = {
 def policy_scores(episodes: Episodes, *, root: int, role: str) -> dict[str, Any]:
     """One policy's entry in `evaluation.json`.
 
-    Args:
-        episodes: rows of `episodes.csv`.
-        root: the run's seed.
-        role: of the episodes' seeds, `report` or `tune`.
+    `root` is the run's seed, `role` that of the episodes: `report` or `tune`.
     """
     n = len(episodes)
     solved = sum(row["is_success"] for row in episodes)
@@ -164,16 +157,11 @@ def all_scores(evaluation: Mapping[str, Any] | None) -> dict[str, dict[str, Any]
 def checked_score(
     name: str, episodes: Episodes, evaluation: Mapping[str, Any], where: str
 ) -> float | None:
-    """A metric from a run's episodes, which its `evaluation.json` must confirm.
-
-    Args:
-        name: such as `residual/success_rate`.
-        episodes: of that policy.
-        evaluation: content of `evaluation.json`.
-        where: the run, for the message.
+    """A metric such as `residual/success_rate`, from the episodes of that policy.
 
     Raises:
-        ScoreError: the two files do not agree.
+        ScoreError: the run's `evaluation.json` has another value. The message says
+            `where` the run is.
     """
     policy, metric = find_metric(name)
     value = metric.read(episodes)

@@ -22,14 +22,9 @@ class BadMetric(So101Error):
 
 
 class Logs:
-    """Both logs of a run; their lines have the same steps.
-
-    Args:
-        folder: the run directory.
-    """
+    """Both logs in a run directory; their lines have the same steps."""
 
     def __init__(self, folder: Path) -> None:
-        """Prepare without touching the files."""
         self._metrics, self._timings = folder / METRICS, folder / TIMINGS
         self._last_step: int | None = None
         self._clocks: deque[dict[str, Any]] = deque()  # of lines to write again

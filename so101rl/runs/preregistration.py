@@ -20,38 +20,26 @@ def register(
     settings: Mapping[str, Any],
     command: str,
 ) -> tuple[str, list[str]]:
-    """Write the plan of a study; if there is one, add the deviations from it.
-
-    Args:
-        folder: the sweep's.
-        name: the study's.
-        study: arms, seeds, metric, test and so on.
-        settings: by arm, the config's values that make it.
-        command: as typed.
+    """Write the plan of a study into its folder, or the deviations from the plan there.
 
     Returns:
-        The hash of what is registered now, and the changes since it was first.
+        The hash of the present plan, and the changes since the first one.
     """
     promised = {"study": dict(study), "settings": dict(settings)}
     digest = sha256(promised)
     path = folder / FILE
     if not path.is_file():
-        entry = {"name": name, "command": command, "sha256": digest}
-        entry |= {"registered": now()}
-        content: dict[str, Any] = {
-            **entry,
-            "git": git_state(),
-            **promised,
-            "deviations": [],
-        }
-        write_atomic(path, to_json(content))
+        first = {"name": name, "command": command, "sha256": digest}
+        first |= {"registered": now()}
+        write_atomic(
+            path,
+            to_json({**first, "git": git_state(), **promised, "deviations": []}),
+        )
         return digest, []
     known = read_json(path)
     if digest == known["sha256"]:
         return digest, []
-    changes = differences(
-        {"study": known["study"], "settings": known["settings"]}, promised
-    )
+    changes = differences({key: known[key] for key in promised}, promised)
     if digest not in [one["sha256"] for one in known["deviations"]]:
         known["deviations"].append(
             {"at": now(), "sha256": digest, "git": git_state(), "changes": changes}

@@ -16,17 +16,9 @@ from so101rl.files import PACKAGE, shipped
 from so101rl.runs.differences import differences
 
 SOURCE_ROOT = PACKAGE.parent
-PACKAGES = (
-    "torch",
-    "mujoco",
-    "stable-baselines3",
-    "sb3-contrib",
-    "gymnasium",
-    "numpy",
-    "scipy",
-    "hydra-core",
-    "omegaconf",
-    "mlflow",
+PACKAGES = str.split(
+    "torch mujoco stable-baselines3 sb3-contrib gymnasium numpy scipy hydra-core "
+    "omegaconf mlflow"
 )
 ADJECTIVES = str.split(
     "amber agile bold brave bright brisk calm clever cosy deft eager early fair firm "
@@ -41,25 +33,25 @@ ANIMALS = str.split(
 
 
 def versions() -> dict[str, str | None]:
-    """Installed versions, read without importing anything (None = not installed)."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+    """The versions of Python and of the packages that results depend on."""
+    found = {package: version_of(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **found}
+
+
+def version_of(package: str) -> str | None:
+    """The installed version of a package, found without importing it, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def git_state(root: Path = SOURCE_ROOT) -> dict[str, Any] | None:
-    """Commit and a hash of everything that differs from it; None outside git.
-
-    Args:
-        root: top folder of the checkout. A repository further up does not count.
+    """The commit of the checkout at `root`, and a hash of all that differs from it.
 
     Returns:
-        `commit`, `dirty`, and `diff_sha256` over the tracked changes and the
-        untracked files (None when clean).
+        `commit`, `dirty`, and `diff_sha256` over the tracked changes and the untracked
+        files (None when clean). None if `root` is not the top folder of a checkout.
     """
     try:
         top, commit = _git(root, "rev-parse", "--show-toplevel", "HEAD").splitlines()
@@ -88,9 +80,8 @@ def code_sha256() -> str:
     It is the same in a checkout and in a wheel that was built from it.
     """
     digest = hashlib.sha256()
-    code = {
-        f"so101rl/{path.relative_to(PACKAGE)}": path for path in PACKAGE.rglob("*.py")
-    }
+    files = PACKAGE.rglob("*.py")
+    code = {f"so101rl/{path.relative_to(PACKAGE)}": path for path in files}
     for name, path in sorted((code | _models()).items()):
         digest.update(name.encode() + b"\0")
         digest.update(path.read_bytes())
@@ -132,18 +123,12 @@ def file_hashes() -> dict[str, str]:
 
 def _models() -> dict[str, Path]:
     """The models in `assets` by their name in the repository."""
-    folder = shipped("assets")
-    return {
-        f"assets/{path.relative_to(folder)}": path for path in folder.rglob("*.xml")
-    }
+    assets = shipped("assets")
+    return {f"assets/{one.relative_to(assets)}": one for one in assets.rglob("*.xml")}
 
 
 def changes_since(info: Mapping[str, Any]) -> list[str]:
-    """Versions and code that are not those of a run.
-
-    Args:
-        info: the content of its `run.json`.
-    """
+    """Versions and code that differ from those in the `run.json` of a run."""
     found = differences(info["versions"], versions())
     if info.get("code_sha256") != code_sha256():
         commit = (info["git"] or {}).get("commit")
@@ -181,18 +166,11 @@ def first_info(
 
 
 def record(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything needed to rebuild a run elsewhere.
-
-    Args:
-        info: the content of its `run.json`.
-    """
-    keys = (
-        *("command", "groups", "seed", "seeds", "init_from"),
-        *("git", "code_sha256", "cpu"),
-    )
+    """Everything needed to rebuild a run elsewhere, partly from its `run.json`."""
+    keys = "command groups seed seeds init_from git code_sha256 cpu"
     dirty = (info["git"] or {}).get("dirty")
     return {
-        **{key: info[key] for key in keys},
+        **{key: info[key] for key in keys.split()},
         "config": ".hydra/config.yaml",
         "diff": git_diff() if dirty else None,
         "models_sha256": file_hashes(),

@@ -26,13 +26,7 @@ POLICIES = ("best", ".best.old", "step-*", "interrupted")
 
 
 class Deletion(NamedTuple):
-    """The folders of one run that would be deleted.
-
-    Attributes:
-        run: the run.
-        paths: the run directory itself, or folders inside it.
-        size: total size of the folders [bytes].
-    """
+    """A run directory, or folders inside it, that would be deleted; size [bytes]."""
 
     run: RunDir
     paths: list[Path]
@@ -109,9 +103,8 @@ def _paths(run: RunDir, prune: str) -> list[Path]:
     """Return the folders of a run that a value of `prune` selects."""
     status, best = run.info["status"], run.checkpoints / "best"
     if prune == "checkpoints":
-        return (
-            _unneeded_checkpoints(run) if status == "finished" and best.is_dir() else []
-        )
+        is_done = status == "finished" and best.is_dir()
+        return _unneeded_checkpoints(run) if is_done else []
     if prune == "failed":
         trained = any(any(run.checkpoints.glob(name)) for name in POLICIES)
         return [] if trained or status not in ENDED_EARLY else [run.path]
@@ -128,9 +121,8 @@ def _unneeded_checkpoints(run: RunDir) -> list[Path]:
         return []
     found = [*folder.glob("step-*"), *folder.glob(".*.tmp")]
     # `.NAME.old` is the former NAME; it is needed as long as there is no new one.
-    found += [
-        old for old in folder.glob(".*.old") if (folder / old.name[1:-4]).exists()
-    ]
+    former = folder.glob(".*.old")
+    found += [old for old in former if (folder / old.name[1:-4]).exists()]
     return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 

@@ -48,7 +48,6 @@ class RunDir(StatusDir):
     growing_files = (RUN, METRICS, EVALUATION)
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
-        """Hold a run whose `run.json` is known: use `create` or `open`."""
         super().__init__(path, info)
         self.stop = Stop()
         self._clock = time.monotonic()
@@ -119,13 +118,9 @@ class RunDir(StatusDir):
     def reopen(self, *, step: int, metrics: int, resume: str) -> None:
         """Continue a run that ended early; call it while it is `locked`.
 
-        Log lines after `step` are cut off. When they are written again, they get their
-        former clock times, so that trackers receive nothing twice.
-
-        Args:
-            step: env step where it continues.
-            metrics: length that `metrics.jsonl` had there [bytes].
-            resume: as in `create`.
+        It continues at env step `step`, where `metrics.jsonl` had `metrics` bytes. Log
+        lines after that are cut off. When they are written again, they get their former
+        clock times, so that trackers receive nothing twice.
         """
         self._logs.go_back(step, metrics)
         self._clock = time.monotonic()
@@ -153,12 +148,7 @@ class RunDir(StatusDir):
         self._logs.write(step, metrics, timings or {})
 
     def finish(self, status: str, error: BaseException | None = None) -> None:
-        """Close the run: write its final status, end and wall clock.
-
-        Args:
-            status: finished, failed, killed or pruned.
-            error: what ended the run early, if anything did.
-        """
+        """Close the run: write its final status, end, wall clock, and error if any."""
         if status not in STATUSES[1:]:
             ends = ", ".join(STATUSES[1:])
             raise RunDirError(f"status={status}: expected one of {ends}")

@@ -24,7 +24,6 @@ class Terminated(SystemExit):
     """SIGTERM arrived while a run was alive; exit code 143."""
 
     def __init__(self) -> None:
-        """Take the exit code that a shell gives a process ended by SIGTERM."""
         super().__init__(128 + signal.SIGTERM)
 
     def __str__(self) -> str:
@@ -36,7 +35,6 @@ class Pruned(SystemExit):
     """A sweep ended a run early (SIGUSR1); exit code 0, since nothing is wrong."""
 
     def __init__(self) -> None:
-        """Take the exit code of success."""
         super().__init__(0)
 
     def __str__(self) -> str:
@@ -59,7 +57,6 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        """Not asked yet."""
         self.requested = False
         self._reason: type[BaseException] = KeyboardInterrupt
         self._deferring = False

@@ -32,23 +32,17 @@ class StatusDir:
     advice: ClassVar[str] = "wait, or stop it"  # if another process works here
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
-        """Hold a folder whose JSON file is known."""
         self.path, self.info = path, info
         self._lock = Lock(path / LOCK)
 
     def file(self, name: str | os.PathLike[str]) -> Path:
-        """Absolute path of a file to write in this folder; makes its parent folder.
-
-        Args:
-            name: relative name with forward slashes, e.g. `figures/summary.png`.
-        """
+        """Absolute path of a file such as `figures/a.png`; makes its parent folder."""
         path = inside(self.path, os.fspath(name))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileError(
-                f"cannot make the folder {path.parent}: {error.strerror}"
-            ) from error
+            what = f"cannot make the folder {path.parent}"
+            raise FileError(f"{what}: {error.strerror}") from error
         return path
 
     @contextlib.contextmanager

@@ -65,11 +65,9 @@ class SweepDir(StatusDir):
                         self.path.rmdir()
 
     def define(self, what: Mapping[str, Any], command: str) -> None:
-        """Write what the sweep is; if it has been written, check that it is the same.
+        """Write what the sweep is, or check it if the sweep continues.
 
-        Args:
-            what: by name, all that must not change when the sweep goes on.
-            command: as typed.
+        `what` is all that must not change when a sweep continues, by name.
 
         Raises:
             SweepDirError: the folder holds another sweep, or runs of none.
@@ -90,10 +88,8 @@ class SweepDir(StatusDir):
     def begin(self, *, name: str, groups: Mapping[str, Any], group: str | None) -> None:
         """Set the status to running; the first time, add what trackers need.
 
-        Args:
-            name: of the sweep.
-            groups: chosen option per config group.
-            group: key that is equal for runs of different seeds: `arm` or `trial`.
+        `groups` has the chosen option of each config group. `group` is the key that is
+        equal for runs of different seeds: `arm` or `trial`.
         """
         first: dict[str, Any] = {"uid": uuid.uuid4().hex, "name": name}
         first |= {"groups": dict(groups), "group": group}
@@ -141,14 +137,7 @@ class SweepDir(StatusDir):
 def write_summary(
     folder: Path, text: str, metrics: Mapping[str, float], best: Mapping[str, Any]
 ) -> None:
-    """Write what a sweep has found so far.
-
-    Args:
-        folder: the sweep's.
-        text: Markdown.
-        metrics: numbers by name.
-        best: the best values by key; empty if nothing was searched.
-    """
+    """Write what a sweep has found so far: Markdown, numbers, and a search's best."""
     write_atomic(folder / SUMMARY, text)
     numbers = {"metrics": dict(metrics), "best": dict(best)}
     write_atomic(folder / NUMBERS, to_json(numbers))

@@ -46,12 +46,7 @@ NAMES = tuple(field.name for field in fields(Trajectory))
 def write_trajectories(
     path: Path, episodes: Mapping[str, Sequence[Trajectory]]
 ) -> None:
-    """Write the episodes of every policy, rounded to single precision.
-
-    Args:
-        path: the file; it appears whole or not at all.
-        episodes: by policy, in the order of `episodes.csv`.
-    """
+    """Write the episodes of every policy, rounded to single precision."""
     arrays = {}
     for policy, found in episodes.items():
         lengths = [len(episode.distance_m) for episode in found]
@@ -64,9 +59,7 @@ def write_trajectories(
     write_atomic(path, buffer.getvalue())
 
 
-def read_trajectories(
-    path: str | os.PathLike[str],
-) -> dict[str, list[Trajectory]]:
+def read_trajectories(path: str | os.PathLike[str]) -> dict[str, list[Trajectory]]:
     """The episodes of every policy, in the order of `episodes.csv`.
 
     Raises:

@@ -75,8 +75,8 @@ class SweepContext:
         Raises:
             So101Error: a value cannot work.
         """
-        name = self.config.hydra.job.config_name
         words = [*self._inherited(), *words]
+        name = self.config.hydra.job.config_name
         cfg = self.loader.load_configuration(name, words, RunMode.RUN)
         with open_dict(cfg):
             del cfg["hydra"]
@@ -104,11 +104,9 @@ class SweepContext:
 
     @contextlib.contextmanager
     def tracked(self, sweep: SweepDir, conclude: Callable[[], None]) -> Iterator[None]:
-        """Mirror the sweep to its trackers while the block works on it.
+        """Mirror the sweep to its trackers while the block runs it.
 
-        Args:
-            sweep: its folder, locked and defined.
-            conclude: writes what was found, however the block ends.
+        At its end `conclude` writes the results, also after an error.
         """
         chosen = self.config.hydra.runtime.choices
         groups = {

@@ -56,9 +56,7 @@ def quoted(text: str) -> str:
 def every_combination(typed: Sequence["Override"], sweep: str) -> list[Job]:
     """Return a job per combination of the typed values, numbered as by Hydra.
 
-    Args:
-        typed: overrides, some of them with several values.
-        sweep: the sweep's name, which the runs record.
+    The runs record `sweep`, the name of the sweep.
 
     Raises:
         SweepError: there are too many jobs, or an override is an interval, not a list.
@@ -86,7 +84,6 @@ def _single_overrides(item: "Override") -> list[str]:
     texts = islice(item.sweep_string_iterator(), MAX_JOBS + 1)
     found = [f"{key}={text}" for text in texts]
     if len(found) > MAX_JOBS:
-        raise SweepError(
-            f"{item.input_line}: more than {MAX_JOBS:,} values; expected fewer"
-        )
+        many = f"more than {MAX_JOBS:,} values; expected fewer"
+        raise SweepError(f"{item.input_line}: {many}")
     return found

@@ -37,7 +37,6 @@ class LauncherJobs:
     can_prune = False
 
     def __init__(self, launcher: Launcher, program: Program) -> None:
-        """Start nothing yet."""
         self._launcher, self._program = launcher, program
         self._words: list[list[str]] = []
         self.running: dict[str, Path] = {}
@@ -56,9 +55,7 @@ class LauncherJobs:
         if words:
             self._launcher.launch(words, initial_job_idx=0)
         missing = Outcome("failed", "bug", "its launcher left no run")
-        return [
-            (name, run_outcome(folder) or missing) for name, folder in folders.items()
-        ]
+        return [(name, run_outcome(one) or missing) for name, one in folders.items()]
 
     def prune(self, name: str) -> None:
         """Do nothing: between two calls no job runs."""

@@ -62,10 +62,8 @@ class FolderState(NamedTuple):
 def process_outcome(folder: Path, code: int, before: FolderState) -> Outcome:
     """Return how a job's process ended, even if it wrote no run into the folder.
 
-    Args:
-        folder: the job's folder.
-        code: exit code, negative for a signal.
-        before: the folder's state when the process started.
+    The exit code is negative for a signal; `before` is the folder's state when the
+    process started.
     """
     found = run_outcome(folder)
     if found is not None and _run_stamp(folder) != before.run:
@@ -122,7 +120,6 @@ class Breaker:
     """
 
     def __init__(self) -> None:
-        """Start without failures."""
         self._last: deque[tuple[str, str]] = deque(maxlen=MAX_EQUAL_FAILURES)
 
     def check(self, found: Outcome) -> None:

@@ -24,9 +24,8 @@ PROBE_STEPS, PROBE_LOG = 8192, 2048  # env steps of a probe, and between its log
 SHOWN = 60  # jobs that are listed
 EARLIER, PROBE = "earlier runs", "short trainings"  # sources of an estimate
 # Keys that decide how long a training takes.
-COST_KEYS = (
-    *("algo", "env._target_", "base_policy._target_", "evaluation"),
-    *("total_timesteps", "n_envs"),
+COST_KEYS = str.split(
+    "algo env._target_ base_policy._target_ evaluation total_timesteps n_envs"
 )
 
 
@@ -44,14 +43,7 @@ def preview(
     program: Program,
     n_jobs: int,
 ) -> str:
-    """A line per job with its estimated duration, and the total.
-
-    Args:
-        jobs: those that are left.
-        compose: gives a job's config.
-        program: how to call one.
-        n_jobs: jobs at a time.
-    """
+    """A line per job with its estimated duration, and the total."""
     costs, by_words, each = CostEstimator(compose, program), {}, []
     for job in jobs:  # the seed does not change the cost
         key = tuple(word for word in job.overrides if not word.startswith("seed="))
@@ -59,9 +51,8 @@ def preview(
             by_words[key] = costs.of(job.overrides)
         each.append(by_words[key])
     common = set.intersection(*(set(job.overrides) for job in jobs))
-    lines = [
-        f"all with: {' '.join(word for word in jobs[0].overrides if word in common)}"
-    ]
+    shared = " ".join(word for word in jobs[0].overrides if word in common)
+    lines = [f"all with: {shared}"]
     for job, one in zip(jobs[:SHOWN], each, strict=False):
         own = " ".join(word for word in job.overrides if word not in common)
         duration = "?" if one is None else format_duration(one.seconds)
@@ -94,7 +85,6 @@ class CostEstimator:
     def __init__(
         self, compose: Callable[[Sequence[str]], DictConfig], program: Program
     ) -> None:
-        """Know nothing yet."""
         self._compose, self._program = compose, program
         self._known: dict[str, Cost] = {}  # arms of a study often cost the same
 
@@ -108,14 +98,13 @@ class CostEstimator:
         if not cfg.job.get("trains", False):
             return None
         key = _cost_key(cfg)
-        if key not in self._known:
-            runs = self._earlier.get(key)
-            if runs:
-                seconds = median(run.info["wall_clock_s"] for run in runs)
-                size = median(size_bytes([run.path]) for run in runs)
-                self._known[key] = Cost(seconds, size, EARLIER)
-            else:
-                self._known[key] = self._probe(cfg, words)
+        if key not in self._known and key in self._earlier:
+            runs = self._earlier[key]
+            seconds = median(run.info["wall_clock_s"] for run in runs)
+            size = median(size_bytes([run.path]) for run in runs)
+            self._known[key] = Cost(seconds, size, EARLIER)
+        elif key not in self._known:
+            self._known[key] = self._probe(cfg, words)
         return self._known[key]
 
     @functools.cached_property

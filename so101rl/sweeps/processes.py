@@ -1,6 +1,7 @@
 """Runs each job in its own process, so that a crash does not affect other jobs."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -27,17 +28,11 @@ PRUNE_S = 90.0  # time for a pruned job and its trackers to end [s]
 
 @dataclass(frozen=True)
 class Program:
-    """How to call this program again.
+    """How to call this program again."""
 
-    Attributes:
-        words: words after `python`.
-        conf: the folder of the yaml files.
-        common: words that every call gets.
-    """
-
-    words: tuple[str, ...]
-    conf: Path
-    common: tuple[str, ...] = ()
+    words: tuple[str, ...]  # after `python`
+    conf: Path  # the folder of the yaml files
+    common: tuple[str, ...] = ()  # words that every call gets
 
     def job_words(self, job: Job, folder: Path) -> list[str]:
         """Return the words for a job, or for resuming the run in its folder."""
@@ -56,25 +51,15 @@ class Program:
 
 @dataclass
 class JobProcess:
-    """A job's process.
-
-    Attributes:
-        folder: the job's folder.
-        process: the process.
-        pipe: writing end of a pipe; the job ends when it closes.
-        before: the folder's state when the process started.
-        started: monotonic time [s].
-        is_late: whether it was stopped because it took too long.
-        kill_at: when it is killed if it still runs [monotonic s].
-    """
+    """The process of a job, and the folder that the job writes into."""
 
     folder: Path
     process: "subprocess.Popen[bytes]"
-    pipe: int
-    before: FolderState
-    started: float
-    is_late: bool = False
-    kill_at: float | None = None
+    pipe: int  # writing end of a pipe; the job ends when it closes
+    before: FolderState  # of the folder when the process started
+    started: float  # monotonic time [s]
+    is_late: bool = False  # whether it was stopped because it took too long
+    kill_at: float | None = None  # when it is killed if it still runs [monotonic s]
 
     def signal(self, number: int) -> None:
         """Send a signal, if the process still exists."""
@@ -88,11 +73,7 @@ class JobProcess:
 
 
 class Processes:
-    """Runs jobs, each in a process of its own.
-
-    Args:
-        program: how to start a job.
-        timeout_s: time after which a job is stopped [s]; None for no limit.
+    """Runs jobs, each in a process of its own, which is stopped after `timeout_s` [s].
 
     Attributes:
         running: processes by the name of their job.
@@ -101,7 +82,6 @@ class Processes:
     can_prune = True
 
     def __init__(self, program: Program, timeout_s: float | None = None) -> None:
-        """Start nothing yet."""
         self._program, self._timeout_s = program, timeout_s
         self.running: dict[str, JobProcess] = {}
 
@@ -135,11 +115,8 @@ class Processes:
         end = time.monotonic() + wait_s
         while True:
             self._enforce_limits()
-            names = [
-                name
-                for name, one in self.running.items()
-                if one.process.poll() is not None
-            ]
+            jobs = self.running.items()
+            names = [name for name, one in jobs if one.process.poll() is not None]
             if names or not self.running or time.monotonic() > end:
                 return [(name, self._collect(name)) for name in names]
             time.sleep(POLL_S)
@@ -159,14 +136,11 @@ class Processes:
     def _enforce_limits(self) -> None:
         """Stop jobs that take too long, and kill jobs that do not stop."""
         now = time.monotonic()
+        limit = math.inf if self._timeout_s is None else self._timeout_s
         for one in self.running.values():
             if one.kill_at is not None and now > one.kill_at:
                 one.signal(signal.SIGKILL)
-            elif (
-                self._timeout_s is not None
-                and not one.is_late
-                and now > one.started + self._timeout_s
-            ):
+            elif now > one.started + limit and not one.is_late:
                 one.is_late = True
                 one.stop(signal.SIGTERM, signals.PARENT_PATIENCE_S)
 

@@ -25,19 +25,13 @@ STATUSES = ("finished", "pruned", "failed", "killed")
 
 
 class SweepProgress:
-    """Progress of a sweep.
-
-    Args:
-        title: of the sweep.
-        total: jobs that will end, as far as is known by now.
-        n_jobs: jobs at a time.
+    """Progress of a sweep that runs `n_jobs` of `total` jobs at a time.
 
     Attributes:
         best: the best result so far, as text.
     """
 
     def __init__(self, title: str, total: int, n_jobs: int) -> None:
-        """Start without jobs."""
         from rich.console import Console
         from rich.live import Live
 

@@ -25,12 +25,9 @@ Row = Mapping[str, Any]
 def conclude_jobs(
     jobs: Sequence[Job], folder: Path, ends: Mapping[str, Outcome]
 ) -> None:
-    """Write and print the results so far.
+    """Write and print the results so far of all jobs in the folder of a sweep.
 
-    Args:
-        jobs: all of the sweep.
-        folder: the sweep's; that of a study holds its registration.
-        ends: how jobs ended, by name; read for those without a run in their folder.
+    `ends` says by name how jobs ended that have no run in their folder.
     """
     import pandas as pd
 
@@ -124,10 +121,9 @@ def _facts(rows: Sequence[Row], counts: Mapping[str, int]) -> str:
     ends = ", ".join(f"{number} {status}" for status, number in counts.items())
     steps = sum(row["env_steps"] for row in rows)
     lines = [f"- jobs: {len(rows)}: {ends}", f"- env steps: {steps:,}"]
-    failed = [
-        f"{r['job']} failed: {r['reason']}" for r in rows if r["status"] == "failed"
-    ]
-    lines += [f"- {line}" for line in failed[:SHOWN_FAILURES]]
+    failed = [row for row in rows if row["status"] == "failed"]
+    for row in failed[:SHOWN_FAILURES]:
+        lines.append(f"- {row['job']} failed: {row['reason']}")
     if len(failed) > SHOWN_FAILURES:
         lines.append(f"- other failures: {len(failed) - SHOWN_FAILURES}, see {JOBS}")
     return "\n".join(lines)

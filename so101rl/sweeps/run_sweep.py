@@ -146,7 +146,7 @@ def _check_results(ends: Mapping[str, Outcome], folder: Path) -> None:
     if not failed:
         return
     lines = [f"{len(failed)} of {len(ends)} jobs gave no result:"]
-    for name, end in list(failed.items())[:SHOWN]:
+    for name, end in [*failed.items()][:SHOWN]:
         lines.append(f"  {name}: {end.reason[:120]} ({log_of(folder / name)})")
     if len(failed) > SHOWN:
         lines.append(f"  and {len(failed) - SHOWN} more")

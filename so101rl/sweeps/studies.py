@@ -79,11 +79,7 @@ def study_of(context: "SweepContext") -> StudyPlan:
 
 
 def _check(study: Mapping[str, Any]) -> None:
-    """Check the node `study`, except its metric.
-
-    Raises:
-        ConfigError: it is wrong.
-    """
+    """Raise if the node `study` is wrong; its metric is not checked."""
     arms = study["arms"]
     for name in arms:
         if not ARM.fullmatch(name):
@@ -92,11 +88,8 @@ def _check(study: Mapping[str, Any]) -> None:
     if not 2 <= len(arms) <= MOST_ARMS:
         expected = f"2 to {MOST_ARMS} arms"
         raise ConfigError("study.arms", got=f"{len(arms)} arms", expected=expected)
-    for key, options in (
-        ("reference", tuple(arms)),
-        ("test", TESTS),
-        ("correction", CORRECTIONS),
-    ):
+    choices = {"reference": tuple(arms), "test": TESTS, "correction": CORRECTIONS}
+    for key, options in choices.items():
         if study[key] not in options:
             expected = f"one of {', '.join(options)}"
             raise ConfigError(f"study.{key}", got=study[key], expected=expected)
@@ -113,9 +106,7 @@ def _check_metric(metric: str, tests: Collection[str]) -> None:
 
 def _seeds(typed: Sequence["Override"], registered: int) -> list[int]:
     """The seeds to run: those typed with `seed=`, or all that are registered."""
-    for item in typed:
-        if item.key_or_group != "seed":
-            continue
+    for item in (one for one in typed if one.key_or_group == "seed"):
         several = item.is_sweep_override()
         texts = item.sweep_string_iterator() if several else [str(item.value())]
         wanted = [int(text) for text in texts]

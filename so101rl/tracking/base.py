@@ -192,7 +192,6 @@ class LogReader:
     """Reads both logs of a run, each time from where the last reading ended."""
 
     def __init__(self) -> None:
-        """Begin at the beginning of both logs."""
         self._offsets = {METRICS: 0, TIMINGS: 0}
         self._clocks: list[float] = []
         self.last_step, self.last_clock = 0, 0.0

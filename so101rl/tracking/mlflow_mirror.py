@@ -33,7 +33,6 @@ class MlflowMirror(Tracker[Mirrored]):
     """
 
     def __init__(self, store: MlflowStore) -> None:
-        """Prepare without touching the store."""
         self._store = store
         self.place = store.place
         self._client: MlflowClient  # set by _connect

@@ -29,7 +29,6 @@ class MlflowStore:
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
-        """Prepare without touching the store."""
         # MLflow reads these at import: no usage reports, no git call, short retries.
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         os.environ["DO_NOT_TRACK"] = "true"

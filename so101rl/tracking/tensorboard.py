@@ -13,7 +13,6 @@ class TensorboardTracker(Tracker[RunDir]):
     """Event files in the run's `tensorboard/`."""
 
     def __init__(self) -> None:
-        """Prepare without importing anything heavy."""
         self.place = "RUN_DIR/tensorboard"
         self._logs = LogReader()
         self._writer: SummaryWriter  # set by start

@@ -17,11 +17,11 @@ def test_packages_are_compared_with_the_pins_of_the_project(monkeypatch):
     pins = doctor._pins(ROOT / "constraints.txt")
     assert "torch" in doctor._dependencies()
     assert {doctor._normalized(name) for name in doctor._dependencies()} <= pins.keys()
-    monkeypatch.setattr(doctor, "_version", lambda name: None)
+    monkeypatch.setattr(doctor, "version_of", lambda name: None)
     check = next(doctor.check_packages())
     assert check.state == "FAIL" and "mujoco" in check.found
     assert "make setup" in check.fix
-    monkeypatch.setattr(doctor, "_version", lambda name: "0.0.1")
+    monkeypatch.setattr(doctor, "version_of", lambda name: "0.0.1")
     (check,) = doctor.check_packages()
     assert check.state == "warn" and "torch 0.0.1 (pin " in check.found
 

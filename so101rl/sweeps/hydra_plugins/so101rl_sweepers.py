@@ -14,14 +14,10 @@ if TYPE_CHECKING:
 
 
 class _ProcessSweeper(Sweeper):
-    """A sweeper that runs jobs as processes, unless a launcher is chosen.
-
-    Args:
-        settings: described in the yaml of the sweeper.
-    """
+    """A sweeper that runs jobs as processes, unless a launcher is chosen."""
 
     def __init__(self, **settings: Any):
-        self._settings = settings
+        self._settings = settings  # the yaml of the sweeper describes them
 
     def setup(
         self,

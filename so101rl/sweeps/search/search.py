@@ -33,25 +33,19 @@ ASK_S = 2.0  # before asking again when there was no trial [s]
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan:
-    """What a search looks for.
+    """What the search `name` looks for.
 
     Attributes:
-        name: of the sweep.
-        objectives: names of results, each the mean over a trial's runs.
-        report: the metric that the pruner sees.
-        fixed: overrides of every run, besides its trial's values.
-        seeds: of a trial's runs.
-        total: env steps of a run.
         sign: factor of the report for the pruner: -1 if more of it is better and less
             of the objective, or the other way round.
     """
 
     name: str
-    objectives: Sequence[str]
-    report: str
-    fixed: Sequence[str]
-    seeds: Sequence[int]
-    total: int
+    objectives: Sequence[str]  # names of results, each the mean over a trial's runs
+    report: str  # the metric that the pruner sees
+    fixed: Sequence[str]  # overrides of every run, besides its trial's values
+    seeds: Sequence[int]  # of a trial's runs
+    total: int  # env steps of a run
     sign: int = 1
 
     def job(self, trial: "Trial", n: int) -> Job:
@@ -63,31 +57,20 @@ class SearchPlan:
 
 @dataclass
 class RunningTrial:
-    """A trial some of whose runs are running.
-
-    Attributes:
-        trial: Optuna's.
-        n_started: runs that have started.
-        ends: outcome per run that has ended.
-        values: objectives per finished run.
-        reports: last report per finished run.
-        steps: env steps of ended runs.
-        offset: bytes of the current run's metrics that were read.
-        last: the current run's last report; NaN without one.
-        step: of the trial's last report.
-        is_pruned: whether it was stopped.
-    """
+    """A trial of Optuna's some of whose runs are running."""
 
     trial: "Trial"
-    n_started: int = 0
-    ends: list[Outcome] = field(default_factory=list)
-    values: list[list[float]] = field(default_factory=list)
-    reports: list[float] = field(default_factory=list)
-    steps: int = 0
-    offset: int = 0
-    last: float = math.nan
-    step: int = 0
-    is_pruned: bool = False
+    n_started: int = 0  # runs that have started
+    ends: list[Outcome] = field(default_factory=list)  # of runs that have ended
+    values: list[list[float]] = field(
+        default_factory=list
+    )  # objectives of finished ones
+    reports: list[float] = field(default_factory=list)  # last report of finished ones
+    steps: int = 0  # env steps of ended runs
+    offset: int = 0  # bytes of the current run's metrics that were read
+    last: float = math.nan  # the current run's last report; NaN without one
+    step: int = 0  # of the trial's last report
+    is_pruned: bool = False  # whether it was stopped
 
 
 class Search:
@@ -104,7 +87,7 @@ class Search:
         runner: runs the jobs; with one that cannot prune, nobody sends heartbeats
             meanwhile, so that this must be the study's only worker.
         n_jobs: trials at a time.
-        heartbeat_s: between two heartbeats [s].
+        heartbeat_s: time between two heartbeats [s].
     """
 
     def __init__(
@@ -117,7 +100,6 @@ class Search:
         n_jobs: int,
         heartbeat_s: float,
     ) -> None:
-        """Start nothing yet."""
         self._plan, self._trials, self._ask = plan, trials, ask
         self._folder, self._runner = folder, runner
         self._n_jobs, self._heartbeat_s = n_jobs, heartbeat_s
@@ -255,23 +237,17 @@ class Search:
 
     def _tell(self, one: RunningTrial, found: Outcome) -> None:
         """Tell the study how a trial has ended."""
-        number = one.trial.number
+        number, steps = one.trial.number, one.steps
         if found.status == "finished":
             means = [fmean(column) for column in zip(*one.values, strict=True)]
-            self._trials.tell(
-                number, values=means, runs=one.values, env_steps=one.steps
-            )
+            self._trials.tell(number, values=means, runs=one.values, env_steps=steps)
             return
         self._progress.add_jobs(one.n_started - len(self._plan.seeds))
         if one.is_pruned or found.status == "pruned":
-            self._trials.tell(number, state="PRUNED", env_steps=one.steps)
+            self._trials.tell(number, state="PRUNED", env_steps=steps)
             return
         self._trials.tell(
-            number,
-            state="FAIL",
-            env_steps=one.steps,
-            kind=found.kind,
-            reason=found.reason,
+            number, state="FAIL", env_steps=steps, kind=found.kind, reason=found.reason
         )
         if found.kind in RESUMABLE:
             self._progress.add_jobs(len(self._plan.seeds))

@@ -6,12 +6,7 @@ from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import (
-    IntervalSweep,
-    Override,
-    RangeSweep,
-    Sweep,
-)
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep
 from omegaconf import OmegaConf
 
 from so101rl.config.schema import GROUPS
@@ -51,17 +46,13 @@ def words(params: Mapping[str, Any]) -> list[str]:
 def preset(params: Mapping[str, Any], head: str) -> str:
     """A yaml file for `conf/experiment/` that sets a trial's values.
 
-    Args:
-        params: values by key, or by config group.
-        head: comment in its second line, which a list of presets shows.
+    Its second line is `head`, which a list of presets shows.
     """
     typed = OverridesParser.create().parse_overrides(words(params))
     chosen = [i for i in typed if i.key_or_group in GROUPS or "/" in i.key_or_group]
     cfg = OmegaConf.create()
     if chosen:
-        cfg.defaults = [
-            {f"override /{item.key_or_group}": item.value()} for item in chosen
-        ]
+        cfg.defaults = [{f"override /{i.key_or_group}": i.value()} for i in chosen]
     for item in typed:
         if item not in chosen:
             OmegaConf.update(cfg, item.key_or_group, item.value(), force_add=True)
@@ -86,9 +77,8 @@ def grid(distributions: "Mapping[str, BaseDistribution]") -> list[dict[str, Any]
             raise SweepError(f"{key}: expected a list of values or a range for a grid")
     if math.prod(len(values) for values in found.values()) > MAX_JOBS:
         raise SweepError(f"a grid of more than {MAX_JOBS:,} trials; expected fewer")
-    return [
-        dict(zip(found, values, strict=True)) for values in product(*found.values())
-    ]
+    rows = product(*found.values())
+    return [dict(zip(found, values, strict=True)) for values in rows]
 
 
 def _distribution(item: Override) -> "BaseDistribution":

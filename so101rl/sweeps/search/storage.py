@@ -106,10 +106,9 @@ def exclusive(url: str) -> Iterator[None]:
             yield
         return
     engine = create_engine(address, poolclass=NullPool)
+    timeout = text(f"SET idle_in_transaction_session_timeout = '{PG_TIMEOUT}'")
     with engine.connect() as connection:  # it is freed when the connection ends
-        connection.execute(
-            text(f"SET idle_in_transaction_session_timeout = '{PG_TIMEOUT}'")
-        )
+        connection.execute(timeout)
         connection.execute(text(f"SELECT pg_advisory_xact_lock({PG_LOCK})"))
         yield
 

@@ -40,13 +40,7 @@ CAUTION = (
 
 
 def conclude(trials: Trials, folder: Path, plan: SearchPlan) -> None:
-    """Write and print the results so far.
-
-    Args:
-        trials: the study.
-        folder: the sweep's folder.
-        plan: the plan of the search.
-    """
+    """Write and print the results so far."""
     study = trials.study
     with trials.database_errors():
         ended = sorted(trials.finished(), key=lambda one: one.number)
@@ -70,7 +64,6 @@ class SearchSummary:
     """The results of a search.
 
     Attributes:
-        plan: the plan of the search.
         ended: ended trials in the order of their numbers.
         top: complete trials, best first; with several objectives, the Pareto front.
         importances: share of the variance of the first objective, per parameter.
@@ -102,12 +95,7 @@ class SearchSummary:
         return f"{len(self.ended)} trials" + (f": {', '.join(parts)}" if parts else "")
 
     def text(self, folder: Path, study: str) -> str:
-        """The summary in Markdown.
-
-        Args:
-            folder: the sweep's folder.
-            study: name of the study in the storage.
-        """
+        """The summary in Markdown; `study` is the name of the study in its storage."""
         parts = [self._headline(), self._facts(study)]
         if self.top:
             parts[1:1] = [self._table(), self._next_commands(folder)]

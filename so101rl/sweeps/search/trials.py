@@ -35,21 +35,17 @@ MAX_LOSSES = 4  # of one trial; after so many it stays failed
 
 
 class Trials:
-    """A study in a database.
+    """A study of Optuna's in a database.
 
     Args:
-        url: of the database.
-        name: of the study.
+        url: address of the database.
+        name: name of the study.
         directions: `maximize` or `minimize`, one per objective.
         settings: by name, all that must be the same for every worker.
         folder: where this worker's runs go.
         n_trials: number of trials to finish, by all workers together.
-        heartbeat_s: between two heartbeats [s].
+        heartbeat_s: time between two heartbeats [s].
         grace_s: time without a heartbeat after which a trial is lost [s].
-
-    Attributes:
-        study: Optuna's.
-        n_trials: as given.
     """
 
     def __init__(
@@ -99,23 +95,17 @@ class Trials:
     ) -> "Trial | None":
         """The next trial; None if there are enough.
 
-        Args:
-            distributions: the values to try.
-            sampler: makes one for the n-th trial, so that its values do not depend on
-                who asks, nor on how often the search was stopped before.
-            pruner: judges its reports.
+        There is a sampler for the n-th trial, so that its values do not depend on who
+        asks, nor on how often the search was stopped before.
         """
         with exclusive(self._url):
             self._retry_lost()
             trials = self._last_attempts()
-            waiting = [
-                (one.number, n)
-                for n, one in enumerate(trials)
-                if one.state.name == "WAITING"
-            ]
+            waiting = [n for n, one in enumerate(trials) if one.state.name == "WAITING"]
             if not waiting and len(trials) >= self.n_trials:
                 return None
-            self.study.sampler = sampler(min(waiting)[1] if waiting else len(trials))
+            n = min(waiting, key=lambda n: trials[n].number, default=len(trials))
+            self.study.sampler = sampler(n)
             self.study.pruner = pruner
             trial = self.study.ask(dict(distributions))
             study_id = self._storage.get_study_id_from_name(self.study.study_name)
@@ -156,11 +146,8 @@ class Trials:
     ) -> None:
         """End a trial of this worker.
 
-        Args:
-            number: its number.
-            values: of the objectives, if it is complete.
-            state: `PRUNED` or `FAIL` if it is not.
-            attributes: stored with it; a failure of a `kind` in `RESUMABLE` is a loss.
+        A complete trial has `values`, one per objective; another has the state `PRUNED`
+        or `FAIL`. A failure whose attribute `kind` is in `RESUMABLE` counts as a loss.
         """
         from optuna.exceptions import UpdateFinishedTrialError
 
@@ -189,11 +176,8 @@ class Trials:
         for trial_id in self._running.values():
             self._storage.record_heartbeat(trial_id)
         fail_stale_trials(self.study)
-        return [
-            number
-            for number, trial_id in self._running.items()
-            if self._storage.get_trial(trial_id).state.is_finished()
-        ]
+        trials = {n: self._storage.get_trial(i) for n, i in self._running.items()}
+        return [number for number, one in trials.items() if one.state.is_finished()]
 
     def finished(self) -> "list[FrozenTrial]":
         """The trials that have ended, each by its last attempt."""

@@ -78,15 +78,12 @@ class Settings:
     @property
     def objectives(self) -> list[str]:
         """Names of the results that count."""
-        one = self.objective
-        return [one] if isinstance(one, str) else list(one)
+        return _as_list(self.objective)
 
     @property
     def directions(self) -> list[str]:
         """One per objective."""
-        return (
-            [self.direction] if isinstance(self.direction, str) else [*self.direction]
-        )
+        return _as_list(self.direction)
 
     @property
     def at_a_time(self) -> int:
@@ -102,15 +99,16 @@ class Settings:
             raise SweepError(f"hydra.sweeper.seeds={self.seeds}: {error}") from error
 
 
+def _as_list(value: str | ListConfig) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
 def tune(
     context: SweepContext, settings: Settings, *, launcher: Launcher | None
 ) -> None:
     """Search until `n_trials` have ended, and print what was found.
 
-    Args:
-        context: what was typed.
-        settings: of the sweeper.
-        launcher: what runs the jobs, some trials at a time; None: our own processes.
+    Without a launcher of Hydra's, the jobs run in our own processes.
 
     Raises:
         So101Error: it cannot start, or the same failure came three times in a row.
