@@ -2,7 +2,6 @@
 
 import json
 import math
-import mmap
 import subprocess
 import sys
 from importlib import import_module
@@ -29,11 +28,8 @@ def test_the_rival_goes_through_the_same_states(randomization):
 
 
 @pytest.mark.skipif(not memory.available(), reason="reads Linux's /proc")
-def test_memory_of_this_and_of_child_processes_is_counted():
-    before, others = memory.resident(), memory.descendants_pss()
-    kept = mmap.mmap(-1, 64 * MIB)  # never a reused block
-    kept.write(b"1" * 64 * MIB)
-    assert memory.resident() - before > 60 * MIB
+def test_memory_of_child_processes_is_counted():
+    others = memory.descendants_pss()
     # A grandchild holds the memory, like a worker of a forking server.
     holds = "b = bytearray(b'1') * 2**26; print('ready', flush=True); input()"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {holds!r}])"
@@ -70,19 +66,14 @@ def test_a_recorded_table_shows_the_recorded_numbers(name):
     assert table == (RESULTS / f"{name}.md").read_text()
 
 
-def recorded(algorithm, seed, residual, base=0.7):
-    """A result of `algorithms.trained`."""
-    found = {"algorithm": algorithm, "seed": seed, "base": base, "residual": residual}
-    found |= {"wall_clock_s": 60.0 * (seed + 1), "env_steps_per_s": 1000.0}
-    return found | {"commit": "01234567", "dirty": False, "learner": [algorithm]}
-
-
-def test_a_recording_continues_and_its_table_has_the_best_first(monkeypatch, tmp_path):
+def test_a_recording_continues_with_the_same_settings_alone(monkeypatch, tmp_path):
     def train(algorithm, seed, settings):
         trained.append(seed)
         if seed == 9:
             raise KeyboardInterrupt
-        return recorded(algorithm, seed, 0.8 + 0.05 * seed)
+        found = {"algorithm": algorithm, "seed": seed, "base": 0.7, "residual": 0.8}
+        found |= {"wall_clock_s": 60.0, "env_steps_per_s": 1000.0, "dirty": False}
+        return found | {"commit": "01234567", "learner": [algorithm]}
 
     def record(*seeds):
         options = ["--quick", "--jobs", "1", "--out", str(tmp_path), "--only", "ppo"]
@@ -96,17 +87,6 @@ def test_a_recording_continues_and_its_table_has_the_best_first(monkeypatch, tmp
     trained.clear()
     record("0", "1", "2")
     assert trained == [1, 2]
-    result = json.loads((tmp_path / "algorithms.json").read_text())
-    ppo = result["runs"][:]
-    result["runs"] += [recorded("sac", seed, 0.95) for seed in range(3)]
-    lines = [line for line in algorithms.table(result).splitlines() if "|" in line]
-    assert lines[2].startswith("| base alone | 70.0 [")
-    assert lines[3].startswith("| sac | 95.0 [") and " W | 95 to 95 | " in lines[3]
-    # Student's t for 3 seed means of 80, 85 and 90 %: 4.3027 * 5 / sqrt(3) = 12.4
-    assert lines[4].startswith("| ppo | 85.0 [72.6, 97.4] | 80 to 90 |")
-    ppo[0]["base"] = 0.6
-    with pytest.raises(SystemExit, match="do not belong together"):
-        algorithms.table(result)
     monkeypatch.setitem(algorithms.SHORT, "total_timesteps", 512)
     with pytest.raises(SystemExit, match="other settings"):
         record("0")

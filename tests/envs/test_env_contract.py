@@ -69,10 +69,8 @@ def test_without_autoreset_what_has_ended_stands_still_until_it_is_reset():
     for _ in range(2):
         env.reset(seed=SEEDS)
         env.env.elapsed[1] = 5  # the second episode ends first
-        states = []
-        for action in actions(8, 3):
-            env.step(action)
-            states.append(env.env.hardware.state.copy())
+        steps = (env.step(action) for action in actions(8, 3))
+        states = [env.env.hardware.state.copy() for _ in steps]
         moved = (np.diff(states, axis=0) != 0).any(axis=2)
         assert moved.sum(axis=0).tolist() == [7, 4, 7]
 
@@ -82,8 +80,8 @@ def test_success_takes_its_control_steps_at_rest_in_every_episode():
     env.reset(seed=0)
     ended = [env.step(np.zeros((1, 6)))[2][0] for _ in range(10)]
     assert list(np.flatnonzero(ended)) == [4, 9]
-    for step in range(10):  # nudged to and fro, inside the square
-        env.env.hardware.qvel[0, 6] = 0.1 * (-1) ** step
+    for speed in 5 * (0.1, -0.1):  # nudged to and fro, inside the square
+        env.env.hardware.qvel[0, 6] = speed
         assert not env.step(np.zeros((1, 6)))[2].any()
 
 

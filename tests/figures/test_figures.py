@@ -81,12 +81,15 @@ def is_picture(path):
         return picture.width >= 800 and np.asarray(picture).std() > 10
 
 
-def test_every_figure_is_drawn_and_the_same_again(run):
+def test_every_figure_is_drawn_the_same_again_or_not_at_all(run, monkeypatch):
     drawn = draw_all(run)
     assert drawn == [run.path / "figures" / f"{name}.png" for name in BOTH]
     assert all(is_picture(path) for path in drawn)
     first = [path.read_bytes() for path in drawn]
     assert [path.read_bytes() for path in draw_all(RunDir.open(run.path))] == first
+    monkeypatch.setattr("os.replace", Mock(side_effect=OSError(28, "disk full")))
+    with pytest.raises(FileError, match=r"cannot write .*starts\.png: disk full"):
+        figure_starts(run)
 
 
 def test_a_run_that_lacks_data_says_what_is_missing(tmp_path):
@@ -109,12 +112,6 @@ def test_a_run_that_lacks_data_says_what_is_missing(tmp_path):
         run.file(name).unlink()
     refuse(run, r"no evaluation\.json", figure_summary)
     refuse(run, rf"no episodes\.csv.*{command}", figure_failures)
-
-
-def test_a_figure_that_cannot_be_written_is_a_short_error(run, monkeypatch):
-    monkeypatch.setattr("os.replace", Mock(side_effect=OSError(28, "disk full")))
-    with pytest.raises(FileError, match=r"cannot write .*starts\.png: disk full"):
-        figure_starts(run)
 
 
 def test_episodes_are_paired_and_shown_are_those_that_end_in_the_commonest_ways(run):
@@ -154,17 +151,13 @@ def test_the_summary_rings_what_was_kept_and_shows_every_end_of_an_episode():
     assert list(tops.values()) == pytest.approx([100, 100])
 
 
-def test_what_has_ended_is_gone_or_stays():
+def test_what_has_ended_is_gone_or_stays_and_a_sheet_is_drawn_as_it_lies():
     rows = [np.array([1.0, 2.0, 3.0]), np.array([5.0])]
     for hold, end in ((True, 5), (False, np.nan)):
         wanted = [[1, 2, 3], [5, end, end]]
         np.testing.assert_array_equal(over_time(rows, hold=hold), wanted)
-
-
-def test_a_sheet_is_drawn_as_it_lies():
-    """Turned by a right angle, its x axis points along the table's y."""
+    # Turned by a right angle, its x axis points along the table's y.
     pose = np.array([[1.0, 2.0, 0.0, np.sqrt(0.5), 0, 0, np.sqrt(0.5)]])
-    np.testing.assert_allclose(flat(pose), [[1, 2, np.pi / 2]])
     corners = outline(flat(pose)[0], (0.4, 0.2))
     np.testing.assert_allclose(
         corners, [(0.9, 2.2), (0.9, 1.8), (1.1, 1.8), (1.1, 2.2)]

@@ -123,10 +123,8 @@ def test_the_arm_holds_its_home_and_where_gravity_pulls_most(preset):
     for home, most in ((env.home_qpos.copy(), sag), (stretched, env.leash)):
         env.home_qpos[:] = home
         env.reset(seed=0)
-        poses = []
-        for _ in range(200):
-            env.step(np.zeros((1, 6)))
-            poses.append(env.hardware.qpos[0, :6].copy())
+        steps = (env.step(np.zeros((1, 6))) for _ in range(200))
+        poses = [env.hardware.qpos[0, :6].copy() for _ in steps]
         np.testing.assert_array_equal(env.target_qpos[0], home)  # no leash, no drift
         assert np.abs(poses - home).max() < most
         assert np.abs(poses[-1] - poses[100]).max() < 0.005
