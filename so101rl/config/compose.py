@@ -35,14 +35,11 @@ SWEEPERS = str(PACKAGE / "sweeps" / "hydra_plugins")
 
 
 def compose(overrides: Sequence[str] = (), *, conf: Path = CONF) -> DictConfig:
-    """Compose a config in Python as the command line does.
+    """Compose the config that a job would get from the command line.
 
     Args:
         overrides: What would be typed, for example `["algo=sac", "n_envs=2"]`.
         conf: The folder of the yaml files.
-
-    Returns:
-        The config that a job would get.
 
     Raises:
         So101Error: If an override is wrong.
@@ -96,13 +93,8 @@ class CheckedLoader(Loader):
             self.set_search_path(typed)
             groups.check_search_path(self)
             if config_name is None or not validate_sweep_overrides:  # Hydra only probes
-                return super().load_configuration(
-                    config_name,
-                    overrides,
-                    run_mode,
-                    from_shell,
-                    validate_sweep_overrides,
-                )
+                rest = (run_mode, from_shell, validate_sweep_overrides)
+                return super().load_configuration(config_name, overrides, *rest)
             if run_mode == RunMode.MULTIRUN:
                 for job in _sample_jobs(typed):
                     self.load_configuration(config_name, job, RunMode.RUN)
@@ -207,11 +199,10 @@ def _validate(cfg: DictConfig, typed: list[Override]) -> None:
     except UnknownKeyError as error:  # something refers to it: hardware.actuator=typo
         name = error.key.removeprefix(f"{error.parent}.").partition(".")[0]
         for item in typed:
-            if item.value() == name and item.key_or_group != error.key:
+            key = item.key_or_group
+            if item.value() == name and key != error.key:
                 expected = f"one of {', '.join(error.siblings)}"
-                raise ConfigError(
-                    item.key_or_group, got=name, expected=expected
-                ) from error
+                raise ConfigError(key, got=name, expected=expected) from error
         raise
     for group in schema.GROUPS:
         if group != "tracking" and "_target_" not in cfg[group]:

@@ -53,13 +53,7 @@ class UnknownKeyError(So101Error):
 
 
 class MisplacedKeyError(So101Error):
-    """A key that only other options of its group have.
-
-    Args:
-        key: Dotted key, for example `algo.n_steps`.
-        chosen: The option that lacks it, for example `algo=sac`.
-        owners: The options that have it, for example `["algo=ppo"]`.
-    """
+    """A key such as `algo.n_steps` that `chosen` lacks, such as `algo=sac`."""
 
     def __init__(self, key: str, *, chosen: str, owners: Sequence[str]) -> None:
         verb = "has" if len(owners) == 1 else "have"
@@ -69,13 +63,7 @@ class MisplacedKeyError(So101Error):
 
 
 class UnknownOptionError(So101Error):
-    """An option that a config group does not have.
-
-    Args:
-        group: Config group, for example `algo`.
-        got: The option that was typed.
-        options: The options that exist.
-    """
+    """An option that a config group does not have."""
 
     def __init__(self, group: str, *, got: str, options: Iterable[str]) -> None:
         names = sorted(options)
@@ -91,26 +79,14 @@ class UnknownOptionError(So101Error):
 
 
 class OverrideSyntaxError(So101Error):
-    """A word on the command line that is not `key=value`.
-
-    Args:
-        word: The word.
-        reason: What is wrong with it.
-        guess: What was probably meant.
-    """
+    """A word on the command line that is not `key=value`."""
 
     def __init__(self, word: str, *, reason: str, guess: str | None = None) -> None:
         super().__init__(f"{word}: {reason}.{did_you_mean(guess)}")
 
 
 class RunNotFoundError(So101Error):
-    """`run=` does not name a run directory that can be read.
-
-    Args:
-        run: The directory (or `latest`) that was asked for.
-        reason: Why it is not a run.
-        key: The config key that names it.
-    """
+    """`run=`, or another `key`, does not name a run directory that can be read."""
 
     def __init__(self, run: str, *, reason: str, key: str = "run") -> None:
         super().__init__(f"{key}={run}: {reason}.")

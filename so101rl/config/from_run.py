@@ -25,11 +25,7 @@ CONFIG_FILE = Path(".hydra") / "config.yaml"
 HYDRA_FILE = Path(".hydra") / "hydra.yaml"
 REFERENCES_FILE = Path(".hydra") / "references.yaml"
 BEST = Path("checkpoints") / "best"  # the policy that jobs load
-RESUMABLE = (
-    "infrastructure",
-    "stopped",
-    "timeout",
-)  # kinds of errors, runs/failures.py
+RESUMABLE = ("infrastructure", "stopped", "timeout")  # kinds, see runs/failures.py
 _REFERENCE = re.compile(r"\$\{[\w.${}]+\}")
 _TARGET = re.compile(r"^( *(?:- )?_target_: )(\S+)$", re.MULTILINE)
 # Classes by their names in runs of versions before 0.2.
@@ -87,12 +83,8 @@ def restore(
 ) -> None:
     """Replace the values of a freshly composed config by those of a run, in place.
 
-    Args:
-        cfg: Composed config, with the `hydra` node.
-        run_dir: The run.
-        keep: Groups (`env`, `env/observation`) chosen on the command line, which stay
-            as composed.
-        typed: Keys typed on the command line; keys that refer to them follow them.
+    Groups to `keep`, such as `env/observation`, were chosen on the command line and
+    stay as composed. Keys that refer to `typed` keys follow them.
 
     Raises:
         RunNotFoundError: If the run's config cannot be read by this version.
@@ -121,10 +113,10 @@ def restore(
 
 
 def references(node: Mapping[Any, Any], parent: str = "") -> dict[str, str]:
-    """Find the keys whose value refers to another key.
+    """Find the keys of an unresolved config whose value refers to another key.
 
     Args:
-        node: Config as plain Python, unresolved.
+        node: Config as plain Python.
         parent: Dotted key of `node`, with a dot at its end; empty for the root.
 
     Returns:

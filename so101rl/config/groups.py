@@ -80,10 +80,7 @@ def check_directory(typed: Override) -> None:
 def check_job(typed: Iterable[Override], base: DictConfig, run_mode: RunMode) -> None:
     """Refuse what the chosen job does not read, such as `replay=` for a training.
 
-    Args:
-        typed: Every `key=value`.
-        base: The config composed without them.
-        run_mode: Whether it is a sweep.
+    `typed` is every `key=value`, and `base` the config composed without them.
     """
     job = base.hydra.runtime.choices.job
     trains = base.job.get("trains", False)

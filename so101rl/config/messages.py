@@ -46,12 +46,7 @@ _TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or 
 
 
 def translated(error: Exception, options: Options) -> So101Error:
-    """Return an error raised while the config was composed, as one short message.
-
-    Args:
-        error: What Hydra, OmegaConf or the yaml parser raised.
-        options: The options of each config group.
-    """
+    """Return an error of Hydra, OmegaConf or the yaml parser as one short message."""
     if isinstance(error, OverrideParseException):
         return _syntax_error(error.override, options)
     if isinstance(error, YAMLError):
@@ -120,11 +115,9 @@ def _is_disk_error(error: OSError) -> bool:
 
 def _is_graphics_error(error: BaseException) -> bool:
     """Tell whether MuJoCo found no graphics when it was imported."""
-    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    return any(
-        Path(file).match("mujoco/osmesa/*") or Path(file).name == "gl_context.py"
-        for file in files
-    )
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [Path(frame.filename) for frame in frames]
+    return any(f.match("mujoco/osmesa/*") or f.name == "gl_context.py" for f in files)
 
 
 def _syntax_error(word: str, options: Options) -> OverrideSyntaxError:
@@ -132,12 +125,10 @@ def _syntax_error(word: str, options: Options) -> OverrideSyntaxError:
     if "=" not in word:
         guess = _guess(word, options)
         return OverrideSyntaxError(word, reason="expected key=value", guess=guess)
+    reason = "cannot be read; quote text with special signs: 'key=\"text\"'"
     if any(word.count(left) != word.count(right) for left, right in ("[]", "{}")):
         reason = "a bracket is open; write lists without spaces, or quote: 'key=[1, 2]'"
-        return OverrideSyntaxError(word, reason=reason)
-    return OverrideSyntaxError(
-        word, reason="cannot be read; quote text with special signs: 'key=\"text\"'"
-    )
+    return OverrideSyntaxError(word, reason=reason)
 
 
 def _guess(word: str, options: Options) -> str | None:
@@ -165,10 +156,8 @@ def _missing_option(
         return OverrideSyntaxError(word, reason=reason, guess=guess)
     inner = group.rpartition("/")[2]
     if group not in options and inner in options:  # a preset without `override /`
-        guess = f"`- override /{inner}: {name}`"
-        return So101Error(
-            f"{group}: {name}: there is no such group.{did_you_mean(guess)}"
-        )
+        hint = did_you_mean(f"`- override /{inner}: {name}`")
+        return So101Error(f"{group}: {name}: there is no such group.{hint}")
     known = options.get(group, error.options or ())
     return UnknownOptionError(group, got=name, options=known)
 
@@ -196,9 +185,8 @@ def _omegaconf_error(text: str, cause: OmegaConfBaseException) -> So101Error:
         names = [name for name in names if name != "hydra"]
         above, dot, _ = key.rpartition(".")
         known = [f"{above}{dot}{name}" for name in names]
-        return UnknownKeyError(
-            key, parent=above, keys=known, siblings=names, source=source
-        )
+        where = {"parent": above, "source": source}
+        return UnknownKeyError(key, keys=known, siblings=names, **where)
     kind = reason.rpartition("could not be converted to ")[2]
     if isinstance(cause, ValidationError) and kind in _TYPES and key:
         return ConfigError(f"{source}{key}", got=cause.value, expected=_TYPES[kind])

@@ -83,12 +83,9 @@ def _may_be_null(key: str, base: DictConfig) -> bool:
 
 
 def _check_type(key: str, value: Any, default: Any) -> None:
-    """Refuse NaN, and a value of another type than the default's, unless that is null.
+    """Refuse NaN, and a value of another type than the default of the yaml files.
 
-    Args:
-        key: Dotted key, for the message.
-        value: What was typed.
-        default: The value of the yaml files, as plain Python.
+    If the default is null, any type is allowed.
     """
     if default is None or (isinstance(value, str) and "${" in value):
         return

@@ -18,15 +18,7 @@ from omegaconf.errors import InterpolationKeyError
 from so101rl.config.overrides import check_key
 from so101rl.errors import ConfigError, check_positive
 
-GROUPS = (
-    "job",
-    "env",
-    "base_policy",
-    "algo",
-    "randomization",
-    "hardware",
-    "tracking",
-)
+GROUPS = ("job", "env", "base_policy", "algo", "randomization", "hardware", "tracking")
 # Keys of one call: what to do now. A run's config does not bring them back.
 CALL_KEYS = (
     *("job", "run", "checkpoint", "replay", "prune", "trust"),
@@ -162,9 +154,7 @@ def register() -> None:
 def validate(cfg: DictConfig) -> None:
     """Refuse a composed config with a wrong value.
 
-    Args:
-        cfg: Composed config. Of the group nodes only the learner's is checked, because
-            its constructors check little.
+    Of the group nodes only `algo` is checked, because learners check little themselves.
 
     Raises:
         ConfigError: Naming the first wrong key and what is expected.
@@ -197,9 +187,7 @@ def validate(cfg: DictConfig) -> None:
 def settings(cfg: DictConfig, *, without: Collection[str] = ()) -> dict[str, Any]:
     """Return the resolved values of a config by dotted key; lists are one value.
 
-    Args:
-        cfg: Composed or saved config.
-        without: Dotted keys to leave out, with all below them.
+    Leaves out the dotted keys in `without`, with all below them.
     """
 
     def walk(node: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -45,10 +45,10 @@ def check_targets(cfg: DictConfig) -> None:
 
 
 def check_saved(values: Mapping[Any, Any], run: str, cfg: DictConfig) -> None:
-    """Refuse the config of a run that calls or looks up anything foreign.
+    """Refuse the unresolved config of a run that calls or looks up anything foreign.
 
     Args:
-        values: The saved config as plain Python, unresolved.
+        values: The saved config as plain Python.
         run: The run directory, for the message.
         cfg: The config of this call, which names the packages that are allowed.
 

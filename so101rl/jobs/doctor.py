@@ -26,12 +26,7 @@ from so101rl.runs.provenance import version_of
 
 INSTALL = f"make setup   (or: pip install so101rl -c {shipped('constraints.txt')})"
 GL_PACKAGES = "apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
-SERIAL_PORTS = (
-    "/dev/ttyACM*",
-    "/dev/ttyUSB*",
-    "/dev/cu.usbmodem*",
-    "/dev/cu.usbserial*",
-)
+SERIAL_PORTS = ("ttyACM*", "ttyUSB*", "cu.usbmodem*", "cu.usbserial*")  # in /dev
 GIB = 2**30
 # Draws one sphere as runs do; the image must have more than one colour.
 _RENDER = """
@@ -62,26 +57,16 @@ State = Literal["ok", "info", "warn", "FAIL"]
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table.
-
-    Attributes:
-        name: What was checked.
-        state: FAIL makes the job end with exit code 1; warn and info do not.
-        found: What was found.
-        fix: Command or sentence that fixes it.
-    """
+    """One line of the table: what was checked, what was found, and how to fix it."""
 
     name: str
-    state: State
+    state: State  # FAIL makes the job end with exit code 1; warn and info do not
     found: str
-    fix: str = ""
+    fix: str = ""  # a command or a sentence
 
 
 def doctor(cfg: DictConfig) -> None:
-    """Print the table of checks.
-
-    Args:
-        cfg: Composed config; only `tracking` and `n_threads` are read.
+    """Print the table of checks; of the config only `tracking` and `n_threads` matter.
 
     Raises:
         SystemExit: With code 1 if something required is missing.
@@ -176,9 +161,8 @@ def check_disk(folder: Path) -> Check:
     if free < 1:
         return Check("disk", "FAIL", found, "free 1 GiB, or work in another folder")
     if free < 5:
-        return Check(
-            "disk", "warn", found, "python main.py job=runs prune=30d (asks first)"
-        )
+        fix = "python main.py job=runs prune=30d (asks first)"
+        return Check("disk", "warn", found, fix)
     return Check("disk", "ok", found)
 
 
@@ -213,7 +197,8 @@ def check_tracking(uri: str | None) -> Check:
 
 def check_serial() -> Check:
     """List serial ports; only the real arm needs one."""
-    ports = sorted(port for pattern in SERIAL_PORTS for port in glob.glob(pattern))
+    found = [glob.glob(f"/dev/{pattern}") for pattern in SERIAL_PORTS]
+    ports = sorted(port for ports in found for port in ports)
     if not ports:
         return Check("serial port", "info", "none found (only the real arm needs one)")
     closed = [port for port in ports if not os.access(port, os.R_OK | os.W_OK)]
@@ -227,10 +212,9 @@ def _check_sqlite(path: Path) -> Check:
     """Open the local MLflow store read-only; it must have MLflow's version table."""
     if not path.exists():
         return Check("tracking", "info", f"{path}: the first run will create it")
+    address = f"{path.resolve().as_uri()}?mode=ro"
     try:
-        with closing(
-            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        ) as db:
+        with closing(sqlite3.connect(address, uri=True)) as db:
             db.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error as error:
         fix = f"move {path} away; the next run creates a new one"

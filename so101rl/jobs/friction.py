@@ -14,8 +14,7 @@ from so101rl.sysid.report import advice, report
 def friction(cfg: DictConfig) -> None:
     """Measure how the sheet slides and turns on the table, print it and draw it.
 
-    Args:
-        cfg: composed config; its randomization is only named, not applied.
+    The randomization of the config is only named, not applied.
     """
     plain = copy.deepcopy(cfg)
     plain.randomization.terms = {}

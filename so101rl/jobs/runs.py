@@ -18,10 +18,8 @@ from so101rl.runs.summary import env_steps, success
 from so101rl.runs.usage import age_s, format_age, format_size, size_bytes
 from so101rl.statistics import BASE, RESIDUAL
 
-COLOURS = {
-    **{"running": "cyan", "finished": "green", "failed": "red", "killed": "yellow"},
-    "pruned": "magenta",
-}
+COLOURS = {"running": "cyan", "finished": "green", "failed": "red"}
+COLOURS |= {"killed": "yellow", "pruned": "magenta"}
 RIGHT = ("seed", "env steps", "size", "age")  # columns of numbers
 LINE_WIDTH = 10_000  # characters: a terminal wraps longer lines, a file keeps them
 
@@ -42,12 +40,7 @@ def runs(cfg: DictConfig) -> None:
 
 
 def prune(found: Sequence[RunDir], rule: str) -> None:
-    """Show what would be deleted, ask, and delete it.
-
-    Args:
-        found: all runs, their status updated.
-        rule: the value of the key `prune`.
-    """
+    """Show what the rule in the key `prune` would delete, ask, and delete it."""
     items, old = select(found, rule), leftovers(OUTPUT_ROOTS)
     if not items and not old:
         print(f"prune={rule}: nothing to delete")

@@ -25,14 +25,12 @@ WEB = "web"  # the value of job.window
 def view(cfg: DictConfig) -> None:
     """Show a policy at work (`run=`, else the base), or what the task looks like.
 
-    Args:
-        cfg: composed config; `job.window` chooses window, browser or pictures.
+    `job.window` chooses a window, a browser or pictures.
     """
     window = gl.has_display() if cfg.job.window is None else cfg.job.window
     if window not in (True, False, WEB):
-        raise ConfigError(
-            "job.window", got=window, expected=f"true, false, {WEB} or null"
-        )
+        expected = f"true, false, {WEB} or null"
+        raise ConfigError("job.window", got=window, expected=expected)
     if cfg.replay is not None:
         replay(cfg, window)
     elif window:

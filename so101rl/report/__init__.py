@@ -1,1 +1,1 @@
-"""`job=report`: runs of a study as a table that can be traced and computed again."""
+"""`job=report`: tables of a study, computed from episodes that lie beside them."""

@@ -63,7 +63,7 @@ def _conditions(
     policy: str,
     metric: Metric,
 ) -> Table:
-    """Return the table of arms by conditions."""
+    """Return the table with a row per arm and a column per condition."""
     names = list(dict.fromkeys(one.test for one in conditions))
     own_policy = policy.partition(ON)[0]
     by_place = {(one.arm, one.test): one for one in conditions}

@@ -1,4 +1,4 @@
-"""What every arm reaches under each of `evaluation.tests`, without a verdict."""
+"""The results of all arms under each condition in `evaluation.tests`."""
 
 from dataclasses import dataclass
 

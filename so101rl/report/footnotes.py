@@ -11,7 +11,7 @@ from so101rl.statistics import MIN_SEEDS
 from so101rl.statistics.multiple_comparisons import UNDECIDED
 
 HASH_LENGTH = 10  # characters of a hash
-MOST_PAIRS = 1000  # more are not worth an exact number
+MOST_PAIRS = 1000  # the largest number of pairs that is written exactly
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _reading(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _testing(study: StudyRecord, found: Sequence[ArmComparison]) -> Iterator[str]:
-    """Explain the test."""
+    """Explain how the arms are compared."""
     yield (
         "Difference: mean over pairs of the same seed, which play the same held-out "
         "episodes [95 % t interval]. p: sign-flip permutation test over the pairs, "
@@ -126,7 +126,7 @@ def _weak_intervals(
 
 
 def _improvements(found: Sequence[ArmComparison]) -> Iterator[Note]:
-    """List how often a seed of an arm has more than one of the reference."""
+    """List the probability that a seed of an arm has more than one of the reference."""
     items = [
         f"{one.arm}: {one.improvement:.2f} "
         f"[{one.improvement_low:.2f}, {one.improvement_high:.2f}]"

@@ -1,4 +1,4 @@
-"""Checks of the held-out episodes: of the right role, and the same in all arms."""
+"""Checks that held-out episodes have the right role and are the same in all arms."""
 
 from so101rl.report.record import (
     EpisodesByPolicy,
@@ -24,9 +24,9 @@ def check_root(record: RunRecord) -> None:
 def check_episodes(record: RunRecord, episodes: EpisodesByPolicy) -> None:
     """Raise a `StudyError` if episodes are not the run's report episodes, each once.
 
-    An episode's seed holds its role and root, see `so101rl.seeds`: so this finds
-    episodes that somebody may have trained, selected or tuned on, without trusting the
-    config. A warm start from another run is fine: that run saw episodes of other roles.
+    An episode's seed determines its role and root, see `so101rl.seeds`. So this finds
+    episodes that were used to train, select or tune, whatever the config says. Runs
+    that begin with another run's policy pass, because that run saw other roles.
     """
     for policy, rows in episodes.items():
         own = episode_seeds(record.seed, REPORT, len(rows))

@@ -1,4 +1,4 @@
-"""A report as LaTeX: a booktabs table for a paper, and its notes below."""
+"""A report as LaTeX: booktabs tables for a paper, and their notes."""
 
 from so101rl.report.cells import CONDITIONS_TITLE, Content, Table
 
@@ -52,5 +52,5 @@ def _tabular(table: Table, columns: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text in one line that LaTeX sets as it is."""
+    """Return text in one line, with LaTeX's special characters escaped."""
     return " ".join(text.split()).translate(SPECIAL)

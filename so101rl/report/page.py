@@ -108,7 +108,7 @@ def _note(note: Note) -> str:
 
 
 def _runs(report: Report) -> str:
-    """Return a folded table of all runs."""
+    """Return a table of all runs that a click unfolds."""
     _, metric = find_metric(report.study.metric)
     values = {
         uid: row.values[seed]

@@ -85,7 +85,7 @@ def compare_sides(a: Side, b: Side, significance: float) -> Iterator[str]:
     Single runs are compared episode by episode, arms by pairs of the same seed.
 
     Raises:
-        StudyError: they played nothing in common.
+        StudyError: they have no seed or no episode in common.
     """
     for name, side in zip(NAMES, (a, b), strict=True):
         yield f"{name}: {_describe(side)}"

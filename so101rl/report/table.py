@@ -179,7 +179,7 @@ def across_seeds(
 
 
 def odd_shape(values: Mapping[int, float]) -> str:
-    """Return why the t interval of values that differ may cover too little, or ''."""
+    """Return why a t interval of different values may cover too little, or ''."""
     shape = shape_warning(values) if len(values) > 1 else None
     return "" if shape in (None, "constant") else shape
 
@@ -189,7 +189,7 @@ def _interquartile(values: Mapping[int, float]) -> dict[str, Any]:
     try:
         found = iqm_interval(values)
     except StatisticsError:
-        return {"iqm": median(values.values())}  # which all of the middle half are
+        return {"iqm": median(values.values())}  # the middle half all have this value
     return {"iqm": found.mean, "iqm_low": found.low, "iqm_high": found.high}
 
 

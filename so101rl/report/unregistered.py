@@ -1,4 +1,4 @@
-"""Runs of no registered study, grouped into arms by their settings."""
+"""Makes a study of any runs, grouped into arms by their settings."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ METRIC = "residual/success_rate"
 
 
 def load_unregistered(runs: Sequence[RunDir], name: str) -> LoadedStudy:
-    """Make a study without reference and test of runs, including failed ones.
+    """Make a study of runs, including failed ones; it has no reference and no test.
 
     Runs whose configs differ only in the seed are seeds of one arm.
 

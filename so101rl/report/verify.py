@@ -61,7 +61,7 @@ def verify(folder: Path, loaded: LoadedStudy | None) -> list[str]:
 def _compare_runs(
     folder: Path, study: StudyRecord, episodes: EpisodesByRun, loaded: LoadedStudy
 ) -> Iterator[str]:
-    """Compare with those run directories that still exist."""
+    """Compare a report with those run directories that still exist."""
     now, runs = loaded
     known = {record.uid: record for record in study.records if record.uid}
     for uid, run in runs.items():

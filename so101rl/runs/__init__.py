@@ -1,1 +1,1 @@
-"""One run on disk: what it writes, how it ends, what it weighs."""
+"""One run on disk: its files, its status, its size."""

@@ -26,7 +26,7 @@ SAME_ARM = (
 
 
 class StudyError(So101Error):
-    """Runs that cannot make one honest table."""
+    """Runs that cannot stand in one table, or be compared."""
 
 
 def arm_settings(run: RunDir) -> dict[str, str]:

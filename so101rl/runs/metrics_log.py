@@ -74,7 +74,7 @@ class Logs:
             cut(self._metrics, size)
         clocks, length = read_jsonl(self._timings)
         if self._timings.exists():
-            cut(self._timings, length)  # a torn last line goes
+            cut(self._timings, length)  # removes an incomplete last line
         self._clocks = deque(clocks[len(self.read()) :])
         self._last_step = step
 

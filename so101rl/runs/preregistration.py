@@ -30,11 +30,8 @@ def register(
     path = folder / FILE
     if not path.is_file():
         first = {"name": name, "command": command, "sha256": digest}
-        first |= {"registered": now()}
-        write_atomic(
-            path,
-            to_json({**first, "git": git_state(), **promised, "deviations": []}),
-        )
+        when = {"registered": now(), "git": git_state()}
+        write_atomic(path, to_json({**first, **when, **promised, "deviations": []}))
         return digest, []
     known = read_json(path)
     if digest == known["sha256"]:

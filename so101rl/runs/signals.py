@@ -50,7 +50,7 @@ REASONS: dict[int, type[BaseException]] = {
 
 
 class Stop:
-    """Whether a run is asked to end, and when it does.
+    """Ends a run after a signal: at once, or at the next safe point.
 
     Attributes:
         requested: whether a signal waits for the next safe point.

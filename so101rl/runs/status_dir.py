@@ -1,4 +1,4 @@
-"""A folder with a status in a JSON file, and a lock that shows if it is still true."""
+"""A folder with a status in a JSON file, and a lock that tells if it still holds."""
 
 import contextlib
 import os
@@ -80,7 +80,7 @@ class StatusDir:
             return False
 
     def _last_activity(self) -> str:
-        """When the work in this folder showed up last."""
+        """When a process last wrote into this folder."""
         raise NotImplementedError
 
     def _take_lock(self) -> None:

@@ -56,7 +56,7 @@ def _scores(policies: Mapping[str, Any]) -> str:
 
 
 def _origin(run: RunDir) -> str:
-    """What it was made of, its command, commit and directory."""
+    """Its options and seed, its effort, command, commit and directory."""
     info = run.info
     choices = ", ".join(
         f"{group} {_option(option)}"

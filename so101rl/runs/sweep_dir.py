@@ -1,4 +1,4 @@
-"""The folder of a sweep: what it is, how it stands, what it found."""
+"""The folder of a sweep: its definition, its status and its results."""
 
 import contextlib
 import os

@@ -41,11 +41,7 @@ class McNemarResult:
 
 
 def mcnemar_test(episodes: Iterable[Mapping[str, Any]]) -> McNemarResult | None:
-    """Compare base and residual episode by episode; None if one has no episodes.
-
-    Args:
-        episodes: rows of `episodes.csv`, as `RunDir.episodes` reads them.
-    """
+    """Compare base and residual in rows of `episodes.csv`; None if one has no rows."""
     from scipy.stats import binomtest
 
     solved: dict[str, dict[int, bool]] = {}

@@ -29,12 +29,9 @@ class Verdict:
     needed: int
 
     def describe(self, other: str, above: str = BETTER, below: str = WORSE) -> str:
-        """Return the claim about arm a in a few words.
+        """Return the claim about arm a in a few words; `other` is the name of arm b.
 
-        Args:
-            other: name of arm b.
-            above: word for an arm with the larger mean.
-            below: word for an arm with the smaller mean.
+        `above` and `below` are the words for an arm with a larger and a smaller mean.
         """
         return {
             BETTER: f"{above} than {other}",
@@ -77,9 +74,7 @@ def holm(
 ) -> dict[str, float]:
     """Adjust p values for their number by Holm's step-down method (1979).
 
-    Args:
-        p_values: by name.
-        registered: number of comparisons, if some have no p; those count as p = 1.
+    `registered` comparisons that have no p value count as p = 1.
     """
     m = len(p_values) if registered is None else registered
     if m < len(p_values):

@@ -100,12 +100,9 @@ def seeds_for(
 
 
 def t_power(n: int, effect: float, alpha: float) -> float:
-    """Return the power of a two-sided paired t test.
+    """Return the power of a two-sided paired t test of n pairs at the level alpha.
 
-    Args:
-        n: pairs.
-        effect: true mean difference in standard deviations, not negative.
-        alpha: level of the test.
+    `effect` is the true mean difference in standard deviations, not negative.
     """
     from scipy.stats import nct, t
 

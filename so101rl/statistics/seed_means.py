@@ -16,9 +16,8 @@ class StatisticsError(So101Error):
 def sorted_values(means: Mapping[int, float], least: int) -> list[float]:
     """Return the means in ascending order, so that the order of seeds never matters.
 
-    Args:
-        means: seed -> mean.
-        least: number of means that the caller needs.
+    Raises:
+        StatisticsError: there are fewer than `least`, or one is not finite.
     """
     if not isinstance(means, Mapping):
         raise StatisticsError(
@@ -41,9 +40,8 @@ def check_finite(means: Mapping[int, float]) -> None:
     """Raise an error with the seed if a mean is not a finite number."""
     for seed, value in means.items():
         if not math.isfinite(value):
-            raise StatisticsError(
-                f"seed {seed}: mean={value}: expected a finite number"
-            )
+            wrong = f"seed {seed}: mean={value}"
+            raise StatisticsError(f"{wrong}: expected a finite number")
 
 
 def check_share(name: str, value: float) -> None:

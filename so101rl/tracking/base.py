@@ -62,23 +62,19 @@ class Tracker(ABC, Generic[Mirrored]):
 
 
 class Mirror:
-    """All trackers of a run, each in its own process.
+    """All trackers of a run by name, each in its own process.
 
-    A thread would slow down the training: the import of MLflow alone is seconds of
-    Python. The first failure of a tracker is logged as a warning and ends that tracker;
-    the run goes on, and the run directory holds everything.
+    A thread would slow down the training, because the import of MLflow takes seconds.
+    The first failure of a tracker is logged as a warning and ends that tracker; the run
+    continues, and the run directory holds everything.
 
     Args:
         trackers: by name; each can be pickled before it has started.
         every_s: pause between two pushes [s].
     """
 
-    def __init__(
-        self, trackers: Mapping[str, Tracker[Any]], every_s: float = 1.0
-    ) -> None:
-        self._workers = [
-            _Worker(name, tracker, every_s) for name, tracker in trackers.items()
-        ]
+    def __init__(self, trackers: Mapping[str, Tracker[Any]], every_s: float = 1.0):
+        self._workers = [_Worker(*item, every_s) for item in trackers.items()]
 
     @contextlib.contextmanager
     def follow(self, run: RunDir | SweepDir) -> Iterator[None]:
@@ -102,9 +98,13 @@ class Mirror:
 
 def make_mirror(cfg: "DictConfig") -> Mirror:
     """Build the mirror from the config group `tracking`."""
+    return Mirror(_make_trackers(cfg))
+
+
+def _make_trackers(cfg: "DictConfig") -> dict[str, Tracker[Any]]:
     from hydra.utils import instantiate
 
-    return Mirror({str(n): instantiate(node) for n, node in cfg.trackers.items()})
+    return {str(name): instantiate(node) for name, node in cfg.trackers.items()}
 
 
 @contextlib.contextmanager
@@ -118,17 +118,10 @@ def followed(
 ) -> Iterator[None]:
     """Mirror a sweep while the block runs it, and record how it ended.
 
-    Args:
-        sweep: its folder, locked and defined.
-        cfg: the config group `tracking`.
-        name: name of the sweep.
-        groups: chosen option per config group.
-        group: key that is equal for runs of different seeds: `arm` or `trial`.
+    The folder of the sweep is locked and defined; see `SweepDir.begin` for the rest.
     """
-    from hydra.utils import instantiate
-
-    trackers = {str(key): instantiate(node) for key, node in cfg.trackers.items()}
-    of_sweeps = {key: tracker.of_sweeps() for key, tracker in trackers.items()}
+    trackers = _make_trackers(cfg).items()
+    of_sweeps = {key: tracker.of_sweeps() for key, tracker in trackers}
     mirror = Mirror({key: own for key, own in of_sweeps.items() if own}, SWEEP_S)
     sweep.begin(name=name, groups=groups, group=group)
     with mirror.follow(sweep), sweep.lifecycle():
@@ -136,7 +129,7 @@ def followed(
 
 
 class _Worker:
-    """One tracker's process, seen from the run."""
+    """Starts and ends the process of one tracker."""
 
     def __init__(self, name: str, tracker: Tracker[Any], every_s: float) -> None:
         self._name, self._tracker, self._every_s = name, tracker, every_s
@@ -165,11 +158,9 @@ class _Worker:
                 self._process.stdin.close()
 
     def join(self, end: float, *, kill: bool) -> None:
-        """Wait for the process until a monotonic time.
+        """Wait for the process until the monotonic time `end` [s].
 
-        Args:
-            end: the time [s].
-            kill: whether to kill it then; otherwise it continues in its own session.
+        `kill` says whether to kill it then; otherwise it continues in its own session.
         """
         if self._process is None:
             return
@@ -177,10 +168,8 @@ class _Worker:
             code = self._process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             if kill:
-                log.warning(
-                    "%s did not catch up; deliver it later: python main.py job=sync",
-                    self._name,
-                )
+                later = "deliver it later: python main.py job=sync"
+                log.warning("%s did not catch up; %s", self._name, later)
                 self._process.kill()
                 self._process.wait()
             return
@@ -198,12 +187,7 @@ class LogReader:
 
     def read(self, run: RunDir) -> Iterator[tuple[str, float, int, float]]:
         """Yield new scalars as (name, value, step, unix time [s])."""
-        metrics, self._offsets[METRICS] = read_jsonl(
-            run.path / METRICS, self._offsets[METRICS]
-        )
-        timings, self._offsets[TIMINGS] = read_jsonl(
-            run.path / TIMINGS, self._offsets[TIMINGS]
-        )
+        metrics, timings = (self._new_lines(run, name) for name in (METRICS, TIMINGS))
         self._clocks += [line[CLOCK] for line in timings]
         count = len(metrics)  # every metrics line has its timings line, written first
         clocks, self._clocks = self._clocks[:count], self._clocks[count:]
@@ -214,6 +198,10 @@ class LogReader:
             for name, value in line.items():
                 if name not in ("step", CLOCK):
                     yield name, float(value), line["step"], clock
+
+    def _new_lines(self, run: RunDir, name: str) -> list[dict[str, Any]]:
+        lines, self._offsets[name] = read_jsonl(run.path / name, self._offsets[name])
+        return lines
 
 
 def results(run: RunDir) -> dict[str, float]:

@@ -31,14 +31,7 @@ def main() -> None:
 def follow(
     name: str, tracker: Tracker[Mirrored], run: Mirrored, every_s: float
 ) -> None:
-    """Mirror a run, or a sweep, until standard input ends.
-
-    Args:
-        name: of the tracker.
-        tracker: not started yet.
-        run: what it mirrors.
-        every_s: pause between two pushes [s].
-    """
+    """Mirror a run or a sweep every `every_s` [s], until standard input ends."""
     call = "start"
     try:
         tracker.start(run)

@@ -17,9 +17,9 @@ SWEEPS = 5  # the newest of them
 
 
 def links(store: Path, server: str) -> list[str]:
-    """A line per experiment of a sqlite store, and of the newest sweeps in it.
+    """A line per experiment in a sqlite file, and per sweep of the newest.
 
-    There are none if no run has been there yet.
+    Empty if the file does not exist yet.
     """
     if not store.exists():
         return []

@@ -9,9 +9,9 @@ from so101rl.runs.summary import run_summary
 from so101rl.runs.sweep_dir import SweepDir, sweep_of
 from so101rl.tracking.base import LogReader, results
 from so101rl.tracking.mlflow_mirror import (
-    RESULT_STEP,
     MlflowMirror,
     check_ended,
+    final_metrics,
     milliseconds,
 )
 from so101rl.tracking.mlflow_store import MlflowStore
@@ -58,27 +58,21 @@ class MlflowTracker(MlflowMirror[RunDir]):
 
     def finish(self, run: RunDir) -> None:
         """Send the rest, results, files and the true status."""
-        from mlflow.entities import Metric
-
         self.push(run)
         ended = RunDir.open(run.path)
         check_ended(run.path, ended.info)
         # The clock of the last line: evaluated again, they are the same numbers.
         clock = int(1000 * self._logs.last_clock) or milliseconds(ended.info["ended"])
-        final = [
-            Metric(name, value, clock, RESULT_STEP)
-            for name, value in results(run).items()
-        ]
-        self._send(metrics=final)
+        self._send(metrics=final_metrics(results(run), clock))
         self._send_files(run.path, FILES)
         self._close_run(ended.info, run_summary(ended))
 
 
 def _params(run: RunDir) -> Iterator[tuple[str, str]]:
-    """What a run was made of: chosen options, which stand for their classes, and keys.
+    """Yield the chosen options and the config keys that may change what is learned.
 
-    All of the config is among the files: as parameters, keys of the call and those that
-    change nothing of what is learned would hide the ones by which runs differ.
+    The run's files hold the whole config. As parameters, all other keys would hide
+    those by which runs differ.
     """
     for group, option in run.info["groups"].items():
         if group not in NEUTRAL_KEYS:

@@ -26,11 +26,7 @@ _NOT_IN_NAMES = re.compile(r"[^\w./: -]")
 
 
 class MlflowMirror(Tracker[Mirrored]):
-    """One MLflow run per folder, found again by the folder's unique id.
-
-    Args:
-        store: where to.
-    """
+    """One MLflow run per folder, found again by the folder's unique id."""
 
     def __init__(self, store: MlflowStore) -> None:
         self._store = store
@@ -45,13 +41,7 @@ class MlflowMirror(Tracker[Mirrored]):
     def _open_run(
         self, info: Mapping[str, Any], name: str, tags: Mapping[str, str]
     ) -> None:
-        """Find the MLflow run of a folder, or create it.
-
-        Args:
-            info: the content of the folder's JSON file.
-            name: of a new run.
-            tags: besides those that every run has.
-        """
+        """Find the MLflow run of a folder by its JSON content `info`, or create it."""
         tags = {**_common_tags(info), **tags}
         found = find_run(self._client, self._experiment_id, info["uid"])
         if found is None:
@@ -121,6 +111,16 @@ class MlflowMirror(Tracker[Mirrored]):
         return tags if parent is None else {**tags, PARENT: parent.info.run_id}
 
 
+def final_metrics(numbers: Mapping[str, float], clock_ms: int) -> "list[Metric]":
+    """Results as MLflow's metrics of one time [ms]."""
+    from mlflow.entities import Metric
+
+    return [
+        Metric(plain_name(name), value, clock_ms, RESULT_STEP)
+        for name, value in numbers.items()
+    ]
+
+
 def check_ended(folder: Path, info: Mapping[str, Any]) -> None:
     """Raise if a run or sweep has no end: only a whole one can be finished."""
     if info["ended"] is None:
@@ -162,9 +162,4 @@ def _common_tags(info: Mapping[str, Any]) -> dict[str, str]:
     if git is None:
         return tags
     commit, dirty = git["commit"], str(git["dirty"]).lower()
-    return {
-        **tags,
-        "commit": commit,
-        "mlflow.source.git.commit": commit,
-        "dirty": dirty,
-    }
+    return tags | {"commit": commit, "mlflow.source.git.commit": commit, "dirty": dirty}

@@ -45,8 +45,7 @@ class MlflowStore:
     def open(self, groups: Mapping[str, Any]) -> "tuple[MlflowClient, str]":
         """Return a client and the experiment's id; create it if it does not exist.
 
-        Args:
-            groups: the chosen option of each config group.
+        `groups` has the chosen option of each config group.
         """
         name = self.experiment_name(groups)
         with self.client() as client:

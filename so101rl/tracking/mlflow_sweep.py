@@ -6,10 +6,10 @@ from so101rl.tracking.mlflow_mirror import (
     NOTE,
     PARAMS_PER_BATCH,
     PARENT,
-    RESULT_STEP,
     SWEEP_UID,
     MlflowMirror,
     check_ended,
+    final_metrics,
     milliseconds,
     plain_name,
 )
@@ -69,20 +69,13 @@ class MlflowSweep(MlflowMirror[SweepDir]):
                 return
 
     def _send_numbers(self, sweep: SweepDir) -> None:
-        from mlflow.entities import Metric
-
         found, ended = sweep.numbers(), milliseconds(sweep.info["ended"])
-        metrics = [
-            Metric(plain_name(name), value, ended, RESULT_STEP)
-            for name, value in found["metrics"].items()
-        ]
-        best = {
-            f"{BEST}{plain_name(key)}": str(own) for key, own in found["best"].items()
-        }
+        values = found["best"].items()
+        best = {f"{BEST}{plain_name(key)}": str(value) for key, value in values}
         for tag in self._client.get_run(self._run_id).data.tags:
             if tag.startswith(BEST) and tag not in best:
                 self._client.delete_tag(self._run_id, tag)
-        self._send(metrics=metrics, tags=best)
+        self._send(metrics=final_metrics(found["metrics"], ended), tags=best)
 
 
 def _note(sweep: SweepDir) -> str:
@@ -91,12 +84,9 @@ def _note(sweep: SweepDir) -> str:
     parts = [sweep.summary().strip()]
     if info["error"]:
         head = f"**{info['status'].capitalize()}**: {format_error(info['error'])}"
-        again = (
-            ". The same command continues the sweep."
-            if info["status"] == "killed"
-            else ""
-        )
-        parts = [head + again, *parts]
+        if info["status"] == "killed":
+            head += ". The same command continues the sweep."
+        parts = [head, *parts]
     facts = {"command": info["command"], "directory": str(sweep.path)}
     parts.append("\n".join(f"- {name}: `{text}`" for name, text in facts.items()))
     return "\n\n".join(part for part in parts if part)

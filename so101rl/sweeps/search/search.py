@@ -62,10 +62,8 @@ class RunningTrial:
     trial: "Trial"
     n_started: int = 0  # runs that have started
     ends: list[Outcome] = field(default_factory=list)  # of runs that have ended
-    values: list[list[float]] = field(
-        default_factory=list
-    )  # objectives of finished ones
-    reports: list[float] = field(default_factory=list)  # last report of finished ones
+    values: list[list[float]] = field(default_factory=list)  # objectives, if finished
+    reports: list[float] = field(default_factory=list)  # last report, if finished
     steps: int = 0  # env steps of ended runs
     offset: int = 0  # bytes of the current run's metrics that were read
     last: float = math.nan  # the current run's last report; NaN without one
