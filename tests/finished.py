@@ -61,9 +61,7 @@ def flattened(node, name=""):
     """The leaves of a tree by path, arrays as bytes."""
     if not isinstance(node, dict | list | tuple):
         return {name: node.tobytes() if isinstance(node, np.ndarray) else repr(node)}
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    return {
-        k: v
-        for key, value in items
-        for k, v in flattened(value, f"{name}/{key}").items()
-    }
+    leaves = {}
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        leaves |= flattened(value, f"{name}/{key}")
+    return leaves

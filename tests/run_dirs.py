@@ -29,13 +29,9 @@ def episode(**changes):
 
 
 def scores(solved, n=100, **failures):
-    rate, interval = solved / n, list(wilson(solved, n))
-    return {
-        "success_rate": rate,
-        "wilson_95": interval,
-        "n_episodes": n,
-        "failures": failures,
-    }
+    interval = list(wilson(solved, n))
+    found = {"success_rate": solved / n, "wilson_95": interval, "n_episodes": n}
+    return found | {"failures": failures}
 
 
 def defined(path, what=WHAT):

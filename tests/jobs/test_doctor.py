@@ -41,22 +41,11 @@ def test_rendering_is_checked_as_runs_draw(monkeypatch, tmp_path):
     check = doctor.check_rendering()
     assert check.state == "FAIL" and "direct3d" in check.found
     assert check.fix.startswith("unset MUJOCO_GL")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="names Debian's packages")
-@pytest.mark.parametrize(
-    ("program", "found"),
-    [
-        ("import os; os.abort()", "exit code -6"),
-        ("raise ImportError('no EGL library')", "ImportError: no EGL library"),
-    ],
-)
-def test_broken_graphics_fail_in_their_own_process(monkeypatch, program, found):
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr(doctor, "_RENDER", program)
+    monkeypatch.delenv("MUJOCO_GL")
+    monkeypatch.setattr(doctor, "_RENDER", "import os; os.abort()")
     check = doctor.check_rendering()
-    assert check.state == "FAIL" and found in check.found
-    assert "libegl1" in check.fix
+    assert check.state == "FAIL" and "exit code -6" in check.found
+    assert "libegl1" in check.fix or sys.platform != "linux"
 
 
 def test_folders_stores_and_threads_that_are_no_good_are_found(monkeypatch, tmp_path):
@@ -71,11 +60,8 @@ def test_folders_stores_and_threads_that_are_no_good_are_found(monkeypatch, tmp_
     with sqlite3.connect(tmp_path / "m.db") as db:
         db.execute("CREATE TABLE alembic_version (version_num TEXT)")
     for uri, state in {
-        None: "info",
-        "sqlite:///absent.db": "info",
-        "sqlite:///text.db": "warn",
-        "sqlite:///m.db": "ok",
-        "http://127.0.0.1:9/": "warn",
+        **{None: "info", "sqlite:///absent.db": "info", "sqlite:///m.db": "ok"},
+        **{"sqlite:///text.db": "warn", "http://127.0.0.1:9/": "warn"},
     }.items():
         assert doctor.check_tracking(uri).state == state, uri
     monkeypatch.setattr(doctor, "_torch_threads", lambda: "1")
@@ -92,5 +78,4 @@ def test_the_table_names_the_fix_and_the_exit_code_is_1(monkeypatch, capsys):
         doctor.doctor(OmegaConf.create())
     assert stop.value.code == 1
     shown = capsys.readouterr().out
-    assert "fix: apt-get install x" in shown
-    assert "1 required check(s) failed." in shown
+    assert "fix: apt-get install x" in shown and "1 required check(s) failed." in shown

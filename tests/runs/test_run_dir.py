@@ -1,6 +1,5 @@
 """The run directory is truthful, byte for byte; no file is written outside of it."""
 
-import contextlib
 import json
 import os
 import signal
@@ -14,7 +13,7 @@ import pytest
 from run_dirs import GROUPS, create, episode
 
 from so101rl.errors import ConfigError, DivergedError, So101Error
-from so101rl.files import FileError, UnsafePath, inside, read_jsonl, write_atomic
+from so101rl.files import FileError, UnsafePath, read_jsonl, write_atomic
 from so101rl.runs.episodes_csv import COLUMNS, EpisodeRowError
 from so101rl.runs.metrics import policy_scores
 from so101rl.runs.metrics_log import BadMetric
@@ -69,9 +68,6 @@ def test_a_directory_that_is_taken_missing_or_unwritable_is_named(run, tmp_path)
         create(tmp_path / "file" / "run")
 
 
-# ---- logs ----
-
-
 def test_same_metrics_give_same_bytes_and_each_line_its_timing(run):
     run.log(64, {"b/x": np.float32(0.5), "a/y": 1}, {"time/fps": 7.0})
     run.log(64, {"a/y": 0.1 + 0.2})
@@ -84,19 +80,16 @@ def test_same_metrics_give_same_bytes_and_each_line_its_timing(run):
     assert timings[0]["time/fps"] == 7.0
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
+def test_a_bad_metric_is_named_and_nothing_is_written(run):
+    for name, value, message in (
         ("train/loss", float("nan"), "train/loss is nan at step 64"),
         ("train/loss", np.float32("-inf"), "train/loss is -inf at step 64"),
         ("time/fps", 1.0, "time/fps depends on the clock"),
         ("step", 1.0, "expected a name such as"),
         ("a\nb", 1.0, "expected a name such as"),
-    ],
-)
-def test_a_bad_metric_is_named_and_nothing_is_written(run, name, value, message):
-    with pytest.raises(BadMetric, match=message):
-        run.log(64, {"good": 1.0, name: value})
+    ):
+        with pytest.raises(BadMetric, match=message):
+            run.log(64, {"good": 1.0, name: value})
     assert run.metrics() == []
     assert not (run.path / "timings.jsonl").exists()
 
@@ -111,9 +104,6 @@ def test_a_log_goes_on_after_a_torn_line_never_back_and_never_after_rubbish(run)
     (run.path / "metrics.jsonl").write_text("rubbish\n")
     with pytest.raises(FileError, match=r"metrics\.jsonl"):
         run.metrics()
-
-
-# ---- how it ends ----
 
 
 @pytest.mark.parametrize(
@@ -156,9 +146,6 @@ def test_lifecycle_works_in_a_thread_and_keeps_a_status_set_inside(run):
         run.finish("done")
 
 
-# ---- results ----
-
-
 def test_results_are_read_as_written_and_bad_ones_are_named(run):
     assert run.evaluation() is None
     assert run.episodes() == run.tests() == []
@@ -191,9 +178,6 @@ def test_scores_are_computed_from_the_episodes():
     assert policy_scores([lost], root=3, role="tune")["mean_time_to_success_s"] is None
 
 
-# ---- files ----
-
-
 def test_no_name_and_no_link_leads_out_of_the_run_directory(run, tmp_path):
     (run.path / "out").symlink_to(tmp_path)
     outside = ["../x", "a/../../x", "/etc/passwd", "%2e%2e/x y", "~/x", "out/x"]
@@ -201,14 +185,6 @@ def test_no_name_and_no_link_leads_out_of_the_run_directory(run, tmp_path):
     for name in outside + odd:
         with pytest.raises(UnsafePath):
             run.file(name)
-    assert inside(run.path, "figures/a.png") == run.path / "figures/a.png"
-    rng = np.random.default_rng(0)
-    parts = ["..", ".", "/", "\\", "a", "%2e", "\0", "\n", "~", "é", " ", "out", "/"]
-    for _ in range(10_000):
-        name = "".join(rng.choice(parts, rng.integers(1, 6)))
-        with contextlib.suppress(UnsafePath):
-            path = inside(run.path, name).resolve()
-            assert run.path.resolve() in path.parents, name
 
 
 def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
@@ -232,22 +208,21 @@ def test_git_state_sees_every_change_in_this_repository(tmp_path):
     assert git_state(tmp_path) is None
     git("init", "-q")
     assert git_state(tmp_path) is None
-    (tmp_path / "a").write_text("1")
+    (tmp_path / "a").touch()
     git("add", "a")
     git("commit", "-qm", "a")
     clean = git_state(tmp_path)
-    assert len(clean["commit"]) == 40
-    assert not clean["dirty"] and clean["diff_sha256"] is None
-    (tmp_path / "a").write_text("2")
-    changed = git_state(tmp_path)
-    (tmp_path / "new").write_text("3")
-    assert changed["dirty"]
-    assert changed["diff_sha256"] != git_state(tmp_path)["diff_sha256"]
+    assert len(clean.pop("commit")) == 40
+    assert clean == {"dirty": False, "diff_sha256": None}
+    hashes = set()
+    for name in "ab":  # a change, and a new file
+        (tmp_path / name).write_text("2")
+        changed = git_state(tmp_path)
+        assert changed["dirty"]
+        hashes.add(changed["diff_sha256"])
+    assert len(hashes) == 2
     (tmp_path / "below").mkdir()
     assert git_state(tmp_path / "below") is None
-
-
-# ---- resuming and locking ----
 
 
 def logged(run, *steps):

@@ -56,7 +56,7 @@ def test_the_remedy_depends_on_the_kind_of_error(run, error, remedy, job):
     text = run_summary(run)
     assert text.startswith("**Failed after 640 env steps**: ")
     assert remedy in text
-    command = f"`python main.py job={job} run='{run.path}'`"  # quoted: it has a space
+    command = f"`python main.py job={job} run='{run.path}'`"  # it has a space
     assert text.count("python main.py job=") == text.count(command) == bool(job)
 
 

@@ -57,7 +57,7 @@ def made_up(length):
     return Trajectory(**{n: rng.normal(size=shapes.get(n, (length,))) for n in NAMES})
 
 
-def test_what_is_written_is_read_and_gives_the_same_bytes(tmp_path):
+def test_what_is_written_is_read_with_the_same_bytes_and_a_damaged_file_named(tmp_path):
     episodes = {"base": [made_up(3), made_up(5)], "residual": [made_up(1)]}
     for name in "ab":
         write_trajectories(tmp_path / name, episodes)
@@ -68,9 +68,6 @@ def test_what_is_written_is_read_and_gives_the_same_bytes(tmp_path):
             for name, values in vars(one).items():
                 wanted = values.astype(np.float32)
                 np.testing.assert_array_equal(getattr(other, name), wanted)
-
-
-def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "t.npz"
     write_trajectories(path, {"base": [made_up(3)]})
     whole = path.read_bytes()
