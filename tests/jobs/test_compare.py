@@ -28,7 +28,7 @@ def make_arm(folder, solved, keys=None):
 def lines(capsys):
     def compared(*paths, significance=0.05):
         job = {"significance": significance}
-        compare(OmegaConf.create({"runs": [str(path) for path in paths], "job": job}))
+        compare(OmegaConf.create({"runs": list(map(str, paths)), "job": job}))
         return capsys.readouterr().out
 
     return compared

@@ -14,50 +14,42 @@ def run(tmp_path):
     return create(tmp_path / "a run")
 
 
-@pytest.mark.parametrize(
-    ("base", "residual", "finding"),
-    [
+def test_the_verdict_is_that_of_the_same_episodes(run):
+    run.finish("finished")
+    for base, residual, finding in (
         (90, 40, "Worse than its base beyond chance**: won 0, lost 50"),
         (40, 50, "Better than its base beyond chance**: won 10, lost 0"),  # overlap
         (40, 44, "No difference from its base shown**: won 4, lost 0"),
-    ],
-)
-def test_the_verdict_is_that_of_the_same_episodes(run, base, residual, finding):
-    solved = {"base": base, "residual": residual}
-    run.write_evaluation({"policies": {key: scores(k) for key, k in solved.items()}})
-    run.write_episodes(
-        episode(policy=name, seed=seed, is_success=seed < k)
-        for name, k in solved.items()
-        for seed in range(100)
-    )
-    run.finish("finished")
-    first, *_ = run_summary(run).splitlines()
-    assert first.startswith(f"**{finding}") and "one seed" in first
+    ):
+        own = {"base": base, "residual": residual}
+        run.write_evaluation({"policies": {key: scores(own[key]) for key in own}})
+        run.write_episodes(
+            episode(policy=name, seed=seed, is_success=seed < own[name])
+            for name in own
+            for seed in range(100)
+        )
+        first, *_ = run_summary(run).splitlines()
+        assert first.startswith(f"**{finding}") and "one seed" in first
     assert config_of("job=explain").job.significance == SIGNIFICANCE
 
 
-@pytest.mark.parametrize(
-    ("error", "remedy", "job"),
-    [
+def test_the_remedy_depends_on_the_kind_of_error(run):
+    run.log(640, {"a": 1.0})
+    for error, remedy, job in (
         (So101Error("seed=-1"), "correct the key", None),
         (ZeroDivisionError("1 / 0"), "please report it", None),
         (OSError("disk full"), "continue where it stopped", "resume"),
         (DivergedError("the reward", "nan"), "other settings", "explain"),
-        ("timeout", "hydra.sweeper.timeout_s", "resume"),
-    ],
-)
-def test_the_remedy_depends_on_the_kind_of_error(run, error, remedy, job):
-    run.log(640, {"a": 1.0})
-    if error == "timeout":
-        run.finish("killed")
-        run.mark_failed(timeout_entry(5.0))
-    else:
+        (None, "hydra.sweeper.timeout_s", "resume"),
+    ):
         run.finish("failed", error)
-    text = run_summary(run)
-    assert text.startswith("**Failed after 640 env steps**: ")
-    assert remedy in text
-    command = f"`python main.py job={job} run='{run.path}'`"  # it has a space
-    assert text.count("python main.py job=") == text.count(command) == bool(job)
+        if error is None:
+            run.mark_failed(timeout_entry(5.0))
+        text = run_summary(run)
+        assert text.startswith("**Failed after 640 env steps**: ")
+        assert remedy in text
+        command = f"`python main.py job={job} run='{run.path}'`"  # it has a space
+        assert text.count("python main.py job=") == text.count(command) == bool(job)
 
 
 def test_numbers_origin_and_directory_are_named(tmp_path):

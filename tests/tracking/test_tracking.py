@@ -35,30 +35,21 @@ def recorders(path, **more):
     return OmegaConf.create({"one": own})
 
 
-def test_trackers_are_fed_while_the_run_goes_on_and_see_how_it_ended(run, tmp_path):
-    one, two = Recorder(tmp_path / "one"), Recorder(tmp_path / "two")
-    with Mirror({"one": one, "two": two}, 0.01).follow(run), run.lifecycle():
-        one.wait_for("push")
-        assert not [call for call in one.calls if call.startswith("finish")]
-    assert one.calls[0] == two.calls[0] == "start"
-    assert one.calls[-1] == two.calls[-1] == "finish finished"
-    assert deliver(run, recorders(tmp_path / "one")) == "one already has it"
-
-
 @pytest.mark.parametrize("call", ["start", "push", "finish finished"])
 def test_a_failing_tracker_warns_once_and_the_run_goes_on(run, tmp_path, capfd, call):
-    broken = Recorder(tmp_path / "broken", fails=call)
-    healthy = Recorder(tmp_path / "healthy")
-    mirror = Mirror({"broken": broken, "healthy": healthy}, every_s=0.01)
+    broken, one = Recorder(tmp_path / "broken", fails=call), Recorder(tmp_path / "one")
+    mirror = Mirror({"broken": broken, "one": one}, every_s=0.01)
     with mirror.follow(run), run.lifecycle():
-        healthy.wait_for("push")
+        one.wait_for("push")
         if call == "push":
             broken.wait_for("push")
+        assert not [call for call in one.calls if call.startswith("finish")]
     (warning,) = capfd.readouterr().err.splitlines()
     assert "broken stopped at" in warning and "server down" in warning
     assert warning.endswith(f"python main.py job=sync run={run.path}")
-    assert (healthy.calls[-1], broken.calls[-1]) == ("finish finished", call)
-    assert status(run.path) == "finished"
+    assert (one.calls[0], one.calls[-1]) == ("start", "finish finished")
+    assert (broken.calls[-1], status(run.path)) == (call, "finished")
+    assert deliver(run, recorders(tmp_path / "one")) == "one already has it"
 
 
 def test_a_tracker_without_a_process_or_that_hangs_costs_next_to_nothing(
