@@ -71,7 +71,8 @@ def test_equal_arms_of_few_tuning_episodes_claim_nothing(tmp_path, lines):
     keys = {"evaluation.role": "tune"}
     text = lines(*(make_arm(tmp_path / x, [8] * 3, keys=keys) for x in "ab"))
     for words in (  # equal seeds have the interval of one: three say no more
-        "3 seeds x 20 episodes: residual success 40.0 [21.9, 61.3] % on tune episodes",
+        "3 seeds x 20 episodes: residual success 40.0 [21.9, 61.3] %",
+        "on tune episodes",
         "their settings are the same",
         "A - B = 0.0 [0.0, 0.0] points, sign-flip test p = 1",
         "its interval has no width",

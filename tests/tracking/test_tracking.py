@@ -119,7 +119,8 @@ def test_the_program_of_a_tracker_follows_until_its_input_ends(
 def test_options_build_and_combine():
     for names in ([], ["mlflow"], ["mlflow", "tensorboard"]):
         nodes = [OmegaConf.load(CONF / f"{name}.yaml") for name in ("none", *names)]
-        made = make_mirror(OmegaConf.merge(*nodes))
+        cfg = OmegaConf.create({"tracking": OmegaConf.merge(*nodes)})
+        made = make_mirror(cfg.tracking)
         assert [worker._name for worker in made._workers] == names
 
 
