@@ -8,9 +8,9 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -28,18 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 CONF = str(ROOT / "conf")
 # The shortest training.
 SHORT = [
-    "tracking=none",
-    "n_envs=4",
-    "n_threads=1",
-    "total_timesteps=128",
-    "log_every=32",
-    "checkpoint_every=32",
-    "env.max_episode_steps=20",
-    "evaluation.n_episodes=3",
-    "evaluation.select_episodes=2",
-    "evaluation.every=64",
-    "evaluation.video=false",
-    "evaluation.figure=false",
+    *("tracking=none", "n_envs=4", "n_threads=1", "total_timesteps=128"),
+    *("log_every=32", "checkpoint_every=32", "env.max_episode_steps=20"),
+    *("evaluation.n_episodes=3", "evaluation.select_episodes=2", "evaluation.every=64"),
+    *("evaluation.video=false", "evaluation.figure=false"),
 ]
 PPO_KEYS = ["algo.n_steps=8", "algo.batch_size=16", "algo.policy_kwargs.net_arch=[8]"]
 OFF_POLICY = ["algo.learning_starts=16", "algo.gradient_steps=1",
@@ -47,29 +39,28 @@ OFF_POLICY = ["algo.learning_starts=16", "algo.gradient_steps=1",
 
 # The smallest groups, for tests of the command line alone.
 TINY = {
-    "env/observation/markov": "parts: [qpos, goal]\n",
-    "env/observation/paper25": "parts: [qpos]\n",
+    "env/observation/markov": "parts: [qpos, goal]",
+    "env/observation/paper25": "parts: [qpos]",
     "env/paper_push": "defaults: [observation: markov]\n"
     "_target_: so101rl.fake.Env\nact_scale: 0.05\nhorizon: 400\n"
-    "name: push\nlimit: null\nsizes: [0.1, 0.2]\n",
-    "env/pick_place": "_target_: so101rl.fake.Env\nact_scale: 0.05\nlift_height: 0.1\n",
-    "base_policy/zero": "_target_: so101rl.fake.Zero\n",
-    "base_policy/jacobian": "_target_: so101rl.fake.Jacobian\nkp_xyz: 1.0\n",
+    "name: push\nlimit: null\nsizes: [0.1, 0.2]",
+    "env/pick_place": "_target_: so101rl.fake.Env\nact_scale: 0.05\nlift_height: 0.1",
+    "base_policy/zero": "_target_: so101rl.fake.Zero",
+    "base_policy/jacobian": "_target_: so101rl.fake.Jacobian\nkp_xyz: 1.0",
     "algo/ppo": "_target_: so101rl.fake.Ppo\ntotal_timesteps: 1000\n"
-    "net: {layers: [64, 64]}\n",
-    "algo/sac": "_target_: so101rl.fake.Sac\ntotal_timesteps: 500\ntau: 0.005\n",
-    "randomization/default": "_target_: so101rl.fake.Terms\n",
-    "hardware/sim": "_target_: so101rl.fake.Sim\n",
-    "tracking/mlflow": "_target_: so101rl.fake.Mlflow\nuri: sqlite:///mlflow.db\n",
-    "tracking/none": "trackers: {}\n",
-    "experiment/guide": "# @package _global_\nresidual: {alpha: 0.5}\n",
-    "job/train": "_target_: so101rl.fake.job\n",
-    "job/evaluate": "_target_: so101rl.fake.job\nloads_run: true\n",
+    "net: {layers: [64, 64]}",
+    "algo/sac": "_target_: so101rl.fake.Sac\ntotal_timesteps: 500\ntau: 0.005",
+    "randomization/default": "_target_: so101rl.fake.Terms",
+    "hardware/sim": "_target_: so101rl.fake.Sim",
+    "tracking/none": "trackers: {}",
+    "tracking/mlflow": "_target_: so101rl.fake.Mlflow\nuri: sqlite:///mlflow.db",
+    "experiment/guide": "# @package _global_\nresidual: {alpha: 0.5}",
+    "job/train": "_target_: so101rl.fake.job",
+    "job/evaluate": "_target_: so101rl.fake.job\nloads_run: true",
 }
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """Exit code, output, and the configs that the job got."""
 
     code: int
@@ -87,16 +78,14 @@ def config_of(*typed: str) -> DictConfig:
     """Compose a config; values are set unchecked, so equal groups compose once."""
     if any(word.startswith(("+", "~")) for word in typed):
         return compose(typed)
-    values = [word for word in typed if not _is_choice(word)]
-    cfg = copy.deepcopy(_chosen(*(word for word in typed if _is_choice(word))))
-    for key, _, text in (word.partition("=") for word in values):
-        OmegaConf.update(cfg, key, yaml.safe_load(text))
+    keys = [word.partition("=")[0] for word in typed]
+    choices = {key for key in keys if key in GROUPS or "/" in key}
+    chosen = [word for word, key in zip(typed, keys, strict=True) if key in choices]
+    cfg = copy.deepcopy(_chosen(*chosen))
+    for key, _, text in (word.partition("=") for word in typed):
+        if key not in choices:
+            OmegaConf.update(cfg, key, yaml.safe_load(text))
     return cfg
-
-
-def _is_choice(word: str) -> bool:
-    key = word.partition("=")[0]
-    return key in GROUPS or "/" in key
 
 
 def make_env(*typed: str, n: int = 2, threads: int = 1):
@@ -114,9 +103,8 @@ def conf(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / "conf" / name, folder / name)
     shutil.copy(ROOT / "conf" / "config.yaml", folder)
     for name, text in TINY.items():
-        path = folder / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.yaml").write_text(text)
     return folder
 
 
@@ -166,9 +154,8 @@ def run_main(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*typed, name="run"):
-        reads_run = any("job=" in word for word in typed)
-        where = [] if reads_run else [f"hydra.run.dir={name}"]
-        code = run_cli(*SHORT, *where, *typed)
+        trains = not any("job=" in word for word in typed)
+        code = run_cli(*SHORT, *[f"hydra.run.dir={name}"] * trains, *typed)
         return code, capsys.readouterr(), tmp_path / name
 
     return run
@@ -179,8 +166,7 @@ def finished_run(command, *typed):
     known = set(run_dirs())
     assert command(*typed).code == 0
     (new,) = set(run_dirs()) - known
-    with open(f"{new}/run.json", "w") as file:
-        file.write('{"status": "finished"}')
+    Path(new, "run.json").write_text('{"status": "finished"}')
     os.makedirs(f"{new}/checkpoints/best")
     return new
 
@@ -190,7 +176,7 @@ def run_dirs():
 
 
 class Shot(BaseException):
-    """Ends the process as SIGKILL would: nothing catches it."""
+    """Nothing catches it."""
 
 
 @pytest.fixture
@@ -211,7 +197,6 @@ def shoot(monkeypatch, run_main):
             patch.setattr(RunDir, "finish", lambda self, *end: self._lock.free())
             with pytest.raises(Shot):
                 run_main(*typed, name=name)
-        run = RunDir.open(name)
-        assert run.info["status"] == "running"
+        assert RunDir.open(name).info["status"] == "running"
 
     return start

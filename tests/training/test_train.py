@@ -18,7 +18,6 @@ from so101rl.evaluation import evaluate
 from so101rl.evaluation.rollout import run_episodes
 from so101rl.policies import checkpoint
 from so101rl.policies.policy import NoResidual
-from so101rl.runs.episodes_csv import COLUMNS
 from so101rl.runs.run_dir import RunDir
 from so101rl.seeds import episode_seeds
 from so101rl.training import callbacks
@@ -31,11 +30,7 @@ def trained():
 
 @pytest.fixture
 def copied(trained, tmp_path):
-    """A copy of the trained run that may be changed."""
     return RunDir.open(shutil.copytree(trained.path, tmp_path / "copied"))
-
-
-# ---- what a run leaves behind ----
 
 
 def test_artefacts_and_metrics_are_there(trained):
@@ -44,19 +39,14 @@ def test_artefacts_and_metrics_are_there(trained):
         *("run.json", "provenance.json", "metrics.jsonl", "timings.jsonl"),
         *("evaluation.json", "episodes.csv", "best_model.zip", "final_model.zip"),
     }
-    assert "interrupted_model.zip" not in files
-    assert not [path for path in trained.path.rglob("*.tmp")]
+    assert not [*trained.path.rglob("*.tmp"), *trained.path.glob("interrupted*")]
     assert (trained.info["status"], trained.info["error"]) == ("finished", None)
     steps = {}
     for line in trained.metrics():
         for name in line:
             steps.setdefault(name, []).append(line["step"])
-    logged = [
-        *("rollout/success_rate", "rollout/ep_rew_mean", "rollout/ep_len_mean"),
-        *("residual/l2", "residual/alpha", "residual/clipped", "task/distance_m"),
-        *("reward/reach", "reward/residual", "train/loss", "train/value_loss"),
-    ]
-    assert steps.keys() >= {*logged, "eval/mean_reward"}
+    names = "success_rate ep_rew_mean ep_len_mean alpha clipped distance_m reach loss"
+    assert {*names.split()} <= {name.rpartition("/")[2] for name in steps}
     assert not [name for name in steps if name.startswith("time/")]
     assert steps["residual/l2"] == [32, 64, 96, 128]
     assert steps["eval/success_rate"] == [0, 64, 128]
@@ -66,22 +56,13 @@ def test_artefacts_and_metrics_are_there(trained):
 def test_base_and_residual_are_evaluated_on_the_same_episodes(trained):
     evaluation, rows = trained.evaluation(), trained.episodes()
     assert evaluation["env"] == trained.info["groups"]["env"] == "paper_push"
-    assert list(evaluation["policies"]) == ["base", "residual"]
     seeds = episode_seeds(0, "report", 3)
     role = {"role": "report", "root": 0, "first": seeds[0], "n": 3}
     for score in evaluation["policies"].values():
-        assert list(score) == [
-            *("success_rate", "wilson_95", "n_episodes"),
-            *("mean_return", "mean_final_distance_m", "mean_time_to_success_s"),
-            *("mean_residual_l2", "failures", "seeds"),
-        ]
         assert (score["n_episodes"], score["seeds"]) == (3, role)
-        low, high = score["wilson_95"]
-        assert 0 <= low <= score["success_rate"] <= high <= 1
         failed = 3 - round(3 * score["success_rate"])
         assert sum(score["failures"].values()) == failed
     assert evaluation["policies"]["base"]["mean_residual_l2"] == 0
-    assert list(rows[0]) == list(COLUMNS)
     assert [row["policy"] for row in rows] == ["base"] * 3 + ["residual"] * 3
     assert [row["seed"] for row in rows] == seeds * 2
     assert all(row["length"] <= 20 for row in rows)
@@ -107,16 +88,12 @@ def test_an_exported_zip_can_be_evaluated_if_it_is_trusted(copied, run_main):
     assert copied.evaluation()["n_episodes"] == 3  # the run's own stays
 
 
-@pytest.mark.parametrize(
-    ("typed", "same"),
-    [(["n_threads=3", "evaluation.n_episodes=1"], True), (["seed=1"], False)],
-)
+@pytest.mark.parametrize(("typed", "same"), [("n_threads=3", True), ("seed=1", False)])
 def test_metrics_are_a_function_of_config_and_seed(trained, run_main, typed, same):
-    code, _, path = run_main(*PPO_KEYS, *typed)
+    code, _, path = run_main(*PPO_KEYS, typed)
     assert code == 0
-    assert {p.name for p in (path / "checkpoints").iterdir()} == {
-        *("best", "final", "step-64", "step-96"),  # keep_checkpoints=2
-    }
+    kept = {folder.name for folder in (path / "checkpoints").iterdir()}
+    assert kept == {"best", "final", "step-64", "step-96"}  # keep_checkpoints=2
     text = (path / "metrics.jsonl").read_bytes()
     assert (text == (trained.path / "metrics.jsonl").read_bytes()) == same
 
@@ -142,14 +119,10 @@ def test_a_schedule_of_alpha_is_followed_by_training_and_evaluation(
     assert alphas == [{0: 0.5, 64: 1.0, 128: 1.0}[meta["step"]]] * 4
 
 
-# ---- what goes wrong ----
-
-
 def end_at(step, end, callback, monkeypatch):
     """Let a callback call `end` once `step` is reached."""
-    fire = callback.fire
 
-    def ending(self):
+    def ending(self, fire=callback.fire):
         fire(self)
         if self.num_timesteps >= step:
             end()
@@ -157,26 +130,21 @@ def end_at(step, end, callback, monkeypatch):
     monkeypatch.setattr(callback, "fire", ending)
 
 
-ENDS = {signal.SIGTERM: 143, signal.SIGINT: 130, ZeroDivisionError: None}
-
-
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", [signal.SIGTERM, None])
 def test_whatever_ends_a_training_its_model_is_saved(end, run_main, monkeypatch):
-    if end is ZeroDivisionError:
-        end_at(64, lambda: 1 / 0, callbacks.LogCallback, monkeypatch)
+    stop = partial(signal.raise_signal, end) if end else lambda: 1 / 0
+    end_at(64, stop, callbacks.LogCallback, monkeypatch)
+    if end:
+        code, said, _ = run_main(*PPO_KEYS, "checkpoint_every=1000")
+        assert (code, "Traceback" in said.err) == (143, False)
+        (saved,) = checkpoint.steps(RunDir.open("run").checkpoints)
+        assert checkpoint.load_training(saved)[0] == 64
+    else:
         with pytest.raises(ZeroDivisionError):
             run_main(*PPO_KEYS)
-        ended, run = ("failed", "bug"), RunDir.open("run")
-    else:
-        stop = partial(signal.raise_signal, end)
-        end_at(64, stop, callbacks.LogCallback, monkeypatch)
-        code, said, path = run_main(*PPO_KEYS, "checkpoint_every=1000")
-        assert code == ENDS[end]
-        assert "Traceback" not in said.err
-        ended, run = ("killed", "stopped"), RunDir.open(path)
-        (saved,) = checkpoint.steps(run.checkpoints)
-        assert checkpoint.load_training(saved)[0] == 64
-    assert (run.info["status"], run.info["error"]["kind"]) == ended
+    run = RunDir.open("run")
+    wanted = ("killed", "stopped") if end else ("failed", "bug")
+    assert (run.info["status"], run.info["error"]["kind"]) == wanted
     assert PPO.load(run.path / "interrupted_model.zip").num_timesteps == 64
     assert not (run.path / "final_model.zip").exists()
 
@@ -214,25 +182,19 @@ def test_training_ends_once_enough_episodes_are_solved(
 
 
 def test_episodes_do_not_depend_on_how_many_run_at_once():
-    silent = [
-        f"randomization.terms.noise_{name}.{end}=0"
-        for name in ("qpos", "qvel", "object_position", "object_yaw")
-        for end in ("low", "high")
-    ]
-    seeds = episode_seeds(0, "report", 5)
-    one, two, seven = (
-        run_episodes(
-            make_env(*silent, "env.max_episode_steps=60", n=n), NoResidual(), seeds
-        )
-        for n in (1, 2, 7)
+    seeds, typed = episode_seeds(0, "report", 5), ["env.max_episode_steps=60"]
+    for name in ("qpos", "qvel", "object_position", "object_yaw"):  # no noise
+        typed += [
+            f"randomization.terms.noise_{name}.{end}=0" for end in ("low", "high")
+        ]
+    one, *others = (
+        run_episodes(make_env(*typed, n=n), NoResidual(), seeds) for n in (1, 2, 7)
     )
-    assert [episode.seed for episode in two] == seeds
-    for single, *others in zip(one, two, seven, strict=True):
-        for other in others:
-            assert single.total_reward == other.total_reward
-            assert single.length == other.length == len(other.qpos)
-            assert single.failure == other.failure
-            np.testing.assert_array_equal(single.qpos, other.qpos)
+    assert [episode.seed for episode in one] == seeds
+    for other in others:
+        for single, again in zip(one, other, strict=True):
+            for name in ("total_reward", "length", "failure", "qpos"):
+                np.testing.assert_equal(getattr(again, name), getattr(single, name))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
