@@ -1,8 +1,7 @@
 """`main.py` without a simulation: trainings of a second, some of which misbehave.
 
-Everything but the training is real: configs, sweepers, processes, run directories.
-`init_from` says how a run misbehaves, `bug` for example; with `first-` in front only
-the first one does.
+Everything else is real. `init_from` says how a run misbehaves, `bug` for example; with
+`first-` in front only the first one does.
 """
 
 import math
@@ -22,8 +21,6 @@ from so101rl import cli  # noqa: E402
 from so101rl.errors import DivergedError, So101Error  # noqa: E402
 from so101rl.runs.run_dir import RunDir  # noqa: E402
 
-PAUSE_S = 0.02  # per line of the log [s]
-
 
 @hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
 def main(cfg):
@@ -32,19 +29,24 @@ def main(cfg):
 
 def train(cfg):
     """Write what a training writes; resumed, only the rest of it."""
-    how = misbehaviour(cfg)
+    how = misbehaviour(cfg.init_from or "")
     if how == "refuse":
         raise So101Error("something cannot work")
-    run, begin = begun(cfg)
+    if cfg.run is None:
+        path, begin = Path(HydraConfig.get().runtime.output_dir), 0
+        run = RunDir.create(path, cfg=cfg, command="fake")
+    else:
+        run = RunDir.open(cfg.run)
+        with run.locked():
+            begin = ([{"step": 0}, *run.metrics()])[-1]["step"]
+            run.reopen(step=begin, metrics=run.log_size(), resume="exact")
     with run.lifecycle():
         every, total = cfg.evaluation.every, cfg.total_timesteps
-        for step in range(every, total + 1, every):
-            if step <= begin:
-                continue
-            time.sleep(PAUSE_S)
+        for step in range(begin + every, total + 1, every):
+            time.sleep(0.02)
             run.log(step, {"eval/success_rate": success(cfg, step)})
             run.stop.now()
-            if step >= total / 2 and how is not None:
+            if step >= total / 2 and how:
                 MISBEHAVE[how]()
         scores = {
             "success_rate": success(cfg, total),
@@ -56,19 +58,6 @@ def train(cfg):
         run.write_evaluation({"policies": {"residual": scores}})
 
 
-def begun(cfg):
-    """A new run and 0, or the one to go on with and its last step."""
-    if cfg.run is None:
-        path = Path(HydraConfig.get().runtime.output_dir)
-        return RunDir.create(path, cfg=cfg, command="fake"), 0
-    run = RunDir.open(cfg.run)
-    with run.locked():
-        lines = run.metrics()
-        step = lines[-1]["step"] if lines else 0
-        run.reopen(step=step, metrics=run.log_size(), resume="exact")
-    return run, step
-
-
 def success(cfg, step):
     """Best at alpha 0.6 and penalty 1e-3; a little different from seed to seed."""
     peak = 0.9 - (cfg.residual.alpha - 0.6) ** 2
@@ -77,16 +66,13 @@ def success(cfg, step):
     return max(0.0, (peak + noise) * (1 - math.exp(-4 * step / cfg.total_timesteps)))
 
 
-def misbehaviour(cfg):
-    """How this run will misbehave; None if it does not."""
-    text = cfg.init_from or ""
-    how = text.removeprefix("first-")
-    if how != text:
+def misbehaviour(how):
+    if how.startswith("first-"):
         try:
             Path(f"fallen-{how}").touch(exist_ok=False)
         except FileExistsError:
-            return None
-    return how or None
+            return ""
+    return how.removeprefix("first-")
 
 
 def fail(error):

@@ -7,22 +7,17 @@ import time
 from pathlib import Path
 
 import fake_main
+import pytest
 from conftest import CONF, Answer
 
 from so101rl import cli
 from so101rl.runs.run_dir import RunDir
 
 FAST = ["tracking=none", "total_timesteps=100", "evaluation.every=10"]
-PATIENCE_S = 60.0  # for what must happen at some time [s]
 
 
 class Lab:
-    """A folder in which one sweep after another is run; `sweep` is where they go.
-
-    Attributes:
-        home: the working directory.
-        folder: of the sweep.
-    """
+    """Runs sweeps in the working directory `home`, each into its `folder`."""
 
     def __init__(self, home, monkeypatch, capsys):
         self.home, self.folder = home, home / "sweep"
@@ -30,31 +25,28 @@ class Lab:
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         monkeypatch.chdir(home)
 
-    def words(self, *typed, conf=CONF):
-        """All that is typed after the program."""
+    def _words(self, *typed, conf=CONF):
         name = str(self.folder).replace("\\", "\\\\").replace("'", "\\'")
         return ["-cp", str(conf), "-m", *FAST, f"hydra.sweep.dir='{name}'", *typed]
 
     def run(self, *typed, conf=CONF):
         """Run a sweep; returns what it left behind."""
-        argv = ["fake_main.py", *self.words(*typed, conf=conf)]
+        argv = ["fake_main.py", *self._words(*typed, conf=conf)]
         self._monkeypatch.setattr(sys, "argv", argv)
         try:
             code = cli.main(fake_main.main)
         except SystemExit as stop:
             code = stop.code
-        out, err = self._capsys.readouterr()
-        return Answer(code, out, err, [])
+        return Answer(code, *self._capsys.readouterr(), [])
 
     def start(self, *typed):
         """Start a sweep as a process; its output goes to `said`."""
-        command = [sys.executable, fake_main.__file__, *self.words(*typed)]
+        command = [sys.executable, fake_main.__file__, *self._words(*typed)]
         with (self.home / "said").open("ab") as said:
             options = {"cwd": self.home, "start_new_session": True}
             return subprocess.Popen(command, stdout=said, stderr=said, **options)
 
     def run_of(self, name):
-        """A job's run."""
         return RunDir.open(self.folder / name)
 
     def runs(self):
@@ -67,23 +59,25 @@ class Lab:
         )
 
 
+@pytest.fixture
+def lab(tmp_path, monkeypatch, capsys):
+    return Lab(tmp_path, monkeypatch, capsys)
+
+
 def wait_until(fact):
-    """Wait for something that must happen."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + 60
     while not fact():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.05)
 
 
 def children(pid):
-    """Process ids of a process's children."""
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(number) for number in text.split()]
 
 
 def is_alive(pid):
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[0] != "Z"

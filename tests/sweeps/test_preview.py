@@ -1,21 +1,15 @@
 """A dry run says what would be run, and says so if it ran short trainings for that."""
 
-import json
 import re
 
 import pytest
-from sweeping import Lab
+import sweeping
+from made_up import edit_info
 
 from so101rl.sweeps.preview import Cost, total
 
+lab = sweeping.lab
 MIB, DRY = 2**20, "hydra.sweeper.dry_run=true"
-
-
-@pytest.fixture
-def lab(tmp_path, monkeypatch, capsys):
-    lab = Lab(tmp_path, monkeypatch, capsys)
-    lab.folder = tmp_path / "multirun/sweep"  # where earlier runs are looked for
-    return lab
 
 
 def test_parallel_runs_share_the_time_and_not_the_disk():
@@ -30,11 +24,11 @@ def test_parallel_runs_share_the_time_and_not_the_disk():
 
 
 def test_it_lists_the_jobs_that_are_left_with_what_earlier_ones_took(lab):
+    lab.folder = lab.home / "multirun/sweep"  # where earlier runs are looked for
     assert lab.run("seed=0,1").code == 0
     for name, seconds in (("0", 60.0), ("1", 180.0)):
-        path = lab.folder / name / "run.json"
         facts = {"wall_clock_s": seconds, "groups": {"job": "train"}}
-        path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+        edit_info(lab.folder / name, **facts)
     lab.folder = lab.home / "multirun/other"
     answer = lab.run("seed=0,1", "residual.alpha=0.3,0.7", DRY)
     assert answer.code == 0, answer.err
@@ -54,34 +48,28 @@ def test_it_lists_the_jobs_that_are_left_with_what_earlier_ones_took(lab):
     assert re.search(line, answer.out)
     assert "5 trials of 2 runs; at most, before pruning:\n10 runs, " in answer.out
     assert lab.runs() == []  # in the folders of the sweeps that were not run
-
-
-def test_without_earlier_runs_a_short_training_is_measured_and_named(lab):
-    answer = lab.run("seed=0,1", DRY)
-    assert answer.code == 0, answer.err
-    assert "measuring a short training" in answer.out
-    assert "known from short trainings. Only short trainings were run" in answer.out
-    assert "Nothing was run" not in answer.out
-    assert lab.runs() == []
+    answer = lab.run("job=evaluate", "base_policy=jacobian,hybrid", DRY)
+    _, first, _, last = answer.out.splitlines()
+    assert first.split() == ["0", "?", "base_policy=jacobian"]
+    assert "known of trainings alone. Nothing was run." in last
 
 
 @pytest.mark.parametrize(
     ("word", "message"),
     [  # those of `fake_main` write no timings
+        ("seed=0", None),
         ("total_timesteps=20000", "logged no time/fps"),
         ("init_from=refuse", "dry_run: something cannot work"),
     ],
 )
-def test_a_short_training_that_gives_no_estimate_says_why(lab, word, message):
-    answer = lab.run(word, "seed=0,1", DRY)
-    assert answer.code == 2
-    assert message in answer.err
-
-
-def test_jobs_that_are_no_trainings_are_listed_without_time(lab):
-    answer = lab.run("job=evaluate", "base_policy=jacobian,hybrid", DRY)
-    assert answer.code == 0, answer.err
-    _, first, second, last = answer.out.splitlines()
-    assert first.split() == ["0", "?", "base_policy=jacobian"]
-    assert second.split() == ["1", "?", "base_policy=hybrid"]
-    assert "known of trainings alone. Nothing was run." in last
+def test_without_earlier_runs_a_short_training_is_measured_and_named(
+    lab, word, message
+):
+    answer = lab.run(word, "n_envs=4,8", DRY)
+    assert "measuring a short training" in answer.out
+    if message is None:
+        assert "known from short trainings. Only short trainings were" in answer.out
+        assert answer.code == 0 and "Nothing was run" not in answer.out
+    else:
+        assert answer.code == 2 and message in answer.err
+    assert lab.runs() == []

@@ -1,11 +1,12 @@
 """A job's process: how its end is judged, when it is stopped, and whom it follows."""
 
-import itertools
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -23,26 +24,21 @@ from so101rl.sweeps.outcome import (
 )
 from so101rl.sweeps.processes import Processes, Program
 
-
-class Python:
-    """A program whose jobs are Python code."""
-
-    def command(self, job, folder):
-        return [sys.executable, "-c", *job.overrides, str(folder)]
+GONE = Outcome("killed", "infrastructure", "ended by signal 9")
 
 
 def run_one(tmp_path, code, timeout_s=None, *, prune=False):
     """Run Python code as a job; returns how it ended."""
-    processes = Processes(Python(), timeout_s)
-    processes.start(Job("job", (code,)), tmp_path / "job")
+    command = [sys.executable, "-c", code, str(tmp_path / "job")]
+    program = SimpleNamespace(command=lambda job, folder: command)
+    processes = Processes(program, timeout_s)
+    processes.start(Job("job", ()), tmp_path / "job")
     if prune:
         processes.prune("job")
     while not (ended := processes.ended(1.0)):
         pass
-    assert not processes.running
-    ((name, found),) = ended
-    assert name == "job"
-    return found
+    assert not processes.running and len(ended) == 1
+    return dict(ended)["job"]
 
 
 def test_a_job_without_a_run_is_judged_by_its_exit_and_its_own_last_line(tmp_path):
@@ -51,16 +47,9 @@ def test_a_job_without_a_run_is_judged_by_its_exit_and_its_own_last_line(tmp_pat
         ("1 / 0", Outcome("failed", "bug", "ZeroDivisionError: division by zero")),
         ("exit(3)", Outcome("failed", "bug", "exit code 3")),
         ("print('error: no'); print('x'); exit(2)", Outcome("failed", "config", "no")),
-        ("exit(1)", Outcome("failed", "bug", "exit code 1")),
-        (
-            "import os; os.kill(os.getpid(), 9)",
-            Outcome("killed", "infrastructure", "ended by signal 9"),
-        ),
+        ("import os; os.kill(os.getpid(), 9)", GONE),
     ):
         assert run_one(tmp_path, code) == wanted
-
-
-IGNORE = "import signal, time; signal.signal({}, signal.SIG_IGN); time.sleep(999)"
 
 
 def test_a_job_that_ignores_that_it_took_too_long_or_is_pruned_is_killed(
@@ -68,9 +57,10 @@ def test_a_job_that_ignores_that_it_took_too_long_or_is_pruned_is_killed(
 ):
     monkeypatch.setattr(signals, "PARENT_PATIENCE_S", 0.3)
     monkeypatch.setattr("so101rl.sweeps.processes.PRUNE_S", 0.3)
-    found = run_one(tmp_path, IGNORE.format(15), timeout_s=0.5)
+    deaf = "import signal, time; signal.signal({}, signal.SIG_IGN); time.sleep(999)"
+    found = run_one(tmp_path, deaf.format(15), timeout_s=0.5)
     assert found == Outcome("failed", "timeout", "stopped after 0.5 s")
-    found = run_one(tmp_path, IGNORE.format(10), prune=True)
+    found = run_one(tmp_path, deaf.format(10), prune=True)
     assert found.reason.startswith("ended by signal")
 
 
@@ -91,25 +81,20 @@ def test_an_old_run_is_not_the_result_of_a_process_that_was_refused(tmp_path):
     RunDir.create(folder, cfg={"seed": 0}, command="x").finish("finished")
     before = FolderState.of(folder)
     (tmp_path / "job.log").write_text("error: it is taken\n")
-    refused = Outcome("failed", "config", "it is taken")
-    assert process_outcome(folder, 2, before) == refused
+    found = process_outcome(folder, 2, before)
+    assert found == Outcome("failed", "config", "it is taken")
     # A full memory or disk is no fault of the settings: the run is resumed.
     RunDir.open(folder).finish("failed", MemoryError("too little"))
     found = process_outcome(folder, 2, before)
-    assert (found.status, found.kind) == ("failed", "infrastructure")
-    assert not found.is_final
+    assert (found.kind, found.is_final) == ("infrastructure", False)
 
 
 def test_a_launcher_gets_all_jobs_at_once_and_stopped_ones_as_resumed(tmp_path):
     stopped = RunDir.create(tmp_path / "old", cfg={"seed": 0}, command="x")
     stopped.finish("failed", MemoryError("too little"))
-    lists = []
-
-    def launch(words, initial_job_idx):
-        lists.append(words)
-        stopped.finish("finished")
-
-    jobs = LauncherJobs(SimpleNamespace(launch=launch), Program((), tmp_path, ("a=1",)))
+    launcher = Mock()
+    launcher.launch.side_effect = lambda *_, **__: stopped.finish("finished")
+    jobs = LauncherJobs(launcher, Program((), tmp_path, ("a=1",)))
     for name in ("old", "new"):
         jobs.start(Job(name, ("b=2",)), tmp_path / name)
     no_run = Outcome("failed", "bug", "its launcher left no run")
@@ -117,10 +102,9 @@ def test_a_launcher_gets_all_jobs_at_once_and_stopped_ones_as_resumed(tmp_path):
     assert jobs.ended(1.0) == []
     resume = ["a=1", "job=resume", f"run='{tmp_path / 'old'}'"]
     new = ["a=1", "b=2", "part_of={}", "hydra.sweep.subdir='new'"]
-    assert lists == [[[*resume, "hydra.sweep.subdir='old'"], new]]
+    (call,) = launcher.launch.call_args_list
+    assert call.args == ([[*resume, "hydra.sweep.subdir='old'"], new],)
 
-
-# ---- a job and its sweep ----
 
 FOLLOW = (
     "import os, signal, time\nfrom so101rl.runs import signals\n"
@@ -152,35 +136,23 @@ def test_a_job_ends_with_its_sweep_and_does_not_begin_after_it(before, number, p
     assert before or process.stdout.read() == printed
 
 
-# ---- when to give up ----
-
-BUG = Outcome("failed", "bug", "ValueError: 3 of 4.5e-3")
-FULL = Outcome("failed", "infrastructure", "OSError: full")
-OTHERS = [
-    Outcome("finished"),
-    Outcome("killed", "infrastructure", "ended by signal 9"),
-    Outcome("failed", "diverged", "the reward"),
-    Outcome("failed", "timeout", "stopped after 5 s"),
-]
-
-
 def is_broken(*ends):
     breaker = Breaker()
-    try:
+    with contextlib.suppress(BrokenSweep):
         for end in ends:
             breaker.check(end)
-    except BrokenSweep:
-        return True
-    return False
+        return False
+    return True
 
 
 def test_three_equal_failures_in_a_row_are_enough():
+    bug = Outcome("failed", "bug", "ValueError: 3 of 4.5e-3")
     other = Outcome("failed", "bug", "ValueError: 17 of -2.0")
-    assert is_broken(BUG, other, BUG)  # the numbers differ from job to job
-    assert is_broken(FULL, FULL, FULL)
-    assert not is_broken(BUG, BUG)
-    for between in OTHERS:
-        assert not is_broken(BUG, BUG, between, BUG)
+    full = Outcome("failed", "infrastructure", "OSError: full")
+    assert is_broken(bug, other, bug)  # the numbers differ from job to job
+    assert is_broken(full, full, full)
+    kinds = [Outcome("failed", kind, "oh") for kind in ("diverged", "timeout")]
+    for between in (Outcome("finished"), GONE, *kinds):
+        assert not is_broken(bug, bug, between, bug)
         assert not is_broken(*[between] * 5)
-    kinds = [Outcome("failed", "bug", f"{name}Error") for name in "ABC"]
-    assert not is_broken(*itertools.chain(*[kinds] * 3))
+    assert not is_broken(*[bug, bug, Outcome("failed", "bug", "KeyError")] * 3)

@@ -4,19 +4,18 @@ import json
 import re
 
 import pytest
+from made_up import write
 
 from so101rl.sweeps.outcome import Outcome
 from so101rl.sweeps.progress import SweepProgress, best_run, last_line
 
-FINISHED, PRUNED = Outcome("finished"), Outcome("pruned")
+FINISHED = Outcome("finished")
 FAILED = Outcome("failed", "diverged", "NaN in the loss")
 
 
 def evaluated(folder, **rates):
-    """Write what the policies of a run solve."""
-    folder.mkdir(exist_ok=True)
     policies = {name: {"success_rate": rate} for name, rate in rates.items()}
-    (folder / "evaluation.json").write_text(json.dumps({"policies": policies}))
+    write(folder / "evaluation.json", json.dumps({"policies": policies}))
 
 
 def test_every_job_counts_once_and_the_time_left_is_known_after_the_first(
@@ -28,34 +27,26 @@ def test_every_job_counts_once_and_the_time_left_is_known_after_the_first(
     progress.started("two", tmp_path)
     progress.ended("two", FAILED)  # no usual duration: nothing is known yet
     assert progress.summary() == "tiny: 2 of 5 done (1 finished, 1 failed), 1 running"
-    evaluated(tmp_path / "a", base=0.7, residual=0.84)
+    for name, rates in (("a", (0.7, 0.84)), ("b", (0.9, 0.3))):
+        evaluated(tmp_path / name, base=rates[0], residual=rates[1])
+    evaluated(tmp_path / "c", base=0.4)
+    assert best_run({name: tmp_path / name for name in "abcd"}) == "84% (a)"
+    assert best_run({"d": tmp_path / "d"}) == ""
     progress.ended("one", FINISHED)
     progress.started("three", tmp_path)
     progress.best = "0.87 (trial 1)"
     shown = re.sub(r"about \d+ s", "T", progress.summary())
-    counts = "(2 finished, 1 failed)"
-    assert (
-        shown == f"tiny: 3 of 5 done {counts}, 1 running, T left; best 0.87 (trial 1)"
-    )
-    progress.ended("three", PRUNED)
+    counts = "3 of 5 done (2 finished, 1 failed), 1 running"
+    assert shown == f"tiny: {counts}, T left; best 0.87 (trial 1)"
+    progress.ended("three", Outcome("pruned"))
     progress.add_jobs(-1)
-    assert progress.summary().startswith(
-        "tiny: 4 of 4 done (2 finished, 1 pruned, 1 fa"
-    )
+    assert "4 of 4 done (2 finished, 1 pruned, 1 failed)" in progress.summary()
     lines = re.sub(r"about \d+ s", "T", capsys.readouterr().out).splitlines()
     assert lines == [
         "[2/5] two  failed  NaN in the loss",
         "[3/5, T left] one  finished  base 70%, residual 84%",
         "[4/5, T left] three  pruned",
     ]
-
-
-def test_the_best_run_is_the_one_whose_residual_solves_most(tmp_path):
-    evaluated(tmp_path / "a", base=0.9, residual=0.3)
-    evaluated(tmp_path / "b", base=0.1, residual=0.5)
-    evaluated(tmp_path / "c", base=0.4)
-    assert best_run({name: tmp_path / name for name in "abcd"}) == "50% (b)"
-    assert best_run({"d": tmp_path / "d"}) == ""
 
 
 @pytest.mark.parametrize(("padding", "torn"), [(0, ""), (10_000, '{"step": 96, "r')])
@@ -70,12 +61,10 @@ def test_the_last_whole_line_of_a_log_is_shown(tmp_path, torn, padding):
 
 
 def test_a_terminal_gets_a_live_table(tmp_path, monkeypatch, capsys):
-    for name in ("NO_COLOR", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in (("TTY_COMPATIBLE", "1"), ("COLUMNS", "100"), ("TERM", "xterm")):
-        monkeypatch.setenv(name, value)
-    line = {"step": 16384, "rollout/success_rate": 0.25}
-    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    terminal = {"TTY_COMPATIBLE": "1", "COLUMNS": "100", "TERM": "xterm"}
+    monkeypatch.setattr("rich.console.Console._environ", terminal)
+    line = '{"step": 16384, "rollout/success_rate": 0.25}\n'
+    (tmp_path / "metrics.jsonl").write_text(line)
     with SweepProgress("tiny", 3, 2) as progress:
         for name in ("one", "two"):
             progress.started(name, tmp_path)

@@ -1,7 +1,6 @@
 """The trials of a study: what is tried, what becomes of it, and who may work on it."""
 
-import subprocess
-import sys
+import multiprocessing
 import time
 from collections import Counter
 from types import SimpleNamespace
@@ -11,11 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from omegaconf import OmegaConf
-from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna import distributions as d
 from sweeping import wait_until
 
 from so101rl.sweeps.job import SweepError
@@ -24,28 +19,28 @@ from so101rl.sweeps.search.trials import MAX_LOSSES, Trials
 from so101rl.sweeps.search.tune import make_sampler
 
 SPACE = {
-    "x": FloatDistribution(-1, 1),
-    "k": IntDistribution(0, 3),
-    "c": CategoricalDistribution(["a", "b"]),
+    "x": d.FloatDistribution(-1, 1),
+    "k": d.IntDistribution(0, 3),
+    "c": d.CategoricalDistribution(["a", "b"]),
 }
-LISTS = {"k": IntDistribution(0, 6), "c": CategoricalDistribution(["a", "b"])}
-NUMBERS = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(0, 1)}
+LISTS = {"k": d.IntDistribution(0, 6), "c": d.CategoricalDistribution(["a", "b"])}
+NUMBERS = {"x": d.FloatDistribution(-1, 1), "y": d.FloatDistribution(0, 1)}
 
 
 def make(tmp_path, n_trials=6, *, worker="a", db="a", **more):
     """Open the study as a worker would."""
     folder, url = tmp_path / worker, sqlite_url(tmp_path / db / "study.db")
     folder.mkdir(exist_ok=True)
-    usual = {"directions": ["maximize"], "settings": {}}
-    usual |= {"heartbeat_s": 60, "grace_s": 120}
+    usual = {"directions": ["maximize"], "heartbeat_s": 60, "grace_s": 120}
+    usual["settings"] = {}
     return Trials(url, "s", folder=folder, n_trials=n_trials, **usual | more)
 
 
-def sampler_of(name, distributions, seed=0):
+def sampler_of(name, distributions):
     """Makes the n-th trial's sampler, as `tune` does."""
     path = ROOT / "conf/hydra/sweeper/sampler" / f"{name}.yaml"
     node = OmegaConf.create(yaml.safe_load(path.read_text()))
-    settings = SimpleNamespace(sampler=node, seed=seed, n_trials=1000)
+    settings = SimpleNamespace(sampler=node, seed=0, n_trials=1000)
     return make_sampler(settings, distributions)[0]
 
 
@@ -53,22 +48,17 @@ def ask(trials, name="random", values=SPACE):
     return trials.ask(values, sampler_of(name, values), optuna.pruners.NopPruner())
 
 
-def value_of(params):
-    x, k = params.get("x", 0), params.get("k", 0)
-    return 1 - (x - 0.5) ** 2 - 0.1 * abs(k - 2) - 0.2 * (params.get("c") == "a")
-
-
-def work(trials, name="random", distributions=SPACE, most=1000):
+def work(trials, name="random", values=SPACE, most=1000):
     """Run trials to their end, at most some."""
-    for _ in range(most):
-        trial = ask(trials, name, distributions)
-        if trial is None:
-            return
-        trials.tell(trial.number, values=[value_of(trial.params)])
+    while most and (trial := ask(trials, name, values)):
+        x, k = trial.params.get("x", 0), trial.params.get("k", 0)
+        value = 1 - (x - 0.5) ** 2 - 0.1 * abs(k - 2)
+        trials.tell(trial.number, values=[value - 0.2 * (trial.params.get("c") == "a")])
+        most -= 1
 
 
 def results(trials):
-    """Values and params of what counts, in its order."""
+    """Params, values and states of what counts, in its order."""
     return [(one.params, one.values, one.state.name) for one in trials.finished()]
 
 
@@ -80,21 +70,20 @@ def states(trials):
 def test_a_search_that_was_killed_ends_as_one_that_was_not(tmp_path, name):
     if name == "cmaes":
         pytest.importorskip("cmaes")
-    distributions = {"grid": LISTS, "cmaes": NUMBERS}.get(name, SPACE)
+    values = {"grid": LISTS, "cmaes": NUMBERS}.get(name, SPACE)
     whole = make(tmp_path, 14, db="b", worker="b")
-    work(whole, name, distributions)
+    work(whole, name, values)
     for done in (0, 3, 5, 1, 2):  # killed five times, with a trial that was running
         trials = make(tmp_path, 14)
-        work(trials, name, distributions, done)
-        assert ask(trials, name, distributions) is not None
+        work(trials, name, values, done)
+        assert ask(trials, name, values) is not None
     trials = make(tmp_path, 14)
-    work(trials, name, distributions)
+    work(trials, name, values)
     assert states(trials) == {"COMPLETE": 14, "FAIL": 5}
+    # That sampler counts the failed attempts, too.
     assert name == "cmaes" or results(trials) == results(whole)
-    # That one counts the failed attempts, too.
-    if name == "grid":
-        assert len({str(one.params) for one in trials.finished()}) == 14
-    assert trials.study.best_value > 0.5
+    different = {str(one.params) for one in trials.finished()}
+    assert len(different) == 14 and trials.study.best_value > 0.5
 
 
 @pytest.mark.parametrize("call", ["set_user_attr", "_suggest"])
@@ -105,16 +94,14 @@ def test_a_trial_whose_worker_was_killed_while_it_asked_is_asked_for_again(
     work(whole, "random")
     trials = make(tmp_path, 4)
     work(trials, "random", most=2)
-    real, calls = getattr(optuna.Trial, call), []
+    real, lives = getattr(optuna.Trial, call), iter([call == "_suggest"])
 
     def killed(*arguments):
-        calls.append(call)
-        return real(*arguments) if len(calls) == 1 and call == "_suggest" else 1 / 0
+        return real(*arguments) if next(lives, False) else 1 / 0
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(optuna.Trial, call, killed)
-        with pytest.raises(ZeroDivisionError):
-            ask(trials, "random")
+        ask(trials)
     other = make(tmp_path, 4, worker="c")  # any worker may take it at once
     work(other, "random")
     assert results(other) == results(whole)
@@ -183,49 +170,6 @@ def test_a_worker_is_known_by_its_folder_alone(tmp_path, monkeypatch):
     assert states(make(tmp_path, 2, worker="moved", db="moved"))["RUNNING"] == 1
 
 
-def test_a_study_keeps_its_settings(tmp_path):
-    make(tmp_path, settings={"search x": "0..1"})
-    with pytest.raises(SweepError, match=r"search x: 0\.\.1 -> 0\.\.2"):
-        make(tmp_path, settings={"search x": "0..2"})
-
-
-WORKER = """
-import sys, time, random
-sys.path[:0] = [{tests!r}, {tests!r} + '/sweeps']
-from pathlib import Path
-import test_trials as t
-trials = t.make(Path(sys.argv[1]), 12, worker=sys.argv[2], heartbeat_s=1, grace_s=3)
-while not trials.is_done:
-    trial = t.ask(trials)
-    if trial is None:
-        time.sleep(0.05); trials.beat()
-        continue
-    time.sleep(random.random() * 0.05)
-    trials.tell(trial.number, values=[t.value_of(trial.params)])
-"""
-
-
-def test_workers_one_of_them_killed_end_with_what_one_would_have_found(tmp_path):
-    whole = make(tmp_path, 12, db="b", worker="whole")
-    work(whole)
-    home = tmp_path / "home"
-    home.mkdir()
-    command = [sys.executable, "-c", WORKER.format(tests=str(ROOT / "tests")), home]
-    workers = [subprocess.Popen([*command, name]) for name in "abc"]
-    wait_until(lambda: (home / "b").exists())
-    time.sleep(0.3)
-    workers[1].kill()
-    assert [worker.wait() for worker in workers] == [0, -9, 0]
-    trials = make(home, 12)
-    assert "RUNNING" not in states(trials)
-    params = [str(one.params) for one in trials.finished()]
-    assert sorted(params) == sorted(str(one.params) for one in whole.finished())
-    assert states(trials)["COMPLETE"] == 12  # none was run twice
-
-
-# ---- the database ----
-
-
 @pytest.mark.parametrize(
     ("url", "message"),
     [
@@ -248,11 +192,44 @@ def test_a_database_that_cannot_be_used_is_named(tmp_path, url, message):
     assert str(error.value).count("\n") == 0
 
 
-def test_a_database_lies_in_any_folder_that_an_address_can_name(tmp_path):
+def test_a_study_keeps_its_settings_and_lies_in_any_folder_an_address_can_name(
+    tmp_path,
+):
     path = tmp_path / "a ünï →'{x}#"
     path.mkdir()
-    work(make(path, 1))
+    work(make(path, 1, settings={"search x": "0..1"}))
     assert (path / "a" / "study.db").is_file()
+    with pytest.raises(SweepError, match=r"search x: 0\.\.1 -> 0\.\.2"):
+        make(path, settings={"search x": "0..2"})
     for name in ("what?", "100%25"):
         with pytest.raises(SweepError, match="expected a path without"):
             sqlite_url(tmp_path / name / "study.db")
+
+
+def worker(home, name):
+    trials = make(home, 12, worker=name, heartbeat_s=1, grace_s=3)
+    while not trials.is_done:
+        work(trials)
+        trials.beat()
+        time.sleep(0.05)
+
+
+def test_workers_one_of_them_killed_end_with_what_one_would_have_found(tmp_path):
+    whole = make(tmp_path, 12, db="b", worker="whole")
+    work(whole)
+    home = tmp_path / "home"
+    home.mkdir()
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=worker, args=(home, name)) for name in "abc"]
+    for one in workers:
+        one.start()
+    wait_until(lambda: (home / "b").exists())
+    time.sleep(0.3)
+    workers[1].kill()
+    for one in workers:
+        one.join()
+    assert [one.exitcode for one in workers] == [0, -9, 0]
+    trials = make(home, 12)
+    ends = states(trials)
+    assert "RUNNING" not in ends and ends["COMPLETE"] == 12  # none was run twice
+    assert sorted(map(str, results(trials))) == sorted(map(str, results(whole)))
