@@ -95,9 +95,9 @@ def typed(lab, *more, n_trials=2, seeds=1, sampler="random", pruner="none"):
     return ["sweep=residual", *groups, *words, *more]
 
 
-def trials_of(lab):
+def trials_of(lab, database="shared.db"):
     """A sweep's trials, as Optuna has them, and how many ended how."""
-    url = sqlite_url(lab.home / "shared.db")
+    url = sqlite_url(lab.home / database)
     trials = optuna.load_study(study_name="residual", storage=url).trials
     return trials, Counter(one.state.name for one in trials)
 
@@ -189,8 +189,9 @@ def test_jobs_and_searches_run_through_joblib_and_go_on(lab):
     assert [info["seed"] for info in infos[0]] == [0, 1]
     lab.folder = lab.home / "search"
     for n_trials in (2, 3):
-        run(*typed(lab, n_trials=n_trials, seeds=2))
-        assert trials_of(lab)[1] == {"COMPLETE": n_trials}
+        own = (f"hydra.sweeper.n_trials={n_trials}", "hydra.sweeper.seeds=2")
+        run("sweep=residual", *own)
+        assert trials_of(lab, "search/study.db")[1] == {"COMPLETE": n_trials}
     assert len(lab.runs()) == 6
 
 
