@@ -94,13 +94,15 @@ def test_a_save_replaces_the_old_one_or_leaves_it_whole(model, saved, monkeypatc
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [(POLICY, None), (POLICY, b"PK"), (META, b""), (META, b"[1]"), (META, b"{}")],
+    [(POLICY, None), (POLICY, [1, 2]), (META, b""), (META, b"[1]"), (META, b"{}")],
 )
 def test_a_damaged_checkpoint_is_refused(model, saved, name, content):
     if content is None:
         (saved / name).unlink()
-    else:
+    elif name == META:
         (saved / name).write_bytes(content)
+    else:
+        torch.save(content, saved / name)  # readable, but not what was written
     with pytest.raises(CheckpointError, match=str(saved)):
         checkpoint.load(model, saved)
 
