@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from conftest import OFF_POLICY, PPO_KEYS, ROOT, SHORT
 from test_layers import ORDER, imported_modules
 
@@ -20,10 +19,8 @@ OPTIONS = {
     for path in example.glob("conf/*/*.yaml")
 }
 CHOICES = {group: f"{group}={option}" for group, option in OPTIONS.items()}
-PARTS = [CHOICES[group] for group in ("base_policy", "randomization", "hardware")]
 TRAININGS = {
     "env": [CHOICES["env"], *PPO_KEYS],
-    "parts": [*PARTS, *PPO_KEYS],
     "off_policy": [CHOICES["env"], "algo=sac", *OFF_POLICY],
     "together": list(CHOICES.values()),
 }
@@ -52,14 +49,8 @@ for one, two in zip(*seen):
 """
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory) -> Path:
-    """A copy of the repository with all examples, and a run of each training.
-
-    All in one process, which also checks that task and base policy continue exactly
-    from their saved state.
-    """
-    folder = tmp_path_factory.mktemp("repository")
+def test_examples_train_are_evaluated_tracked_and_go_on_exactly(tmp_path):
+    folder = tmp_path / "repository"
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("so101rl", "conf"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
@@ -68,8 +59,7 @@ def tree(tmp_path_factory) -> Path:
     for example in EXAMPLES:
         for file in filter(Path.is_file, example.rglob("*")):
             place = folder / file.relative_to(example)
-            assert not place.exists(), "an example adds files and changes none"
-            assert place.parent.is_dir(), "and makes no folder"
+            assert place.parent.is_dir() and not place.exists(), "only adds files"
             shutil.copy(file, place)
     commands = []
     for name, words in TRAININGS.items():
@@ -77,27 +67,18 @@ def tree(tmp_path_factory) -> Path:
         where = f"hydra.run.dir={folder}/runs/{name}"
         commands.append(["main.py", "-cp", f"{folder}/conf", *keys, where, *words])
     options = [*TRAININGS["together"], "env.max_episode_steps=20", "n_threads=1"]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps([commands, options])],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-    )
+    words = [sys.executable, "-c", PROGRAM, json.dumps([commands, options])]
+    env = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return folder
-
-
-def test_examples_train_are_evaluated_and_tracked(tree):
     for name in TRAININGS:
-        assert (tree / "runs" / name / "evaluation.json").is_file()
-        assert (tree / "runs" / name / "best_model.zip").is_file()
-    lines = (tree / "outputs/results.csv").read_text().splitlines()
-    assert f"{tree / 'runs/together'}, finished, residual/n_episodes, 3.0" in lines
+        assert (folder / "runs" / name / "evaluation.json").is_file()
+        assert (folder / "runs" / name / "best_model.zip").is_file()
+    lines = (folder / "outputs/results.csv").read_text().splitlines()
+    assert f"{folder / 'runs/together'}, finished, residual/n_episodes, 3.0" in lines
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_an_example_imports_what_may_be_imported(path):
-    room = path.parent.name
-    for module in imported_modules(path):
-        assert module.split(".")[0] not in ORDER[ORDER.index(room) + 1 :]
+def test_examples_import_what_may_be_imported():
+    for path in MODULES:
+        above = ORDER[ORDER.index(path.parent.name) + 1 :]
+        assert not {name.split(".")[0] for name in imported_modules(path)} & set(above)
