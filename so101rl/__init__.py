@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from so101rl.api import LoadedRun
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 class _RegisterIds:  # no MetaPathFinder: importlib.abc is slow to import

@@ -2,11 +2,12 @@
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium.spaces import Dict, Space
 from omegaconf import DictConfig, OmegaConf
 
 from so101rl import gym_ids  # noqa: F401  registers Gymnasium's ids
@@ -15,13 +16,13 @@ from so101rl.config.compose import compose
 from so101rl.config.errors import did_you_mean, nearest
 from so101rl.config.from_run import find_run
 from so101rl.config.messages import user_errors
+from so101rl.envs.observations import LearnerObs
 from so101rl.envs.wrappers.residual import Alpha, ResidualEnv
 from so101rl.envs.wrappers.single_env import SingleEnv
 from so101rl.errors import DivergedError, So101Error
 from so101rl.evaluation.rollout import episode_rows, run_episodes
 from so101rl.policies.export import export_policy
 from so101rl.policies.load import load_policy
-from so101rl.robots.so101 import N_JOINTS
 from so101rl.runs.run_dir import EPISODES, RunDir
 from so101rl.runs.trajectories import TRAJECTORIES, Trajectory, read_trajectories
 
@@ -43,7 +44,7 @@ class LoadedRun:
         info: The content of `run.json`.
         config: The run's resolved config.
         step: Env step of the policy's checkpoint.
-        alpha: Weight of the residual (6,) at that step.
+        alpha: Weight of the residual (a,) at that step.
     """
 
     def __init__(
@@ -62,37 +63,63 @@ class LoadedRun:
         cfg = self._compose()
         with user_errors():
             self._policy, self.step = load_policy(cfg)
-        self._size = self._policy.model.observation_space.shape[0]
+        model = self._policy.model
+        self._space, n_actions = model.observation_space, model.action_space.shape[0]
         alpha: Any = OmegaConf.to_container(cfg.residual, resolve=True)
-        self.alpha = Alpha(alpha["alpha"]).at(self.step)
+        self.alpha = Alpha(alpha["alpha"], n_actions).at(self.step)
 
-    def act(self, obs: np.ndarray) -> np.ndarray:
+    def act(self, obs: LearnerObs) -> np.ndarray:
         """Return residuals in [-1, 1], without exploration.
 
         A recurrent policy has a state per environment, kept from call to call until
         `reset`.
 
         Args:
-            obs: Observations (n, d), one row per environment, or a single one (d,).
+            obs: Observations (n, d), one row per environment, or a single one (d,). Of
+                a policy that reads several arrays, a dict of them.
 
         Returns:
-            Residuals (n, 6), or (6,) for a single observation.
+            Residuals (n, a), or (a,) for a single observation.
 
         Raises:
             LoadedRunError: If `obs` has another shape.
             DivergedError: If a number of `obs` is not finite.
         """
-        vector = np.asarray(obs, np.float32)
-        if vector.ndim not in (1, 2) or vector.shape[-1] != self._size:
+        batch, single = self._batch_of(obs)
+        residual = self._policy.act(batch)
+        return residual[0] if single else residual
+
+    def _batch_of(self, obs: LearnerObs) -> tuple[LearnerObs, bool]:
+        """Return checked observations with a first axis, and whether it was added."""
+        if not isinstance(self._space, Dict):
+            return self._checked("obs", obs, self._space)
+        spaces = self._space.spaces
+        if not isinstance(obs, Mapping) or set(obs) != set(spaces):
+            raise LoadedRunError(f"obs: expected a dict of {', '.join(spaces)}")
+        parts = {n: self._checked(f"obs {n}", obs[n], spaces[n]) for n in spaces}
+        single = {one for _, one in parts.values()}
+        if len(single) > 1:
+            raise LoadedRunError("obs: expected arrays that all have a first axis")
+        return {name: array for name, (array, _) in parts.items()}, single.pop()
+
+    def _checked(self, name: str, obs: Any, space: Space) -> tuple[np.ndarray, bool]:
+        array, shape = np.asarray(obs, space.dtype), space.shape
+        assert shape is not None  # of a Box
+        single = array.ndim == len(shape)
+        if (
+            array.shape[array.ndim - len(shape) :] != shape
+            or array.ndim > len(shape) + 1
+        ):
+            expected = ", ".join(map(str, shape))
             raise LoadedRunError(
-                f"obs has the shape {vector.shape}: expected ({self._size},) "
-                f"or (n, {self._size}), made of {', '.join(self._columns())}"
+                f"{name} has the shape {array.shape}: expected ({expected},) "
+                f"or (n, {expected}), made of {', '.join(self._columns())}"
             )
-        batch = np.atleast_2d(vector)
+        batch = array[None] if single else array
         if not np.isfinite(batch).all():
             row = int(np.argwhere(~np.isfinite(batch))[0, 0])
-            raise DivergedError("obs", str(batch[row]), env=row)
-        return self._policy.act(batch).reshape(*vector.shape[:-1], N_JOINTS)
+            raise DivergedError(name, str(batch[row]), env=row)
+        return batch, single
 
     def reset(self, ids: np.ndarray | None = None) -> None:
         """Reset a recurrent policy's state for environments `ids` (k,), or for all."""

@@ -1,5 +1,6 @@
 """Builds all objects of a composed config; no other module connects them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
 from so101rl.algos.initialization import set_exploration, zero_last_layers
+from so101rl.base_policies.base import BasePolicy
 from so101rl.config.threads import n_threads
+from so101rl.envs.base import TaskEnv
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.errors import So101Error
@@ -33,25 +36,72 @@ class BadAlgoError(So101Error):
         super().__init__(f"algo: {target} refuses a setting: {line}")
 
 
-def build_env(cfg: DictConfig, n_envs: int) -> ResidualEnv:
-    """Build a batch of `n_envs` environments with base policy and residual."""
-    threads = n_threads(cfg.n_threads)
-    size: dict[str, Any] = {"n_envs": n_envs, "n_threads": threads}
-    task = instantiate(
+def build_env(
+    cfg: DictConfig, n_envs: int, *, beside: ResidualEnv | None = None
+) -> ResidualEnv:
+    """Build a batch of `n_envs` environments with base policy and residual.
+
+    Args:
+        cfg: composed config.
+        n_envs: number of environments.
+        beside: a batch, not smaller, whose base policy and ids serve here too.
+    """
+    task = build_task(cfg, n_envs)
+    if beside is None:
+        return _with_residual(cfg, task, _build_base_policy(cfg, [task]), 0, owns=True)
+    first_id = beside.first_id
+    return _with_residual(cfg, task, beside.base_policy, first_id, owns=False)
+
+
+def build_envs(cfg: DictConfig, sizes: Sequence[int]) -> list[ResidualEnv]:
+    """Build batches of environments with one base policy, which the caller closes.
+
+    Args:
+        cfg: composed config.
+        sizes: number of environments of each batch; their ids follow one another.
+    """
+    tasks = [build_task(cfg, n) for n in sizes]
+    base_policy = _build_base_policy(cfg, tasks)
+    return [
+        _with_residual(cfg, task, base_policy, sum(sizes[:i]), owns=False)
+        for i, task in enumerate(tasks)
+    ]
+
+
+def _build_base_policy(cfg: DictConfig, tasks: Sequence[TaskEnv]) -> BasePolicy:
+    """Build the base policy of all environments of a run."""
+    return instantiate(
+        cfg.base_policy,
+        _convert_="all",
+        n_envs=sum(task.num_envs for task in tasks),
+        n_threads=n_threads(cfg.n_threads),
+        action_names=tasks[0].control.names,
+    )
+
+
+def _with_residual(
+    cfg: DictConfig,
+    task: TaskEnv,
+    base_policy: BasePolicy,
+    first_id: int,
+    *,
+    owns: bool,
+) -> ResidualEnv:
+    residual: Any = OmegaConf.to_container(cfg.residual, resolve=True)
+    keys = ("alpha", "penalty", "observe_base_action")
+    own = {key: residual[key] for key in keys}
+    return ResidualEnv(task, base_policy, **own, first_id=first_id, owns_base=owns)
+
+
+def build_task(cfg: DictConfig, n_envs: int) -> TaskEnv:
+    """Build a batch of `n_envs` tasks, which move nothing before their first reset."""
+    return instantiate(
         cfg.env,
         hardware=instantiate(cfg.hardware, _convert_="all"),
         randomization=instantiate(cfg.randomization, _convert_="all"),
         _convert_="all",
-        **size,
-    )
-    base_policy = instantiate(cfg.base_policy, _convert_="all", **size)
-    residual: Any = OmegaConf.to_container(cfg.residual, resolve=True)
-    return ResidualEnv(
-        task,
-        base_policy,
-        alpha=residual["alpha"],
-        penalty=residual["penalty"],
-        observe_base_action=residual["observe_base_action"],
+        n_envs=n_envs,
+        n_threads=n_threads(cfg.n_threads),
     )
 
 

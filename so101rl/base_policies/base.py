@@ -1,26 +1,37 @@
 """The interface of base policies."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from so101rl.robots.actions import checked_action
 
+CLOSE_TIMEOUT_S = 5.0  # after this time a policy that does not close is left behind
+
 
 class BasePolicy(ABC):
-    """Proposes actions for a batch of environments.
+    """Proposes actions for all environments of a run.
+
+    One instance serves training, selection and held-out episodes: their environments
+    have different ids. A policy sees named observations, never the simulator.
 
     Attributes:
         needs: names of the observations that `act` reads.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()
 
-    def reset(self, ids: np.ndarray) -> None:
-        """Reset the policy's state for environments `ids` (k,), before an episode."""
-        del ids
+    def reset(self, ids: np.ndarray, seeds: np.ndarray) -> None:
+        """Forget the last episode of the environments `ids` (k,).
+
+        Args:
+            ids: the environments that begin an episode.
+            seeds: a seed for each (k,), for policies that draw random numbers.
+        """
+        del ids, seeds
 
     @abstractmethod
     def act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
@@ -31,18 +42,73 @@ class BasePolicy(ABC):
             ids: indices of these environments (k,).
 
         Returns:
-            Actions (k, 6) in [-1, 1], in units of `env.act_scale`.
+            Actions (k, a) in [-1, 1], one element per name of the task's control.
         """
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the policy's state as arrays and plain values."""
+    def tells(self, ids: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Return what a learner may see of the policy, as `base/NAME`, each (k, d).
+
+        It is read after `act`; before the first one it tells the shapes.
+        """
+        del ids
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        del state
+    def identity(self) -> dict[str, Any]:
+        """Return what tells this policy from another: sha256 of weights, a version.
 
-    def checked_act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
-        """Return the actions of `act`, checked and clipped by `checked_action`."""
-        what = f"action of base policy {type(self).__name__}"
-        return checked_action(self.act(obs, ids), len(ids), what)
+        A resumed run and a warm start refuse a policy of another identity.
+        """
+        return {}
+
+    def state_dict(self, ids: np.ndarray) -> dict[str, Any]:
+        """Return the state of the environments `ids` (k,) as arrays, plain values."""
+        del ids
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], ids: np.ndarray) -> None:
+        """Restore what `state_dict` returned for as many environments `ids` (k,)."""
+        del state, ids
+
+    def close(self) -> None:  # noqa: B027  optional
+        """Release processes and connections; safe to call twice."""
+
+
+def checked_act(
+    policy: BasePolicy, obs: Mapping[str, np.ndarray], ids: np.ndarray, n_actions: int
+) -> np.ndarray:
+    """Return the actions (k, n_actions) of a policy, checked and clipped to [-1, 1].
+
+    Raises:
+        BadActionError: they have another shape or are no numbers.
+        DivergedError: one of them is not finite.
+    """
+    name = type(policy).__name__
+    try:
+        action = policy.act(obs, ids)
+    except Exception as error:
+        error.add_note(f"raised by act() of the base policy {name}")
+        raise
+    shape = (len(ids), n_actions)
+    return checked_action(action, shape, f"action of base policy {name}")
+
+
+def close_policy(policy: BasePolicy) -> None:
+    """Close a policy; print and go on if that fails or takes too long.
+
+    The run's results are complete by then, so they must not be lost.
+    """
+    name, failed = type(policy).__name__, []
+
+    def close() -> None:
+        try:
+            policy.close()
+        except Exception as error:  # noqa: BLE001  whatever a user's part raises
+            failed.append(f"{type(error).__name__}: {error}")
+
+    thread = threading.Thread(target=close, daemon=True)
+    thread.start()
+    thread.join(CLOSE_TIMEOUT_S)
+    if thread.is_alive():
+        print(f"base policy {name} did not close within {CLOSE_TIMEOUT_S:g} s")
+    elif failed:
+        print(f"base policy {name} failed to close: {failed[0]}")

@@ -1,11 +1,11 @@
 """Two base policies, blended by weight or switched by distance."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from so101rl.base_policies.base import BasePolicy
+from so101rl.base_policies.base import BasePolicy, checked_act
 from so101rl.errors import ConfigError
 
 MODES = ("blend", "switch")
@@ -15,14 +15,15 @@ class Hybrid(BasePolicy):
     """Combine the actions of two policies.
 
     Args:
-        first: builds the first policy from `n_envs` and `n_threads`.
+        first: builds the first policy from the last three arguments.
         second: builds the second policy likewise.
         mode: `blend` takes the weighted mean of both actions; `switch` takes the first
             while the object is farther from its goal than `distance`, else the second.
         weight: weight of the first policy in a blend, in [0, 1].
         distance: distance of the switch [m].
-        n_envs: largest batch size.
+        n_envs: number of environments.
         n_threads: number of threads of each policy.
+        action_names: names of the action's elements.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Hybrid(BasePolicy):
         distance: float,
         n_envs: int,
         n_threads: int,
+        action_names: Sequence[str],
     ):
         if mode not in MODES:
             raise ConfigError("base_policy.mode", got=mode, expected=" or ".join(MODES))
@@ -42,28 +44,44 @@ class Hybrid(BasePolicy):
             raise ConfigError(
                 "base_policy.weight", got=weight, expected="a number in [0, 1]"
             )
-        self._policies = {
-            "first": first(n_envs=n_envs, n_threads=n_threads),
-            "second": second(n_envs=n_envs, n_threads=n_threads),
-        }
+        own = {"n_envs": n_envs, "n_threads": n_threads, "action_names": action_names}
+        self._policies = {"first": first(**own), "second": second(**own)}
+        self._n_actions = len(action_names)
         self._mode, self._weight, self._distance = mode, weight, distance
         needs = (policy.needs for policy in self._policies.values())
-        self.needs = frozenset({"goal"}).union(*needs)  # type: ignore[misc]
+        self.needs = frozenset({"goal"}).union(*needs)
 
-    def reset(self, ids: np.ndarray) -> None:
+    def reset(self, ids: np.ndarray, seeds: np.ndarray) -> None:
         for policy in self._policies.values():
-            policy.reset(ids)
+            policy.reset(ids, seeds)
 
     def act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
-        first, second = (p.checked_act(obs, ids) for p in self._policies.values())
+        first, second = (
+            checked_act(policy, obs, ids, self._n_actions)
+            for policy in self._policies.values()
+        )
         if self._mode == "blend":
             return self._weight * first + (1 - self._weight) * second
         far = np.linalg.norm(obs["goal"], axis=1, keepdims=True) > self._distance
         return np.where(far, first, second)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {name: policy.state_dict() for name, policy in self._policies.items()}
+    def tells(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            f"{name}/{key}": value
+            for name, policy in self._policies.items()
+            for key, value in policy.tells(ids).items()
+        }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def identity(self) -> dict[str, Any]:
+        return {name: policy.identity() for name, policy in self._policies.items()}
+
+    def state_dict(self, ids: np.ndarray) -> dict[str, Any]:
+        return {name: policy.state_dict(ids) for name, policy in self._policies.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], ids: np.ndarray) -> None:
         for name, policy in self._policies.items():
-            policy.load_state_dict(state[name])
+            policy.load_state_dict(state[name], ids)
+
+    def close(self) -> None:
+        for policy in self._policies.values():
+            policy.close()

@@ -6,15 +6,14 @@ they accumulate until the arm overcomes dry friction and sag. The press is contr
 force, estimated from the torque of the servos, `stiffness * (target - angle)`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from so101rl.arrays import clip, norm
 from so101rl.base_policies.base import BasePolicy
-from so101rl.errors import check_positive
+from so101rl.errors import ConfigError, check_positive
 from so101rl.robots import so101
 from so101rl.robots.kinematics import damped_least_squares
 
@@ -26,7 +25,7 @@ class Jacobian(BasePolicy):
     """Press and drag with control of the yaw; without memory.
 
     Args:
-        act_scale: joint-target change of a unit action [rad].
+        act_scale: joint-target change of a unit action [rad], one or one per joint.
         stiffness: assumed position gain of the servos [N m/rad].
         kp_xyz: fraction of a position error that one control step corrects.
         kp_ori: fraction of an orientation error that one control step corrects.
@@ -45,9 +44,10 @@ class Jacobian(BasePolicy):
         yaw_tolerance: yaw error at which turning stops [rad].
         n_envs: unused.
         n_threads: unused.
+        action_names: names of the action's elements: the six joints.
     """
 
-    act_scale: float
+    act_scale: float | Sequence[float]
     stiffness: float
     kp_xyz: float
     kp_ori: float
@@ -66,8 +66,9 @@ class Jacobian(BasePolicy):
     yaw_tolerance: float
     n_envs: InitVar[int]
     n_threads: InitVar[int]
+    action_names: InitVar[Sequence[str]]
 
-    needs: ClassVar[frozenset[str]] = frozenset(
+    needs = frozenset(
         {
             "qpos",
             "target_qpos",
@@ -81,17 +82,30 @@ class Jacobian(BasePolicy):
         }
     )
 
-    def __post_init__(self, n_envs: int, n_threads: int) -> None:
+    def __post_init__(
+        self, n_envs: int, n_threads: int, action_names: Sequence[str]
+    ) -> None:
         del n_envs, n_threads
-        positive = {k: v for k, v in vars(self).items() if k not in ("pitch", "jaw")}
+        if tuple(action_names) != so101.JOINTS:
+            raise ConfigError(
+                "base_policy",
+                got="jacobian",
+                expected="a policy whose actions are "
+                f"{', '.join(action_names)}; jacobian moves the joints of the SO-101",
+            )
+        signed = ("pitch", "jaw", "act_scale")
+        positive = {k: v for k, v in vars(self).items() if k not in signed}
         check_positive({f"base_policy.{k}": v for k, v in positive.items()})
+        for scale in np.atleast_1d(self.act_scale).tolist():
+            check_positive({"base_policy.act_scale": scale})
+        self._scale = np.asarray(self.act_scale, float)
 
     def act(self, obs: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
         del ids
         step, turn, drag = self._plan(obs)
         delta = self._joint_steps(obs["qpos"], obs["ee_jac"], step, turn)
         delta += np.where(drag[:, None], self._press_step(obs), 0.0)
-        return clip(delta / self.act_scale, -1.0, 1.0)
+        return clip(delta / self._scale, -1.0, 1.0)
 
     def _press_step(self, obs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return joint steps (n, 6) [rad] that correct the vertical force on the tip.
@@ -145,7 +159,7 @@ class Jacobian(BasePolicy):
         error[:, 3] = self.lever * turn
         pitch = qpos[:, 1] + qpos[:, 2] + qpos[:, 3]
         error[:, 4] = self.lever * (self.kp_ori * (self.pitch - pitch))
-        steps = np.zeros((n, so101.N_JOINTS))
+        steps = np.zeros((n, len(so101.JOINTS)))
         steps[:, ARM] = damped_least_squares(task, error, self.damping)
         steps[:, 5] = self.kp_xyz * (self.jaw - qpos[:, 5])
         return steps

@@ -1,14 +1,15 @@
 """The batched environment around a task.
 
 A task implements five hooks: placement of the objects, reward terms, success, failure
-class and additional observations. The base class does the rest: steps, resets,
-randomization, noise and episode limits.
+class and additional observations; and it tells about itself which numbers it measures
+and how its episodes fail. The base class does the rest: steps, resets, randomization,
+noise and episode limits.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.spaces import Box, Dict, Space
@@ -16,59 +17,74 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from so101rl.arrays import clip
-from so101rl.envs.noise import N_NOISE, Noise
+from so101rl.control.base import Control
+from so101rl.envs.observations import CAMERA, Obs
 from so101rl.envs.resumable import Resumable
+from so101rl.envs.sensors import ALL, Sensors
+from so101rl.envs.task import SUCCESS, Number, TaskError, check_keys
 from so101rl.errors import ConfigError, check_length, check_positive
 from so101rl.hardware.base import Hardware, Quantity, row_writer
 from so101rl.randomization.base import Randomization
-from so101rl.robots import so101
 from so101rl.robots.actions import checked_action
 from so101rl.robots.kinematics import Kinematics
+from so101rl.robots.robot import Robot
 from so101rl.scene.scene import Scene
-
-Obs = dict[str, np.ndarray]
-ALL_ENVS = slice(None)
 
 
 class TaskEnv(Resumable, VectorEnv, ABC):
     """`n_envs` environments of a task; an ended one is reset in the same step.
 
-    Actions are joint-target deltas in units of `act_scale`. The target integrates them
-    and stays within `leash` of the measured angle, so a blocked arm does not wind up.
+    Building it moves nothing: the hardware connects at the first reset.
 
     Args:
         n_envs: number of environments.
         n_threads: number of simulation threads.
+        robot: the robot.
+        control: builds what turns actions into servo targets, see `control/`.
+        act_scale: size of a unit action, in the unit of the control.
         hardware: builds the arms and objects, see `conf/hardware`.
-        scene: table, object and contact pairs.
+        scene: what stands on the table, and contact pairs.
+        cameras: width and height [px] by camera; each is an observation.
         randomization: terms drawn for each episode.
         control_hz: control rate [Hz].
         physics_hz: physics rate [Hz].
         max_episode_steps: control steps after which an episode is truncated.
-        act_scale: target change per unit action and control step [rad].
-        leash: largest distance of a target from the measured angle [rad].
-        home_qpos: the arm's starting angles (6,) [rad].
-        start_pose: the object's nominal start: x [m], y [m], yaw [rad].
+        home_qpos: the arm's starting angles (j,) [rad].
+        start_pose: the nominal start that `place` gets, in the task's own terms (m,).
         reward: weight of each reward term.
-        observation: arrays of the learner's observation and their scales.
+        observation: what the learner sees, see `Layout`.
         check_feasibility: whether to refuse a layout that cannot be solved.
+
+    Attributes:
+        numbers: what the task measures; the first one ranks episodes.
+        failures: how episodes fail: a sentence by class.
+        ends_on_success: whether an episode ends as soon as it is solved.
+        instruction: the task in words, for policies that read.
+        sensors: what can be observed.
+        ended: which environments stand still (n,), without `autoreset`.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
+    numbers: ClassVar[tuple[Number, ...]] = ()
+    failures: ClassVar[Mapping[str, str]] = {}
+    ends_on_success: ClassVar[bool] = True
+    instruction: ClassVar[str] = ""
 
     def __init__(
         self,
         *,
         n_envs: int,
         n_threads: int,
+        robot: Robot,
+        control: Callable[..., Control],
+        act_scale: float | Sequence[float],
         hardware: Callable[..., Hardware],
         scene: Scene,
+        cameras: Mapping[str, Mapping[str, int]],
         randomization: Randomization,
         control_hz: int,
         physics_hz: int,
         max_episode_steps: int,
-        act_scale: float,
-        leash: float,
         home_qpos: Sequence[float],
         start_pose: Sequence[float],
         reward: Mapping[str, float],
@@ -77,54 +93,62 @@ class TaskEnv(Resumable, VectorEnv, ABC):
     ):
         check_positive(
             {
-                "env.act_scale": act_scale,
-                "env.leash": leash,
                 "env.control_hz": control_hz,
                 "env.physics_hz": physics_hz,
                 "env.max_episode_steps": max_episode_steps,
             }
         )
-        check_length("env.home_qpos", home_qpos, so101.N_JOINTS)
-        check_length("env.start_pose", start_pose, 3)
+        check_length("env.home_qpos", home_qpos, robot.n_joints)
         self.num_envs, self.control_hz = n_envs, control_hz
         self.max_episode_steps, self.act_scale = max_episode_steps, act_scale
-        self.scene, self.leash = scene, leash
+        self.robot, self.scene = robot, scene
+        self.control = control(robot=robot, n_envs=n_envs, act_scale=act_scale)
         self.home_qpos, self.start_pose = np.array(home_qpos), np.array(start_pose)
-        self.kinematics = Kinematics(n=n_envs, n_threads=n_threads)
+        self.kinematics = Kinematics(robot, n=n_envs, n_threads=n_threads)
         self._check_home()
         if check_feasibility:
             self.check_feasibility()
         self.hardware = hardware(
             n=n_envs,
             n_threads=n_threads,
+            robot=robot,
             scene=scene,
+            cameras=cameras,
             home_qpos=self.home_qpos,
             control_hz=control_hz,
             physics_hz=physics_hz,
         )
+        self._connected = False
         self._weights, self.observation = dict(reward), dict(observation)
         # If False, an ended environment stands still until the caller resets it.
         self.autoreset = True
-        self._ended = np.zeros(n_envs, bool)
+        self.ended = np.zeros(n_envs, bool)
         self._all = np.arange(n_envs)
-        self._draws = (n_envs, N_NOISE)
         self._rngs = [np.random.default_rng(i) for i in range(n_envs)]
         self._noise_rng = np.random.default_rng(n_envs)
-        self._noise = Noise(n_envs)
         self._starts = np.tile(self.start_pose, (n_envs, 1))
         self.elapsed = np.zeros(n_envs, int)
         self.target_qpos = np.tile(self.home_qpos, (n_envs, 1))
+        rest = {name: part.rest_pose for name, part in scene.free.items()}
+        self.sensors = Sensors(
+            hardware=self.hardware,
+            kinematics=self.kinematics,
+            cameras=cameras,
+            nominal=(self.home_qpos, rest),
+            goal=self.goal,
+            features=self.features,
+        )
+        self.obs = self.sensors.nominal()
         self.randomization = randomization
         randomization.bind(self.quantities())
-        self._begin(self._all)
-        self._check_weights()
+        self._check_told()
         self._define_spaces()
 
     # ---- the five hooks -------------------------------------------------------
 
     @abstractmethod
     def place(self, ids: np.ndarray, start: np.ndarray) -> None:
-        """Place the objects of `ids` (k,) for the starts (k, 3): x [m], y [m], yaw."""
+        """Place the objects of `ids` (k,) for the starts (k, m), as `start_pose`."""
 
     @abstractmethod
     def reward_terms(self) -> dict[str, np.ndarray]:
@@ -136,11 +160,11 @@ class TaskEnv(Resumable, VectorEnv, ABC):
 
     @abstractmethod
     def failure_class(self) -> np.ndarray:
-        """Return the failure class (n,) str of episodes that end now unsolved."""
+        """Return the class (n,) str of `failures` of episodes that end now unsolved."""
 
     @abstractmethod
-    def features(self, obs: Obs) -> Obs:
-        """Return additional observations, computed from `obs`."""
+    def features(self, obs: Obs) -> dict[str, np.ndarray]:
+        """Return additional observations (k, ...), computed from `obs` alone."""
 
     # ---- optional hooks --------------------------------------------------------
 
@@ -154,8 +178,18 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         """Reset the task's own state of the environments `ids` (k,)."""
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Return numbers (n,) to log, besides reward and success."""
+        """Return the values (n,) of `numbers` by name, as new arrays."""
         return {}
+
+    def goal(self, objects: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """Return from where the object is to where it should be (k, 3) [m].
+
+        Args:
+            objects: measured poses (k, 7) by name.
+
+        Returns:
+            None if the task has no such goal; then there is no observation `goal`.
+        """
 
     # ---- Gymnasium's vector interface ------------------------------------------
 
@@ -175,6 +209,9 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         del options
         if seed is not None:
             self._seed(seed)
+        if not self._connected:
+            self.hardware.connect()
+            self._connected = True
         self._begin(self._all)
         return self.obs, {}
 
@@ -185,32 +222,41 @@ class TaskEnv(Resumable, VectorEnv, ABC):
 
         Without `autoreset`, the rows of ended environments are meaningless.
         """
-        action = checked_action(action, self.num_envs, "action")
-        target = self.target_qpos + self.act_scale * action
-        target = clip(target, self._measured - self.leash, self._measured + self.leash)
-        moving = np.flatnonzero(~self._ended) if self._ended.any() else None
+        shape = (self.num_envs, len(self.control.names))
+        action = checked_action(action, shape, "action")
+        target = self.control.command(
+            action, measured=self.sensors.measured, target=self.target_qpos
+        )
+        moving = np.flatnonzero(~self.ended) if self.ended.any() else None
         self.target_qpos = self.hardware.arm.step(target, moving)
         self.elapsed += 1
-        self.obs = self._observe(ALL_ENVS, self._noise_rng.standard_normal(self._draws))
+        draw = self._noise_rng.standard_normal((self.num_envs, self.sensors.noise.size))
+        self.obs = self.sensors.observe(ALL, draw, self.target_qpos)
         self.update()
         terms = {
             name: self._weights[name] * value
             for name, value in self.reward_terms().items()
         }
         reward = reduce(np.add, terms.values())
-        terminated = self.success()
+        solved = self.success()
+        terminated = solved if self.ends_on_success else np.zeros_like(solved)
         truncated = (self.elapsed >= self.max_episode_steps) & ~terminated
-        info: dict[str, Any] = {"is_success": terminated, "reward_terms": terms}
-        info |= self.metrics()
-        done = (terminated | truncated) & ~self._ended
+        info: dict[str, Any] = {"is_success": solved, "reward_terms": terms}
+        info["numbers"] = self.metrics()
+        done = (terminated | truncated) & ~self.ended
         if done.any():
             self._end(done, info)
         return self.obs, reward, terminated, truncated, info
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Release the arms."""
+        """Release arms and cameras."""
         del kwargs
-        self.hardware.arm.close()
+        self.hardware.close()
+
+    @property
+    def poses(self) -> dict[str, np.ndarray]:
+        """The true poses (n, 7) of the objects by name."""
+        return self.sensors.poses
 
     # ---- internals -------------------------------------------------------------
 
@@ -221,7 +267,8 @@ class TaskEnv(Resumable, VectorEnv, ABC):
             expected = f"angles between [{low}] and [{high}]"
             raise ConfigError("env.home_qpos", got=self.home_qpos, expected=expected)
 
-    def _check_weights(self) -> None:
+    def _check_told(self) -> None:
+        """Raise if reward terms or numbers are not those that are configured, told."""
         terms = self.reward_terms()
         if set(terms) != set(self._weights):
             raise ConfigError(
@@ -229,11 +276,13 @@ class TaskEnv(Resumable, VectorEnv, ABC):
                 got=", ".join(self._weights) or "nothing",
                 expected=f"one weight for each of {', '.join(terms)}",
             )
+        told = {number.name: number for number in self.numbers}
+        check_keys(f"{type(self).__name__}.metrics()", self.metrics(), told)
 
     def quantities(self) -> dict[str, Quantity]:
         """Return everything that a randomization can change, by name."""
         start = Quantity(self.start_pose, row_writer(self._starts))
-        own = {"start_pose": start} | self._noise.quantities()
+        own = {"start_pose": start} | self.sensors.noise.quantities()
         return dict(self.hardware.quantities()) | own
 
     def _seed(self, seed: int | Sequence[int]) -> None:
@@ -258,66 +307,44 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         self.hardware.arm.reset(ids, home)
         self.place(ids, self._starts[ids])
         self.target_qpos[ids] = home
+        self.control.reset(ids)
         self.elapsed[ids] = 0
-        self._ended[ids] = False
+        self.ended[ids] = False
         self.forget(ids)
         # From the environments' own generators, so that no episode affects another.
-        draw = np.array([self._rngs[i].standard_normal(N_NOISE) for i in ids])
-        first = self._observe(ids, draw)
+        size = self.sensors.noise.size
+        draw = np.array([self._rngs[i].standard_normal(size) for i in ids])
+        first = self.sensors.observe(ids, draw, self.target_qpos)
         if len(ids) == self.num_envs:
             self.obs = first
         else:
-            self.obs = {name: value.copy() for name, value in self.obs.items()}
-            for name, value in first.items():
-                self.obs[name][ids] = value
+            self.obs.replace(ids, first)
 
     def _end(self, done: np.ndarray, info: dict[str, Any]) -> None:
         """Report how the episodes `done` (n,) ended and begin the next ones."""
-        info["failure"] = np.where(info["is_success"], "none", self.failure_class())
-        info["episode_length"] = self.elapsed.copy()
+        failure = np.where(info["is_success"], SUCCESS, self.failure_class())
+        unknown = set(failure[done]) - {SUCCESS, *self.failures}
+        if unknown:
+            raise TaskError(
+                f"{type(self).__name__}.failure_class() returns {sorted(unknown)[0]}: "
+                f"expected one of {', '.join(self.failures) or 'none'}"
+            )
+        info["failure"], info["episode_length"] = failure, self.elapsed.copy()
         if self.autoreset:
-            info["final_obs"], info["_final_obs"] = self.obs, done
-            self._begin(np.flatnonzero(done))
+            ids = np.flatnonzero(done)
+            info["final_obs"], info["_final_obs"] = self.obs.rows(ids), done
+            self._begin(ids)
         else:
-            self._ended |= done
-
-    def _observe(self, ids: np.ndarray | slice, draw: np.ndarray) -> Obs:
-        """Return the noisy observations of the environments `ids` (k,).
-
-        Args:
-            ids: the environments.
-            draw: standard normal numbers (k, 16).
-        """
-        self._measured, speeds = self.hardware.arm.read()
-        self.true_pose = self.hardware.object.read()
-        qpos, qvel, pose = self._noise.disturb(
-            ids,
-            draw,
-            qpos=self._measured[ids],
-            qvel=speeds[ids],
-            pose=self.true_pose[ids],
-        )
-        goal = np.zeros((len(pose), 3))
-        goal[:, :2] = self.scene.square_centre - pose[:, :2]
-        tool = self.kinematics.tool(qpos)
-        obs = {
-            "qpos": qpos,
-            "qvel": qvel,
-            "target_qpos": self.target_qpos[ids].copy(),  # a reset writes into it
-            "object_pose": pose,
-            "goal": goal,
-            "ee_pos": tool.pos,
-            "ee_jac": tool.jac,
-            "gravity": tool.gravity,
-        }
-        return obs | self.features(obs)
+            self.ended |= done
 
     def _define_spaces(self) -> None:
-        n, shape = self.num_envs, (so101.N_JOINTS,)
+        n, shape = self.num_envs, (len(self.control.names),)
         self.single_action_space = Box(-1.0, 1.0, shape, np.float32)
         arrays: dict[str, Space] = {
-            name: Box(-np.inf, np.inf, value.shape[1:], np.float64)
-            for name, value in self.obs.items()
+            name: Box(0, 255, shape, np.uint8)
+            if name.startswith(CAMERA)
+            else Box(-np.inf, np.inf, shape, np.float64)
+            for name, shape in self.sensors.shapes.items()
         }
         self.single_observation_space = Dict(arrays)
         self.action_space = batch_space(self.single_action_space, n)

@@ -1,17 +1,10 @@
 """Gaussian measurement noise."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from so101rl.hardware.base import Quantity, row_writer
-
-# Which of an environment's standard normal numbers perturb which measurement.
-COLUMNS = {
-    "qpos": slice(0, 6),
-    "qvel": slice(6, 12),
-    "object_position": slice(12, 15),
-    "object_yaw": slice(15, 16),
-}
-N_NOISE = 16
 
 
 class Noise:
@@ -19,16 +12,32 @@ class Noise:
 
     Args:
         n: number of environments.
+        n_joints: number of joints.
+        objects: names of the objects whose poses are measured.
+
+    Attributes:
+        size: standard normal numbers that one environment needs per observation.
     """
 
-    def __init__(self, n: int):
-        self.std = np.zeros((n, N_NOISE))
+    def __init__(self, n: int, n_joints: int, objects: Sequence[str]):
+        self._objects = tuple(objects)
+        sizes = {"qpos": n_joints, "qvel": n_joints}
+        for name in self._objects:
+            sizes |= {f"{name}_position": 3, f"{name}_yaw": 1}
+        ends = np.cumsum([0, *sizes.values()])
+        # Which of an environment's normal numbers perturb which measurement.
+        self._columns = {
+            name: slice(int(a), int(b))
+            for name, a, b in zip(sizes, ends[:-1], ends[1:], strict=True)
+        }
+        self.size = int(ends[-1])
+        self.std = np.zeros((n, self.size))
 
     def quantities(self) -> dict[str, Quantity]:
         """Return the standard deviations, which a randomization can change."""
         return {
             f"noise/{name}": Quantity(np.array(0.0), row_writer(self.std, columns))
-            for name, columns in COLUMNS.items()
+            for name, columns in self._columns.items()
         }
 
     def disturb(
@@ -38,22 +47,24 @@ class Noise:
         *,
         qpos: np.ndarray,
         qvel: np.ndarray,
-        pose: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return `qpos`, `qvel` and `pose` with noise added.
+        poses: Mapping[str, np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Return `qpos`, `qvel` and `poses` with noise added.
 
         Args:
             ids: the environments (k,).
-            draw: standard normal numbers (k, 16).
-            qpos: joint angles (k, 6) [rad].
-            qvel: joint velocities (k, 6) [rad/s].
-            pose: position [m] and quaternion wxyz of the object (k, 7).
+            draw: standard normal numbers (k, size).
+            qpos: joint angles (k, j) [rad].
+            qvel: joint velocities (k, j) [rad/s].
+            poses: position [m] and quaternion wxyz (k, 7) by object.
         """
-        error = self.std[ids] * draw
-        pose = _rotated(pose, error[:, -1])
-        pose[:, :3] += error[:, COLUMNS["object_position"]]
-        qpos = qpos + error[:, COLUMNS["qpos"]]
-        return qpos, qvel + error[:, COLUMNS["qvel"]], pose
+        error, noisy = self.std[ids] * draw, {}
+        for name in self._objects:
+            pose = _rotated(poses[name], error[:, self._columns[f"{name}_yaw"]][:, 0])
+            pose[:, :3] += error[:, self._columns[f"{name}_position"]]
+            noisy[name] = pose
+        qpos = qpos + error[:, self._columns["qpos"]]
+        return qpos, qvel + error[:, self._columns["qvel"]], noisy
 
 
 def _rotated(pose: np.ndarray, angle: np.ndarray) -> np.ndarray:

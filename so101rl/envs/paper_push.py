@@ -4,20 +4,23 @@ The sheet may lie in the square at 0, 90, 180 or 270 degrees, so the yaw error i
 distance to the nearest of them, for rewards, features and base policies alike.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from so101rl.arrays import norm
 from so101rl.envs import rewards
-from so101rl.envs.base import Obs, TaskEnv
-from so101rl.errors import So101Error, check_positive
+from so101rl.envs.base import TaskEnv
+from so101rl.envs.observations import Obs
+from so101rl.envs.task import Number
+from so101rl.errors import So101Error, check_length, check_positive
 from so101rl.robots.kinematics import Kinematics
 
 QUARTER = np.pi / 2
 MIN_TRAVEL = 0.005  # [m] a sheet that moved less was never touched
 ERRORS = ("outside", "yaw", "distance")  # [m], [rad], [m]
+SHEET, SQUARE = "object", "square"  # parts of the scene
 REACH_TOLERANCE = 0.005  # [m] largest distance of the fingertip from a reachable point
 
 
@@ -41,8 +44,28 @@ class PaperPush(TaskEnv):
         reach_scale: distance of the tip at which the reach cost saturates [m].
         near: distance between the centres below which a failure is `wrong_yaw` [m].
         stuck_steps: control steps at rest after which a failure is `jammed`.
-        **env: arguments of `TaskEnv`.
+        **env: arguments of `TaskEnv`; a start is the sheet's x [m], y [m], yaw [rad].
     """
+
+    numbers = (
+        Number(
+            name="distance_m", title="distance to the goal", unit="mm", factor=1000.0
+        ),
+        Number(
+            name="yaw_error_rad",
+            title="yaw error",
+            unit="degrees",
+            factor=float(np.degrees(1)),
+        ),
+    )
+    failures: ClassVar[Mapping[str, str]] = {
+        "wrong_yaw": "The sheet is in its place, but turned so that it does not fit.",
+        "timed_out": "The sheet is still on its way when the time is over: too slow.",
+        "overshot": "The sheet was near the goal and was pushed past it.",
+        "jammed": "The sheet lies still in a wrong place: pressed too hard, or left.",
+        "never_touched": "The fingertip does not reach the sheet, or never presses.",
+    }
+    instruction = "push the sheet of paper into the taped square"
 
     def __init__(
         self,
@@ -63,7 +86,10 @@ class PaperPush(TaskEnv):
                 "env.stuck_steps": stuck_steps,
             }
         )
-        n, size = env["n_envs"], env["scene"].object_size
+        parts = env["scene"].parts
+        self._sheet, self._square = parts[SHEET], parts[SQUARE]
+        n, size = env["n_envs"], self._sheet.size
+        check_length("env.start_pose", env["start_pose"], 3)
         signs = np.array([[1, -1, -1, 1], [1, 1, -1, -1]])
         self._local_corners = signs * np.asarray(size[:2])[:, None] / 2
         self._hold_steps, self._rest_speed = hold_steps, rest_speed
@@ -79,7 +105,7 @@ class PaperPush(TaskEnv):
     # ---- the five hooks ----------------------------------------------------------
 
     def place(self, ids: np.ndarray, start: np.ndarray) -> None:
-        self.hardware.object.place(ids, self._flat_pose(start))
+        self.hardware.objects.place(ids, {SHEET: self._flat_pose(start)})
 
     def reward_terms(self) -> dict[str, np.ndarray]:
         tip = norm(self.obs["tip_to_object"])
@@ -98,8 +124,8 @@ class PaperPush(TaskEnv):
     def failure_class(self) -> np.ndarray:
         distance = self._now["distance"]
         # Whether the sheet would fit in the middle of the square at its yaw.
-        centred = self.true_pose.copy()
-        centred[:, :2] = self.scene.square_centre
+        centred = self.poses[SHEET].copy()
+        centred[:, :2] = self._square.centre
         fits = self._errors(centred)[1]["outside"] <= 0
         choices = {
             "never_touched": self._travel < MIN_TRAVEL,
@@ -109,7 +135,7 @@ class PaperPush(TaskEnv):
         }
         return np.select(list(choices.values()), list(choices), default="timed_out")
 
-    def features(self, obs: Obs) -> Obs:
+    def features(self, obs: Obs) -> dict[str, np.ndarray]:
         yaw = yaw_of(obs["object_pose"][:, 3:])
         error = yaw_error(yaw)
         tip = obs["ee_pos"] - obs["object_pose"][:, :3]
@@ -127,19 +153,24 @@ class PaperPush(TaskEnv):
             "servo_error": obs["target_qpos"] - obs["qpos"],
         }
 
+    def goal(self, objects: Mapping[str, np.ndarray]) -> np.ndarray:
+        pose = objects[SHEET]
+        goal = np.zeros((len(pose), 3))
+        goal[:, :2] = self._square.centre - pose[:, :2]
+        return goal
+
     def check_feasibility(self) -> None:
         problems = []
-        width, height = self.scene.object_size[:2]
-        side = self.scene.square_side
+        (width, height, _), side = self._sheet.size, self._square.side
         # The smallest axis-aligned square around a rectangle is the one at yaw 0.
         if max(width, height) > side:
             problems.append(
                 f"sheet {1e3 * width:.0f} x {1e3 * height:.0f} mm cannot fit the "
                 f"{1e3 * side:.0f} x {1e3 * side:.0f} mm square at any yaw"
             )
-        places = self.start_pose[:2], self.scene.square_centre
+        places = self.start_pose[:2], self._square.centre
         points = np.array([[x, y, 0.0] for x, y in places])
-        tips = Kinematics(n=2).closest(points, self.home_qpos)
+        tips = Kinematics(self.robot, n=2).closest(points, self.home_qpos)
         for name, point, tip in zip(("start", "square"), points, tips, strict=True):
             if np.linalg.norm(point - tip) > REACH_TOLERANCE:
                 problems.append(
@@ -155,7 +186,7 @@ class PaperPush(TaskEnv):
     # ---- state -----------------------------------------------------------------
 
     def update(self) -> None:
-        corners, now = self._errors(self.true_pose)
+        corners, now = self._errors(self.poses[SHEET])
         moved = np.maximum.reduce(norm(corners - self._corners), axis=1)
         at_rest = moved * self.control_hz < self._rest_speed
         solved = (now["outside"] <= 0) & at_rest
@@ -166,7 +197,7 @@ class PaperPush(TaskEnv):
         self._corners, self._before, self._now = corners, self._now, now
 
     def forget(self, ids: np.ndarray) -> None:
-        self._corners[ids], now = self._errors(self.hardware.object.read()[ids])
+        self._corners[ids], now = self._errors(self.hardware.objects.read()[SHEET][ids])
         for name, value in now.items():
             self._now[name][ids] = value
         self._held[ids] = self._still[ids] = 0
@@ -194,7 +225,7 @@ class PaperPush(TaskEnv):
         """Return poses (k, 7) of sheets on the table at starts (k, 3): x, y, yaw."""
         pose = np.zeros((len(start), 7))
         pose[:, :2] = start[:, :2]
-        pose[:, 2] = self.scene.object_size[2] / 2
+        pose[:, 2] = self._sheet.size[2] / 2
         pose[:, 3], pose[:, 6] = np.cos(start[:, 2] / 2), np.sin(start[:, 2] / 2)
         return pose
 
@@ -204,7 +235,7 @@ class PaperPush(TaskEnv):
         Corners are relative to the square's centre. The error `outside` is how far they
         stick out of the square, summed over both axes [m].
         """
-        yaw, offset = yaw_of(pose[:, 3:]), pose[:, :2] - self.scene.square_centre
+        yaw, offset = yaw_of(pose[:, 3:]), pose[:, :2] - self._square.centre
         cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
         x, y = self._local_corners
         corners = np.empty((len(pose), 4, 2))
@@ -212,7 +243,7 @@ class PaperPush(TaskEnv):
         corners[:, :, 1] = sin * x + cos * y
         corners += offset[:, None]
         extent = np.maximum.reduce(np.abs(corners), axis=1)
-        excess = np.maximum(extent - self.scene.square_side / 2, 0)
+        excess = np.maximum(extent - self._square.side / 2, 0)
         return corners, {
             "outside": np.add.reduce(excess, axis=1),
             "yaw": np.abs(yaw_error(yaw)),

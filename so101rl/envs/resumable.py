@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from so101rl.envs.noise import Noise
+from so101rl.control.base import Control
+from so101rl.envs.observations import CAMERA, Obs
+from so101rl.envs.sensors import Sensors
 from so101rl.hardware.base import Hardware
 
 
@@ -13,14 +15,13 @@ class Resumable:
     """The part of `TaskEnv` that saves and restores its state."""
 
     hardware: Hardware
-    obs: dict[str, np.ndarray]
+    control: Control
+    sensors: Sensors
+    obs: Obs
     target_qpos: np.ndarray
     elapsed: np.ndarray
-    true_pose: np.ndarray  # last read poses of the objects (n, 7)
-    _measured: np.ndarray  # last read joint angles (n, 6) [rad]
-    _ended: np.ndarray
+    ended: np.ndarray
     _starts: np.ndarray
-    _noise: Noise
     _noise_rng: np.random.Generator
     _rngs: list[np.random.Generator]
 
@@ -29,11 +30,19 @@ class Resumable:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that the next steps and episodes depend on."""
+        """Return everything that the next steps and episodes depend on.
+
+        Pictures and what follows from measured arrays are left out: a resumed run draws
+        and computes them again.
+        """
+        measured = self.obs.measured
         return {
             "hardware": self.hardware.state_dict(),
+            "control": self.control.state_dict(),
             "arrays": {name: value.copy() for name, value in self._arrays().items()},
-            "obs": {name: value.copy() for name, value in self.obs.items()},
+            "obs": {
+                n: v.copy() for n, v in measured.items() if not n.startswith(CAMERA)
+            },
             "rngs": [rng.bit_generator.state for rng in self._rngs],
             "noise_rng": self._noise_rng.bit_generator.state,
         }
@@ -41,22 +50,22 @@ class Resumable:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` of an environment with the same config returned."""
         self.hardware.load_state_dict(state["hardware"])
+        self.control.load_state_dict(state["control"])
         for name, value in self._arrays().items():
             value[:] = state["arrays"][name]
-        self.obs = {name: value.copy() for name, value in state["obs"].items()}
-        for rng, saved in zip(self._rngs, state["rngs"], strict=True):
-            rng.bit_generator.state = saved
+        saved = {name: value.copy() for name, value in state["obs"].items()}
+        self.obs = self.sensors.restored(saved)
+        for rng, saved_state in zip(self._rngs, state["rngs"], strict=True):
+            rng.bit_generator.state = saved_state
         self._noise_rng.bit_generator.state = state["noise_rng"]
-        self._measured = self.hardware.arm.read()[0]
-        self.true_pose = self.hardware.object.read()
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Return the state of environment and task: arrays (n, ...), not copied."""
         own = {
             "target_qpos": self.target_qpos,
             "elapsed": self.elapsed,
-            "ended": self._ended,
+            "ended": self.ended,
             "starts": self._starts,
-            "noise": self._noise.std,
+            "noise": self.sensors.noise.std,
         }
         return own | {f"task/{name}": value for name, value in self.memory().items()}

@@ -6,7 +6,9 @@ import mujoco
 from omegaconf import DictConfig
 
 from so101rl.build import build_env
+from so101rl.envs.task import describe
 from so101rl.envs.wrappers.residual import ResidualEnv
+from so101rl.evaluation.referee import Referee
 from so101rl.evaluation.rollout import Episode, episode_rows, run_episodes
 from so101rl.evaluation.videos import write_videos
 from so101rl.figures.gallery import draw_all
@@ -27,15 +29,17 @@ def evaluate_policies(
     policies: dict[str, Policy],
     *,
     step: int,
+    referee: Referee | None = None,
 ) -> float:
     """Run every policy on the same held-out episodes and write the results.
 
     Args:
         cfg: the run's config.
         run: where `evaluation.json`, `episodes.csv`, figures and videos are written.
-        env: the batch that `evaluation_env` returns; closed at the end.
+        env: the environments; of any number, see `held_out_size`.
         policies: policies by name.
         step: env steps that the policies trained for; sets alpha if it is scheduled.
+        referee: says which episodes are solved; None: the task.
 
     Returns:
         The last policy's success rate.
@@ -44,8 +48,11 @@ def evaluate_policies(
     env.progress(step)
     seeds = episode_seeds(cfg.seed, cfg.evaluation.role, n)
     hz = env.env.control_hz
-    played = {name: run_episodes(env, p, seeds) for name, p in policies.items()}
-    tested = _tested(cfg, policies, seeds, step)
+    run.write_task(describe(env.env))
+    played = {
+        name: run_episodes(env, p, seeds, referee) for name, p in policies.items()
+    }
+    tested = _tested(cfg, env, policies, seeds, step)
     rows = {
         name: episode_rows(name, episodes, hz)
         for name, episodes in (played | tested).items()
@@ -73,22 +80,25 @@ def evaluate_policies(
     if cfg.evaluation.figure:
         print("drawing figures ...", flush=True)
         draw_all(run)
-    if cfg.evaluation.video:
+    if cfg.evaluation.video and env.env.hardware.simulated:
         print("filming ...", flush=True)
         write_videos(run, env, played)
-    env.close()
     return float(scores[list(policies)[-1]]["success_rate"])
 
 
 def _tested(
-    cfg: DictConfig, policies: dict[str, Policy], seeds: list[int], step: int
+    cfg: DictConfig,
+    held_out: ResidualEnv,
+    policies: dict[str, Policy],
+    seeds: list[int],
+    step: int,
 ) -> dict[str, list[Episode]]:
     """Run the same episodes in each of `evaluation.tests`; keys are `policy@test`."""
     played = {}
     for test, randomization in cfg.evaluation.tests.items():
         test_cfg = cfg.copy()
         test_cfg.randomization = randomization
-        env = build_env(test_cfg, min(len(seeds), MAX_BATCH))
+        env = build_env(test_cfg, held_out.num_envs, beside=held_out)
         env.progress(step)
         for name, policy in policies.items():
             played[tested_as(name, test)] = run_episodes(env, policy, seeds)
@@ -110,17 +120,20 @@ def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def evaluation_env(cfg: DictConfig) -> ResidualEnv:
-    """Build the batch for held-out episodes, and check that videos can be drawn.
+def held_out_size(cfg: DictConfig) -> int:
+    """Return how many environments play the held-out episodes at once."""
+    return min(cfg.evaluation.n_episodes, MAX_BATCH)
+
+
+def check_graphics(cfg: DictConfig, env: ResidualEnv) -> None:
+    """Check that the videos that the config asks for can be drawn.
 
     Raises:
         NoGraphicsError: videos are enabled, but this machine cannot render.
     """
-    env = build_env(cfg, min(cfg.evaluation.n_episodes, MAX_BATCH))
-    if cfg.evaluation.video:
+    if cfg.evaluation.video and env.env.hardware.simulated:
         drawable(env.env.hardware)
         # An empty scene also reveals a missing driver, and renders five times faster.
         empty = mujoco.MjModel.from_xml_string("<mujoco/>")
         with SceneRenderer(model=empty, width=16, height=16):
             pass
-    return env

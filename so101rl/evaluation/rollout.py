@@ -1,37 +1,44 @@
 """Run episodes and summarize them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from so101rl.envs.wrappers.residual import ResidualEnv
+from so101rl.evaluation.referee import Referee, TaskReferee
 from so101rl.policies.policy import Policy
-from so101rl.rendering.renderer import drawable
-from so101rl.runs.trajectories import NAMES, STATES, Trajectory
-
-STEP_INFOS = tuple(name for name in NAMES if name not in STATES)  # in every `info`
+from so101rl.rendering.renderer import Drawable
+from so101rl.runs.episodes_csv import FINAL
+from so101rl.runs.trajectories import NUMBER, POSE, Trajectory
 
 
 @dataclass(kw_only=True)
 class Episode:
-    """The result of one episode, with its states `qpos` (T, nq)."""
+    """The result of one episode.
+
+    Attributes:
+        numbers: the task's numbers at its end, by name.
+        qpos: simulated states (T, nq); None for an arm that is not simulated.
+    """
 
     seed: int
     is_success: bool
     total_reward: float
     length: int
-    final_distance_m: float
-    final_yaw_error_rad: float
+    numbers: Mapping[str, float]
     mean_residual_l2: float
     failure: str
-    qpos: np.ndarray
+    qpos: np.ndarray | None
     trajectory: Trajectory
 
 
 def run_episodes(
-    env: ResidualEnv, policy: Policy, seeds: Sequence[int]
+    env: ResidualEnv,
+    policy: Policy,
+    seeds: Sequence[int],
+    referee: Referee | None = None,
 ) -> list[Episode]:
     """Run one episode per seed.
 
@@ -39,59 +46,69 @@ def run_episodes(
         env: any batch; it runs as often as needed.
         policy: gives the residuals.
         seeds: the episodes.
+        referee: says which episodes are solved; None: the task.
     """
-    episodes: list[Episode] = []
+    judge, episodes = referee or TaskReferee(), list[Episode]()
     for first in range(0, len(seeds), env.num_envs):
         batch = list(seeds[first : first + env.num_envs])
         # The last batch is filled up with repeated episodes, which are dropped.
         padded = batch + batch[:1] * (env.num_envs - len(batch))
-        episodes += _run_batch(env, policy, padded)[: len(batch)]
+        episodes += _run_batch(env, policy, padded, judge)[: len(batch)]
     return episodes
 
 
-def _run_batch(env: ResidualEnv, policy: Policy, seeds: list[int]) -> list[Episode]:
-    n, world = env.num_envs, drawable(env.env.hardware)
+def _run_batch(
+    env: ResidualEnv, policy: Policy, seeds: list[int], referee: Referee
+) -> list[Episode]:
+    n, hardware = env.num_envs, env.env.hardware
     env.env.autoreset = False  # so that final states can be recorded
     policy.reset()
     obs, _ = env.reset(seed=seeds)
     episodes: list[Episode | None] = [None] * n
     total, size = np.zeros(n), np.zeros(n)
     states: list[np.ndarray] = []
-    track = {name: [pose.copy()] for name, pose in _poses(env).items()}
-    track |= {name: [] for name in STEP_INFOS}
+    track = {name: [value.copy()] for name, value in _states(env).items()}
     while any(episode is None for episode in episodes):
         obs, reward, terminated, truncated, info = env.step(policy.act(obs))
-        states.append(world.qpos.copy())
-        for name, value in (info | _poses(env)).items():
-            if name in track:
-                track[name].append(value.copy())
+        if isinstance(hardware, Drawable):
+            states.append(hardware.qpos.copy())
+        for name, value in (_states(env) | _steps(info)).items():
+            track.setdefault(name, []).append(value.copy())
         total += reward
         size += info["residual_l2"]
         for i in np.flatnonzero(terminated | truncated):
             if episodes[i] is not None:
                 continue
-            length = int(info["episode_length"][i])
+            length, numbers = int(info["episode_length"][i]), info["numbers"]
+            solved, failure = referee.judge(
+                bool(info["is_success"][i]), str(info["failure"][i])
+            )
             episodes[i] = Episode(
                 seed=seeds[i],
-                is_success=bool(terminated[i]),
+                is_success=solved,
                 total_reward=float(total[i]),
                 length=length,
-                final_distance_m=float(info["distance_m"][i]),
-                final_yaw_error_rad=float(info["yaw_error_rad"][i]),
+                numbers={name: float(value[i]) for name, value in numbers.items()},
                 mean_residual_l2=float(size[i] / length),
-                failure=str(info["failure"][i]),
-                qpos=np.array([row[i] for row in states]),
-                trajectory=Trajectory(
-                    **{k: np.array([row[i] for row in v]) for k, v in track.items()}
+                failure=failure,
+                qpos=np.array([row[i] for row in states]) if states else None,
+                trajectory=Trajectory.of_arrays(
+                    {k: np.array([row[i] for row in v]) for k, v in track.items()}
                 ),
             )
     return [episode for episode in episodes if episode is not None]
 
 
-def _poses(env: ResidualEnv) -> dict[str, np.ndarray]:
-    """Return the true object pose (n, 7) and fingertip position (n, 3) [m]."""
-    tip, _ = env.env.kinematics.fk(env.env.hardware.arm.read()[0])
-    return {"object_pose": env.env.true_pose, "tip": tip}
+def _states(env: ResidualEnv) -> dict[str, np.ndarray]:
+    """Return true object poses (n, 7) and fingertip position (n, 3) [m], as named."""
+    tip, _ = env.env.kinematics.fk(env.env.sensors.measured)
+    return {f"{POSE}{name}": p for name, p in env.env.poses.items()} | {"tip": tip}
+
+
+def _steps(info: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return what an `info` has of a trajectory, by its names there."""
+    numbers = {f"{NUMBER}{name}": value for name, value in info["numbers"].items()}
+    return numbers | {name: info[name] for name in ("residual_l2", "clipped")}
 
 
 def episode_rows(
@@ -106,8 +123,7 @@ def episode_rows(
             "is_success": episode.is_success,
             "return": episode.total_reward,
             "length": episode.length,
-            "final_distance_m": episode.final_distance_m,
-            "final_yaw_error_rad": episode.final_yaw_error_rad,
+            **{f"{FINAL}{name}": value for name, value in episode.numbers.items()},
             "time_to_success_s": episode.length / hz if episode.is_success else None,
             "mean_residual_l2": episode.mean_residual_l2,
             "failure": episode.failure,

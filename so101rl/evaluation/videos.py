@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from so101rl.envs.task import HIGHER, Number
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.evaluation.rollout import Episode
 from so101rl.figures.failure_classes import label_of
@@ -24,7 +25,8 @@ def write_videos(
         played: the same episodes by policy; those of the last policy are ranked.
     """
     last, hz = list(played)[-1], env.env.control_hz
-    chosen = worst_median_best(played[last])
+    numbers = env.env.numbers
+    chosen = worst_median_best(played[last], numbers)
     model = drawable(env.env.hardware).drawn_model()
     # Antialiasing takes more than half of the time; a video blurs edges anyway.
     model.vis.quality.offsamples = 0
@@ -32,7 +34,8 @@ def write_videos(
         run.file(f"videos/{last}.mp4"),
         model=model,
         rows=[
-            [_clip(f"{name}: {last}", played[last][i])] for name, i in chosen.items()
+            [_clip(f"{name}: {last}", played[last][i], numbers)]
+            for name, i in chosen.items()
         ],
         fps=hz,
         every=EVERY,
@@ -45,7 +48,7 @@ def write_videos(
         model=model,
         rows=[
             [
-                _clip(f"{name}: {policy}, {SPEED} x speed", episodes[i])
+                _clip(f"{name}: {policy}, {SPEED} x speed", episodes[i], numbers)
                 for policy, episodes in played.items()
             ]
             for name, i in chosen.items()
@@ -57,15 +60,25 @@ def write_videos(
     )
 
 
-def worst_median_best(episodes: Sequence[Episode]) -> dict[str, int]:
+def worst_median_best(
+    episodes: Sequence[Episode], numbers: Sequence[Number]
+) -> dict[str, int]:
     """Return the indices of the worst, median and best episode.
 
-    Best is solved soonest; worst is not solved and ends farthest from the goal.
+    Best is solved soonest; worst is not solved and has the worst first number at its
+    end, or the lowest return if the task measures nothing.
+
+    Args:
+        episodes: the episodes.
+        numbers: what the task measures.
     """
 
-    def merit(number: int) -> tuple[bool, int, float]:
-        episode = episodes[number]
-        return episode.is_success, -episode.length, -episode.final_distance_m
+    def merit(index: int) -> tuple[bool, int, float]:
+        episode, rank = episodes[index], episodes[index].total_reward
+        if numbers:
+            sign = 1 if numbers[0].better == HIGHER else -1
+            rank = sign * episode.numbers[numbers[0].name]
+        return episode.is_success, -episode.length, rank
 
     ranked = sorted(range(len(episodes)), key=merit)
     return {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
@@ -83,11 +96,17 @@ def newly_solved_or_failed(
     return {name: pairs.index(kind) for name, kind in wanted.items() if kind in pairs}
 
 
-def _clip(title: str, episode: Episode) -> EpisodeClip:
+def _clip(title: str, episode: Episode, numbers: Sequence[Number]) -> EpisodeClip:
+    captions = [""] * episode.length
+    if numbers:
+        number, unit = numbers[0], f" {numbers[0].unit}".rstrip()
+        values = number.factor * episode.trajectory.numbers[number.name]
+        captions = [f"{number.title} {value:.0f}{unit}" for value in values]
+    assert episode.qpos is not None  # only simulated episodes are filmed
     return EpisodeClip(
         title=title,
         qpos=episode.qpos,
-        distance_m=episode.trajectory.distance_m,
+        captions=captions,
         is_success=episode.is_success,
         outcome=label_of(episode.failure),
     )

@@ -7,12 +7,12 @@ classes that are not listed here.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from so101rl.envs.task import SUCCESS
 from so101rl.figures.style import line_key
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
-SUCCESS = "none"  # the failure class of an episode that was solved
 SUCCESS_COLOUR, UNKNOWN_COLOUR = "#009E73", "#bbbbbb"
 
 

@@ -1,16 +1,16 @@
-"""Interfaces of arms and object trackers, simulated or real, and the safety limits.
+"""Interfaces of arms and object trackers, simulated or real.
 
-The first axis of every array is the arm; a real arm is a batch of one.
+The first axis of every array is the arm; a real arm is a batch of one. `j` is the
+robot's number of joints.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from so101rl.arrays import clip
-from so101rl.errors import So101Error
+from so101rl.errors import ConfigError, So101Error
 
 
 class UnsafeCommandError(So101Error):
@@ -28,7 +28,7 @@ class Arm(ABC):
 
     @abstractmethod
     def reset(self, ids: np.ndarray, qpos: np.ndarray) -> None:
-        """Bring the arms `ids` (k,) to rest at `qpos` (k, 6) [rad]."""
+        """Bring the arms `ids` (k,) to rest at `qpos` (k, j) [rad]."""
 
     @abstractmethod
     def step(
@@ -37,16 +37,16 @@ class Arm(ABC):
         """Follow joint targets for one control step.
 
         Args:
-            target_qpos: joint targets (n, 6) [rad].
+            target_qpos: joint targets (n, j) [rad].
             ids: the arms to step (k,), None for all; the state of the others stays.
 
         Returns:
-            The targets that were sent (n, 6) [rad], after the safety limits.
+            The targets that were sent (n, j) [rad], after the safety limits.
         """
 
     @abstractmethod
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return measured joint angles (n, 6) [rad] and velocities (n, 6) [rad/s]."""
+        """Return measured joint angles (n, j) [rad] and velocities (n, j) [rad/s]."""
 
     @abstractmethod
     def close(self) -> None:
@@ -54,60 +54,33 @@ class Arm(ABC):
 
 
 class ObjectTracker(ABC):
-    """Pose of the object: exact in simulation, estimated on a real table."""
+    """Poses of the objects by name: exact in simulation, estimated on a real table."""
 
     @abstractmethod
-    def read(self) -> np.ndarray:
-        """Return positions [m] and quaternions wxyz (n, 7)."""
+    def read(self) -> dict[str, np.ndarray]:
+        """Return positions [m] and quaternions wxyz (n, 7) by object."""
 
     @abstractmethod
-    def place(self, ids: np.ndarray, pose: np.ndarray) -> None:
-        """Place the objects `ids` (k,) at rest at `pose` (k, 7)."""
+    def place(self, ids: np.ndarray, poses: Mapping[str, np.ndarray]) -> None:
+        """Place the objects of `ids` (k,) at rest at `poses`, each (k, 7).
 
-    def pull(self, wrench: np.ndarray) -> None:
-        """Apply a wrench to the objects until the next call or reset.
+        On a real table, ask a person to do so and wait.
+        """
+
+    def pull(self, name: str, wrench: np.ndarray) -> None:
+        """Apply a wrench to an object until the next call or reset.
 
         Args:
-            wrench: force [N] and torque [N m] at the centres of mass (n, 6).
+            name: the object.
+            wrench: force [N] and torque [N m] at its centre of mass (n, 6).
 
         Raises:
             NotSimulatedError: the object is real.
         """
         raise NotSimulatedError(
-            f"{type(self).__name__} is not simulated and cannot be pulled at; "
+            f"{type(self).__name__} is not simulated and cannot pull at {name}; "
             "hardware=sim can"
         )
-
-
-class SafetyLimits:
-    """The last check of a command, the same for simulated and real servos.
-
-    Args:
-        lower: lower joint limits (6,) [rad].
-        upper: upper joint limits (6,) [rad].
-        max_step: largest change of a target per control step [rad].
-    """
-
-    def __init__(self, *, lower: np.ndarray, upper: np.ndarray, max_step: float):
-        self.lower, self.upper, self.max_step = lower, upper, max_step
-
-    def apply(self, target: np.ndarray, previous: np.ndarray) -> np.ndarray:
-        """Return `target` (n, 6) [rad], clipped to the limits and `max_step`.
-
-        Args:
-            target: joint targets (n, 6) [rad].
-            previous: the targets of the last control step (n, 6) [rad].
-
-        Raises:
-            UnsafeCommandError: a target is not finite.
-        """
-        if not np.isfinite(target).all():
-            rows = np.unique(np.argwhere(~np.isfinite(target))[:, 0])
-            raise UnsafeCommandError(
-                f"joint target of arm {rows[0]} is not finite: {target[rows[0]]}"
-            )
-        step = clip(target - previous, -self.max_step, self.max_step)
-        return clip(previous + step, self.lower, self.upper)
 
 
 class Quantity(NamedTuple):
@@ -129,24 +102,44 @@ class Quantity(NamedTuple):
 
 
 class Hardware(ABC):
-    """`n` arms, each with an object on a table.
+    """`n` arms, each with objects on a table.
 
     Attributes:
+        simulated: whether time, states and pictures are a simulation's.
+        max_n: largest number of arms; None: any number.
         n: number of arms.
-        arm: the arms.
-        object: the objects.
+        arm: the arms, behind a `Guard`.
+        objects: the objects.
     """
 
+    simulated: ClassVar[bool]
+    max_n: ClassVar[int | None] = None
     n: int
     arm: Arm
-    object: ObjectTracker
+    objects: ObjectTracker
 
-    @abstractmethod
+    def connect(self) -> None:  # noqa: B027  optional
+        """Open ports and cameras before the first reset; building moves nothing."""
+
+    def close(self) -> None:
+        """Release everything; safe to call twice."""
+        self.arm.close()
+
+    def images(self, camera: str, ids: np.ndarray) -> np.ndarray:
+        """Return pictures (k, height, width, 3) uint8 of a camera for `ids` (k,).
+
+        Raises:
+            ConfigError: there is no such camera.
+        """
+        del ids
+        expected = f"a camera that {type(self).__name__} has: none"
+        raise ConfigError("env.cameras", got=camera, expected=expected)
+
     def quantities(self) -> Mapping[str, Quantity]:
         """Return what a randomization can change, by name; nothing on a real table."""
+        return {}
 
-    @abstractmethod
-    def set_const(self, ids: np.ndarray) -> None:
+    def set_const(self, ids: np.ndarray) -> None:  # noqa: B027  optional
         """Recompute the constants derived from quantities, for `ids` (k,)."""
 
     def state_dict(self) -> dict[str, Any]:

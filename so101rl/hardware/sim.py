@@ -1,6 +1,6 @@
 """Simulated arms and objects on MuJoCo's native batch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,43 +14,39 @@ from so101rl.hardware.base import (
     Hardware,
     ObjectTracker,
     Quantity,
-    SafetyLimits,
     row_writer,
 )
-from so101rl.robots import so101
-from so101rl.scene.scene import OBJECT, Actuator, Scene, build_spec
+from so101rl.hardware.guard import Guard
+from so101rl.rendering.cameras import Cameras
+from so101rl.robots.robot import Robot
+from so101rl.scene.scene import Actuator, Scene, build_spec
 
 # MuJoCo's warnings after which the state of a simulation is invalid.
 BAD_NAMES = ("BADQPOS", "BADQVEL", "BADQACC", "BADCTRL")
 BAD = [int(getattr(mujoco.mjtWarning, f"mjWARN_{name}")) for name in BAD_NAMES]
-MIN_MASS = 1e-6  # [kg] a smaller mass of the object is refused
+MIN_MASS = 1e-6  # [kg] a smaller mass of an object is refused
 
 
 class SimArm(Arm):
     """The arms of a `SimHardware`."""
 
-    def __init__(self, world: "SimHardware", limits: SafetyLimits, substeps: int):
+    def __init__(self, world: "SimHardware", n_joints: int, substeps: int):
         self.n = world.n
-        self._world, self._limits, self._substeps = world, limits, substeps
+        self._world, self._substeps = world, substeps
         # Calibration error of a servo: added to readings, subtracted from commands.
-        self.offset = np.zeros((world.n, so101.N_JOINTS))
-        self.sent = np.zeros((world.n, so101.N_JOINTS))
+        self.offset = np.zeros((world.n, n_joints))
 
     def reset(self, ids: np.ndarray, qpos: np.ndarray) -> None:
         self._world.reset_arm(ids, qpos - self.offset[ids])
-        self.sent[ids] = qpos
 
     def step(
         self, target_qpos: np.ndarray, ids: np.ndarray | None = None
     ) -> np.ndarray:
-        sent = self._limits.apply(target_qpos, self.sent)
-        moving = slice(None) if ids is None else ids
-        self.sent[moving] = sent[moving]
-        self._world.step(self.sent - self.offset, self._substeps, ids)
-        return self.sent.copy()
+        self._world.step(target_qpos - self.offset, self._substeps, ids)
+        return target_qpos
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        joints = slice(0, so101.N_JOINTS)
+        joints = self._world.joints
         qpos = self._world.qpos[:, joints] + self.offset
         return qpos, self._world.qvel[:, joints].copy()
 
@@ -58,32 +54,45 @@ class SimArm(Arm):
         """Do nothing: the batch is freed with the object."""
 
 
-class SimObject(ObjectTracker):
-    """The objects of a `SimHardware`."""
+class SimObjects(ObjectTracker):
+    """The free parts of a `SimHardware`."""
 
-    def __init__(self, world: "SimHardware"):
-        self._world = world
-        self._body = world.model.body(OBJECT).id
+    def __init__(self, world: "SimHardware", names: Iterable[str]):
+        self._world, model = world, world.model
+        self._bodies = {name: model.body(name).id for name in names}
+        joints = {name: model.joint(name).id for name in self._bodies}
+        self._qpos = {
+            name: slice(model.jnt_qposadr[i], model.jnt_qposadr[i] + 7)
+            for name, i in joints.items()
+        }
+        self._qvel = {
+            name: slice(model.jnt_dofadr[i], model.jnt_dofadr[i] + 6)
+            for name, i in joints.items()
+        }
 
-    def read(self) -> np.ndarray:
-        return self._world.qpos[:, so101.N_JOINTS :].copy()
+    def read(self) -> dict[str, np.ndarray]:
+        qpos = self._world.qpos
+        return {name: qpos[:, columns].copy() for name, columns in self._qpos.items()}
 
-    def place(self, ids: np.ndarray, pose: np.ndarray) -> None:
-        self._world.qpos[ids, so101.N_JOINTS :] = pose
-        self._world.qvel[ids, so101.N_JOINTS :] = 0
+    def place(self, ids: np.ndarray, poses: Mapping[str, np.ndarray]) -> None:
+        for name, pose in poses.items():
+            self._world.qpos[ids, self._qpos[name]] = pose
+            self._world.qvel[ids, self._qvel[name]] = 0
 
-    def pull(self, wrench: np.ndarray) -> None:
-        self._world.applied[:, self._body] = wrench
+    def pull(self, name: str, wrench: np.ndarray) -> None:
+        self._world.applied[:, self._bodies[name]] = wrench
 
 
 class SimHardware(Hardware):
-    """`n` simulated worlds, each with an arm, a table and an object.
+    """`n` simulated worlds, each with an arm, a table and its parts.
 
     Args:
         n: number of worlds.
         n_threads: number of simulation threads; it does not affect the results.
-        scene: table, object and contact pairs.
-        home_qpos: the arm's starting angles (6,) [rad].
+        robot: the arm.
+        scene: parts and contact pairs.
+        cameras: width and height [px] by camera.
+        home_qpos: the arm's starting angles (j,) [rad].
         control_hz: control rate [Hz].
         physics_hz: physics rate [Hz], a whole multiple of `control_hz`.
         actuator: name of the servo model, one of `presets`.
@@ -92,12 +101,16 @@ class SimHardware(Hardware):
         max_delay: longest action delay that a randomization may set [s].
     """
 
+    simulated = True
+
     def __init__(
         self,
         *,
         n: int,
         n_threads: int,
+        robot: Robot,
         scene: Scene,
+        cameras: Mapping[str, Mapping[str, int]],
         home_qpos: np.ndarray,
         control_hz: int,
         physics_hz: int,
@@ -123,12 +136,14 @@ class SimHardware(Hardware):
                 got=actuator,
                 expected=f"one of {', '.join(presets)}",
             )
-        self.n = n
+        self.n, self.n_joints = n, robot.n_joints
+        self.joints = slice(0, robot.n_joints)  # columns of qpos and qvel
         self.actuator = Actuator(**presets[actuator])
         self._max_delay = max_delay
         self._build_spec = partial(
             build_spec,
             scene,
+            robot,
             self.actuator,
             timestep=1 / physics_hz,
             home_qpos=home_qpos,
@@ -144,10 +159,14 @@ class SimHardware(Hardware):
         self._samples = _history_columns(self.model)
         self._expanded: set[str] = set()  # model fields with one value per world
         self._derived = False  # whether `set_const` was called
-        lower, upper = so101.joint_limits()
-        limits = SafetyLimits(lower=lower, upper=upper, max_step=max_speed / control_hz)
-        self.arm: SimArm = SimArm(self, limits, substeps=physics_hz // control_hz)
-        self.object = SimObject(self)
+        lower, upper = robot.limits
+        self._arm = SimArm(self, robot.n_joints, substeps=physics_hz // control_hz)
+        self.arm: Guard = Guard(
+            self._arm, lower=lower, upper=upper, max_step=max_speed / control_hz
+        )
+        self._free = tuple(scene.free)
+        self.objects = SimObjects(self, self._free)
+        self._cameras = Cameras(self.drawn_model, cameras)
 
     def drawn_model(self) -> mujoco.MjModel:
         """Return the model with all drawn geoms, for rendering a qpos."""
@@ -159,10 +178,17 @@ class SimHardware(Hardware):
         spec.compile()
         return str(spec.to_xml())
 
+    def close(self) -> None:
+        super().close()
+        self._cameras.close()
+
+    def images(self, camera: str, ids: np.ndarray) -> np.ndarray:
+        return self._cameras.draw(camera, self.qpos[ids])
+
     def reset_arm(self, ids: np.ndarray, qpos: np.ndarray) -> None:
-        """Reset the worlds `ids` (k,) with the arms at rest at `qpos` (k, 6) [rad]."""
+        """Reset the worlds `ids` (k,) with the arms at rest at `qpos` (k, j) [rad]."""
         self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
-        self.qpos[ids, : so101.N_JOINTS] = qpos
+        self.qpos[ids, self.joints] = qpos
         self._ctrl[ids] = qpos
         if self._history.shape[1]:
             # A delayed servo holds its pose until the first command arrives.
@@ -172,7 +198,7 @@ class SimHardware(Hardware):
     def step(
         self, ctrl: np.ndarray, substeps: int, ids: np.ndarray | None = None
     ) -> None:
-        """Step the worlds `ids` (k,), None for all, with servo targets (n, 6) [rad]."""
+        """Step the worlds `ids` (k,), None for all, with servo targets (n, j) [rad]."""
         self._ctrl[:] = ctrl
         if ids is None or len(ids):
             self._batch.step(ids, nstep=substeps)
@@ -194,8 +220,8 @@ class SimHardware(Hardware):
                 name: self._batch.expand(name).copy() for name in sorted(self._expanded)
             },
             "derived": self._derived,
-            "offset": self.arm.offset.copy(),
-            "sent": self.arm.sent.copy(),
+            "offset": self._arm.offset.copy(),
+            "guard": self.arm.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -205,23 +231,27 @@ class SimHardware(Hardware):
         if state["derived"]:
             self.set_const(np.arange(self.n))
         self._batch.state[:] = state["simulation"]
-        self.arm.offset[:], self.arm.sent[:] = state["offset"], state["sent"]
+        self._arm.offset[:] = state["offset"]
+        self.arm.load_state_dict(state["guard"])
 
     def quantities(self) -> dict[str, Quantity]:
         """Return everything that a randomization can change, by name."""
-        model, joints = self.model, slice(0, so101.N_JOINTS)
-        kp = np.full(so101.N_JOINTS, self.actuator.kp)
-        no_offset = np.zeros(so101.N_JOINTS)
+        model = self.model
+        kp, no_offset = (
+            np.full(self.n_joints, self.actuator.kp),
+            np.zeros(self.n_joints),
+        )
         found = {
-            "object_mass": self._object_mass(),
-            "joint_damping": self._field("dof_damping", joints),
-            "joint_frictionloss": self._field("dof_frictionloss", joints),
+            "joint_damping": self._field("dof_damping", self.joints),
+            "joint_frictionloss": self._field("dof_frictionloss", self.joints),
             "actuator_kp": Quantity(kp, self._write_kp, low=0.0),
             "action_delay": Quantity(
                 np.array(0.0), self._write_delay, low=0.0, high=self._max_delay
             ),
-            "joint_offset": Quantity(no_offset, row_writer(self.arm.offset)),
+            "joint_offset": Quantity(no_offset, row_writer(self._arm.offset)),
         }
+        for name in self._free:
+            found[f"{name}_mass"] = self._mass(name)
         for i in range(model.npair):
             name = f"friction/{model.pair(i).name}"
             nominal = np.array(model.pair_friction[i, 0])
@@ -242,8 +272,8 @@ class SimHardware(Hardware):
 
         return Quantity(nominal, write, low=0.0)
 
-    def _object_mass(self) -> Quantity:
-        body = self.model.body(OBJECT).id
+    def _mass(self, name: str) -> Quantity:
+        body = self.model.body(name).id
         mass = np.array(self.model.body_mass[body])
         inertia = self.model.body_inertia[body].copy()
 
@@ -266,7 +296,7 @@ class SimHardware(Hardware):
 
 
 def _history_columns(model: mujoco.MjModel) -> np.ndarray:
-    """Return the columns of each servo's past commands in `history` (6, samples).
+    """Return the columns of each servo's past commands in `history` (j, samples).
 
     Per actuator MuJoCo stores two counters, the sample times and the samples
     (`mj_initCtrlHistory`).

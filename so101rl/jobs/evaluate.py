@@ -1,5 +1,6 @@
 """`job=evaluate`: policies on held-out episodes."""
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -7,7 +8,13 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from so101rl.evaluation.evaluate import evaluate_policies, evaluation_env
+from so101rl.build import build_env
+from so101rl.evaluation.evaluate import (
+    check_graphics,
+    evaluate_policies,
+    held_out_size,
+)
+from so101rl.evaluation.referee import make_referee
 from so101rl.files import next_folder
 from so101rl.policies.load import load_policy
 from so101rl.policies.policy import NoResidual, Policy
@@ -21,20 +28,28 @@ def evaluate(cfg: DictConfig) -> float:
     Returns:
         The success rate of the residual, or of the base policy if there is no residual.
     """
-    policies: dict[str, Policy] = {"base": NoResidual()}
-    step = 0
     runtime = HydraConfig.get().runtime
-    if cfg.run is not None or cfg.checkpoint is not None:
-        policies["residual"], step = load_policy(cfg)
-    path = Path(runtime.output_dir)
-    if cfg.run is not None:
-        path = next_folder(Path(cfg.run) / "evaluations")  # keeps the run's own results
-    env = evaluation_env(cfg)
-    mirror = make_mirror(cfg.tracking)
-    run = RunDir.create(
-        path, cfg=cfg, command=shlex.join(sys.argv), groups=runtime.choices
-    )
-    with mirror.follow(run), run.lifecycle():
-        success = evaluate_policies(cfg, run, env, policies, step=step)
+    env, step = build_env(cfg, held_out_size(cfg)), 0
+    with contextlib.closing(env):
+        policies: dict[str, Policy] = {"base": NoResidual(len(env.env.control.names))}
+        if cfg.run is not None or cfg.checkpoint is not None:
+            policies["residual"], step = load_policy(cfg, env)
+        path = Path(runtime.output_dir)
+        if cfg.run is not None:
+            path = next_folder(Path(cfg.run) / "evaluations")  # keeps the run's own
+        check_graphics(cfg, env)
+        referee = make_referee(cfg.job.referee, env.env.failures)
+        mirror = make_mirror(cfg.tracking)
+        run = RunDir.create(
+            path,
+            cfg=cfg,
+            command=shlex.join(sys.argv),
+            groups=runtime.choices,
+            base_policy=env.base_policy.identity(),
+        )
+        with mirror.follow(run), run.lifecycle():
+            success = evaluate_policies(
+                cfg, run, env, policies, step=step, referee=referee
+            )
     print(f"results: {run.path}")
     return success

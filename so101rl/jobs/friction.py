@@ -1,4 +1,4 @@
-"""`job=friction`: pull at the simulated sheet and compare with what Coulomb says."""
+"""`job=friction`: pull at the simulated object and compare with what Coulomb says."""
 
 import copy
 from pathlib import Path
@@ -12,7 +12,7 @@ from so101rl.sysid.report import advice, report
 
 
 def friction(cfg: DictConfig) -> None:
-    """Measure how the sheet slides and turns on the table, print it and draw it.
+    """Measure how the object slides and turns on the table, print it and draw it.
 
     The randomization of the config is only named, not applied.
     """
@@ -26,7 +26,7 @@ def friction(cfg: DictConfig) -> None:
     terms = [
         f"randomization.terms.{name}"
         for name, term in cfg.randomization.terms.items()
-        if term.quantity in (f"friction/{expected.pair}", "object_mass")
+        if term.quantity in (f"friction/{expected.pair}", f"{expected.object}_mass")
     ]
-    print("\n".join([*report(pulls, expected), *advice(expected.pair, terms)]))
+    print("\n".join([*report(pulls, expected), *advice(expected, terms)]))
     print(figure_friction(Path(cfg.job.directory), pulls=pulls, expected=expected))

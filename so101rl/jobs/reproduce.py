@@ -58,6 +58,7 @@ def reproduce(cfg: DictConfig) -> float:
         seeds=first.info["seeds"],
         resume=trainer.exactness,
         init_from=source,
+        base_policy=trainer.identity,
     )
     for name in ("overrides.yaml", "hydra.yaml"):  # what was typed, and chosen
         typed = first.path / ".hydra" / name

@@ -40,6 +40,7 @@ def resume(cfg: DictConfig) -> float | None:
             return None
         _refuse_changes(cfg, run)
         trainer = Trainer(cfg)
+        _refuse_other_base(run, trainer.identity)
         exactness = trainer.exactness
         if run.info.get("cpu") != cpu_name():
             exactness = f"approximate: it began on {run.info.get('cpu')}"
@@ -85,4 +86,14 @@ def _refuse_changes(cfg: DictConfig, run: RunDir) -> None:
             f"{run.path} would not be the same run any more:\n  "
             + "\n  ".join(changes)
             + "\nTake the change back, or start a new run."
+        )
+
+
+def _refuse_other_base(run: RunDir, identity: Mapping[str, Any]) -> None:
+    """Raise if the base policy is not the one with which the run began."""
+    before = run.info.get("base_policy")
+    if before is not None and before != identity:
+        raise ResumeError(
+            f"{run.path} began with the base policy {before}, this one is {identity}: "
+            "it would not be the same run any more"
         )

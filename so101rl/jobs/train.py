@@ -31,5 +31,6 @@ def train(cfg: DictConfig) -> float:
         seeds={f"{role}_first": first for role, first in first_seeds(cfg.seed).items()},
         resume=trainer.exactness,
         init_from=source,
+        base_policy=trainer.identity,
     )
     return trainer.run(run)

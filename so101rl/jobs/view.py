@@ -7,7 +7,6 @@ import mujoco
 from omegaconf import DictConfig
 
 from so101rl.build import build_env
-from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.errors import ConfigError
 from so101rl.policies.load import load_policy
 from so101rl.policies.policy import Policy
@@ -45,10 +44,9 @@ def view(cfg: DictConfig) -> None:
 def show(cfg: DictConfig, window: bool | str) -> None:
     """Show a policy at work until window or browser is closed."""
     policy: Policy | None = None
-    step = 0
+    step, env = 0, build_env(cfg, 1)
     if cfg.run is not None or cfg.checkpoint is not None:
-        policy, step = load_policy(cfg)
-    env: ResidualEnv = build_env(cfg, 1)
+        policy, step = load_policy(cfg, env)
     env.progress(step)
     session = Session(env, policy, root=cfg.seed, episode=cfg.job.episode)
     with (

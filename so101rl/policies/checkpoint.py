@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Dict, Space
 from hydra.utils import get_class
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -206,7 +207,7 @@ def export_zip(model: BaseAlgorithm, path: Path) -> None:
 
 
 def load_zip(
-    path: Path, *, algo: str, trust: bool, observations: tuple[int, ...] | None
+    path: Path, *, algo: str, trust: bool, observations: Space
 ) -> BaseAlgorithm:
     """Load an SB3 zip, whose pickles may run any code.
 
@@ -214,7 +215,7 @@ def load_zip(
         path: the zip.
         algo: dotted name of the SB3 class.
         trust: whether the user trusts it.
-        observations: the expected shape of the observations.
+        observations: the expected space of the observations.
 
     Raises:
         CheckpointError: it is missing, damaged, untrusted, or of other observations.
@@ -238,12 +239,20 @@ def load_zip(
         raise CheckpointError(
             f"checkpoint={path} cannot be read as a zip of {algo}: {error}"
         ) from error
-    if model.observation_space.shape != observations:
+    takes, gives = _shape_of(model.observation_space), _shape_of(observations)
+    if takes != gives:
         raise CheckpointError(
-            f"checkpoint={path} takes observations of shape "
-            f"{model.observation_space.shape}; this config gives {observations}"
+            f"checkpoint={path} takes observations of shape {takes}; "
+            f"this config gives {gives}"
         )
     return model
+
+
+def _shape_of(space: Space) -> Any:
+    """Return the shape of a space, by name for a dict of spaces."""
+    if isinstance(space, Dict):
+        return {name: own.shape for name, own in space.spaces.items()}
+    return space.shape
 
 
 def remove(path: Path) -> None:

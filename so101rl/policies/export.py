@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from omegaconf import DictConfig, OmegaConf
 
 from so101rl.build import build_env
@@ -18,7 +19,6 @@ from so101rl.files import to_json, write_atomic
 from so101rl.policies import torchscript
 from so101rl.policies.load import load_policy
 from so101rl.policies.policy import ModelPolicy
-from so101rl.robots import so101
 from so101rl.runs.provenance import versions
 from so101rl.runs.run_dir import RunDir
 from so101rl.seeds import episode_seeds
@@ -38,8 +38,14 @@ def export_policy(cfg: DictConfig) -> Path:
     """
     if cfg.run is None:
         raise ExportError("job=export needs run=RUN_DIR (or run=latest)")
-    policy, step = load_policy(cfg)
     env = build_env(cfg, cfg.job.n_envs)
+    if not isinstance(env.single_observation_space, Box):
+        groups = ", ".join(env.single_observation_space)  # type: ignore[arg-type]
+        raise ExportError(
+            f"this policy reads several observations ({groups}); job=export writes "
+            "policies of one vector, such as env/observation=markov"
+        )
+    policy, step = load_policy(cfg, env)
     env.progress(step)
     module = torchscript.compose(policy, env.alpha)
     content = torchscript.script(module)
@@ -125,25 +131,13 @@ def interface(module: torchscript.Composed, env: ResidualEnv) -> dict[str, Any]:
             for name, x in one.items()
         },
         "outputs": list(module.outputs),
-        "observation": observation_layout(env),
-        "joints": list(so101.JOINTS),
+        "observation": env.layout.parts(),
+        "joints": list(task.robot.joints),
+        "actions": list(task.control.names),
         "alpha": env.alpha.tolist(),
         "act_scale": task.act_scale,
-        "leash": task.leash,
         "control_hz": task.control_hz,
     }
-
-
-def observation_layout(env: ResidualEnv) -> list[dict[str, Any]]:
-    """Return name, size and scale of each part of the observation, in order."""
-    task = env.env
-    parts = [
-        {"name": name, "size": task.obs[name].shape[1], "scale": scale}
-        for name, scale in task.observation.items()
-    ]
-    if env.single_observation_space.shape != (sum(part["size"] for part in parts),):
-        parts.append({"name": "base_action", "size": so101.N_JOINTS, "scale": 1.0})
-    return parts
 
 
 def origin(cfg: DictConfig, run: RunDir, step: int) -> dict[str, Any]:
@@ -153,5 +147,6 @@ def origin(cfg: DictConfig, run: RunDir, step: int) -> dict[str, Any]:
         "checkpoint": os.path.relpath(cfg.checkpoint or run.path / BEST, run.path),
         "step": step,
         "base_policy": OmegaConf.to_container(cfg.base_policy, resolve=True),
+        "control": OmegaConf.to_container(cfg.env.control, resolve=True),
         "versions": versions(),
     }

@@ -4,8 +4,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from so101rl.envs.observations import LearnerObs, batch_size
 from so101rl.errors import So101Error
-from so101rl.robots import so101
 
 
 class MemoryMismatchError(So101Error):
@@ -25,19 +25,26 @@ class Policy(Protocol):
     def reset(self, ids: np.ndarray | None = None) -> None:
         """Start new episodes in the environments `ids` (k,); None: in all."""
 
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        """Return residuals (n, 6) in [-1, 1] for observations (n, d)."""
+    def act(self, obs: LearnerObs) -> np.ndarray:
+        """Return residuals (n, a) in [-1, 1] for the observations of n environments."""
 
 
 class NoResidual:
-    """The base policy alone: every residual is zero."""
+    """The base policy alone: every residual is zero.
+
+    Args:
+        n_actions: number of elements of an action.
+    """
+
+    def __init__(self, n_actions: int):
+        self._n_actions = n_actions
 
     def reset(self, ids: np.ndarray | None = None) -> None:
         """Do nothing: there is no state."""
 
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        """Return zeros (n, 6)."""
-        return np.zeros((len(obs), so101.N_JOINTS))
+    def act(self, obs: LearnerObs) -> np.ndarray:
+        """Return zeros (n, a)."""
+        return np.zeros((batch_size(obs), self._n_actions))
 
 
 class ModelPolicy:
@@ -59,13 +66,14 @@ class ModelPolicy:
         elif self._starts is not None:
             self._starts[ids] = True
 
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        """Return residuals (n, 6) for observations (n, d)."""
-        starts = np.ones(len(obs), bool) if self._starts is None else self._starts
-        if self._state is not None and len(starts) != len(obs):
-            raise MemoryMismatchError(len(starts), len(obs))
+    def act(self, obs: LearnerObs) -> np.ndarray:
+        """Return residuals (n, a) for the observations of n environments."""
+        n = batch_size(obs)
+        starts = np.ones(n, bool) if self._starts is None else self._starts
+        if self._state is not None and len(starts) != n:
+            raise MemoryMismatchError(len(starts), n)
         action, self._state = self.model.predict(
             obs, state=self._state, episode_start=starts, deterministic=True
         )
-        self._starts = np.zeros(len(obs), bool)
+        self._starts = np.zeros(n, bool)
         return action

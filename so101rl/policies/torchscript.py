@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from so101rl.policies.policy import ModelPolicy
-from so101rl.robots import so101
 
 EXAMPLES = 3  # rows of the traced example; the file accepts any number
 
@@ -21,7 +20,7 @@ class Composed(torch.nn.Module):
 
     Args:
         policy: a policy network of Stable-Baselines3 or sb3-contrib, not recurrent.
-        alpha: authority of the residual (6,).
+        alpha: authority of the residual (a,).
     """
 
     outputs: tuple[str, ...] = ("action",)
@@ -37,11 +36,11 @@ class Composed(torch.nn.Module):
         size = self.policy.observation_space.shape[0]
         return {
             "obs": torch.zeros(n, size),
-            "base_action": torch.zeros(n, so101.N_JOINTS),
+            "base_action": torch.zeros(n, len(self.alpha)),
         }
 
     def forward(self, obs: Tensor, base_action: Tensor) -> Tensor:
-        """Return actions (n, 6) for observations (n, d) and base actions (n, 6)."""
+        """Return actions (n, a) for observations (n, d) and base actions (n, a)."""
         return self.blend(base_action, self.policy._predict(obs, deterministic=True))
 
     def blend(self, base_action: Tensor, residual: Tensor) -> Tensor:
@@ -69,7 +68,7 @@ class ComposedRecurrent(Composed):
         cell: Tensor,
         starts: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return actions (n, 6) and the states for the next call."""
+        """Return actions (n, a) and the states for the next call."""
         residual, (hidden, cell) = self.policy._predict(
             obs, (hidden, cell), starts, deterministic=True
         )
@@ -77,7 +76,7 @@ class ComposedRecurrent(Composed):
 
 
 def compose(policy: ModelPolicy, alpha: np.ndarray) -> Composed:
-    """Join a policy and its authority alpha (6,) in a module that can be exported."""
+    """Join a policy and its authority alpha (a,) in a module that can be exported."""
     network = policy.model.policy.to("cpu")
     network.set_training_mode(False)
     network.requires_grad_(False)  # so that outputs convert to arrays

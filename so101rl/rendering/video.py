@@ -1,4 +1,4 @@
-"""Videos of episodes, with step, distance and outcome written in."""
+"""Videos of episodes, with step, a number of the task and outcome written in."""
 
 import contextlib
 import os
@@ -31,24 +31,24 @@ class EpisodeClip:
     Attributes:
         title: for example `worst: residual`.
         qpos: states (T, nq), one per control step.
-        distance_m: distance to the goal (T,) [m].
+        captions: a line of text per state; empty: none.
         is_success: whether the last state solves the task.
         outcome: text of the last frame, for example `timed out`.
     """
 
     title: str
     qpos: np.ndarray
-    distance_m: np.ndarray
+    captions: Sequence[str]
     is_success: bool
     outcome: str
 
     def __post_init__(self) -> None:
         """Check that the arrays have one length."""
         n = len(self.qpos)
-        if n == 0 or len(self.distance_m) != n:
+        if n == 0 or len(self.captions) != n:
             raise RenderError(
-                f"clip {self.title!r}: qpos and distance_m need the same positive "
-                f"length, got {n} and {len(self.distance_m)}"
+                f"clip {self.title!r}: qpos and captions need the same positive "
+                f"length, got {n} and {len(self.captions)}"
             )
 
 
@@ -106,7 +106,7 @@ def episode_video(
     width: int = 640,
     height: int = 480,
 ) -> None:
-    """Film episodes, with step, distance and success drawn in.
+    """Film episodes, with step, number and success drawn in.
 
     Args:
         path: the `.mp4` file.
@@ -153,12 +153,12 @@ def _drawing(model: mujoco.MjModel, width: int, height: int) -> Iterator[Draw]:
 def _clip_frames(draw: Draw, clip: EpisodeClip, every: int) -> Iterator[np.ndarray]:
     last = len(clip.qpos) - 1
     for k in [*range(0, last, every), last]:
-        lines = (
+        lines = [
             clip.title,
             f"step {k + 1}/{last + 1}",
-            f"distance {1000 * clip.distance_m[k]:.0f} mm",
+            *filter(None, [clip.captions[k]]),
             clip.outcome if k == last else "running",
-        )
+        ]
         verdict = GREEN if clip.is_success else RED
         accent = verdict if k == last else AMBER
         yield annotate(draw(clip.qpos[k]), lines=lines, accent=accent)

@@ -10,7 +10,7 @@ from typing import Any
 from so101rl.figures.style import curve
 from so101rl.files import FileError
 from so101rl.report.record import EpisodesByRun, StudyRecord
-from so101rl.runs.episodes_csv import COLUMNS
+from so101rl.runs.episodes_csv import columns_of, read_row
 from so101rl.runs.run_dir import RunDir
 
 EPISODES_GZ, CURVES = "episodes.csv.gz", "curves.csv"
@@ -38,9 +38,10 @@ def pack_episodes(study: StudyRecord, episodes: EpisodesByRun) -> bytes:
         for number, row in enumerate(rows)
     ]
     lines.sort(key=lambda line: line[:4])
-    head = ("arm", "run", *COLUMNS)
+    columns = columns_of(lines[0][-1]) if lines else []
+    head = ("arm", "run", *columns)
     cells = (
-        [record.arm, record.uid, *(row[name] for name in COLUMNS)]
+        [record.arm, record.uid, *(row[name] for name in columns)]
         for *_, record, row in lines
     )
     return gzip.compress(csv_text([head, *cells]).encode(), 9, mtime=0)
@@ -51,7 +52,7 @@ def unpack_episodes(path: Path) -> dict[str, dict[str, list[Mapping[str, Any]]]]
     episodes: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for number, row in enumerate(_read(path), start=2):
         try:
-            values = {name: read(row[name]) for name, read in COLUMNS.items()}
+            values = read_row(row)
         except (KeyError, TypeError, ValueError) as error:
             line = f"{path}, line {number}"
             raise FileError(f"{line}: cannot be read ({error})") from error

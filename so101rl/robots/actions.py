@@ -4,31 +4,33 @@ import numpy as np
 
 from so101rl.arrays import clip
 from so101rl.errors import DivergedError, So101Error
-from so101rl.robots import so101
 
 
 class BadActionError(So101Error):
     """An action has the wrong shape."""
 
 
-def checked_action(action: np.ndarray, n: int, what: str) -> np.ndarray:
-    """Return `action` clipped to [-1, 1] (n, 6).
+def checked_action(action: object, shape: tuple[int, int], what: str) -> np.ndarray:
+    """Return `action` (n, a) as float64, clipped to [-1, 1].
 
     Raise if it is not finite; a run never continues with a substitute.
 
     Args:
-        action: actions to check (n, 6).
-        n: expected number of rows.
+        action: actions to check.
+        shape: expected number of rows and of elements.
         what: name of the actions in error messages.
 
     Raises:
-        BadActionError: the shape is not (n, 6).
+        BadActionError: it is no array of numbers of that shape.
         DivergedError: a value is not finite.
     """
-    action = np.asarray(action, float)
-    if action.shape != (n, so101.N_JOINTS):
+    try:
+        action = np.asarray(action, float)
+    except (TypeError, ValueError) as error:  # a ragged list, None, text
+        raise BadActionError(f"the {what} is no array of numbers: {error}") from error
+    if action.shape != shape:
         raise BadActionError(
-            f"the {what} must have the shape {(n, so101.N_JOINTS)}, got {action.shape}"
+            f"the {what} must have the shape {shape}, got {action.shape}"
         )
     if not np.isfinite(action).all():
         row = int(np.argwhere(~np.isfinite(action))[0, 0])

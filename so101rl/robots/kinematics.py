@@ -11,7 +11,7 @@ import numpy as np
 from mujoco import batch
 
 from so101rl.arrays import clip
-from so101rl.robots import so101
+from so101rl.robots.robot import Robot
 
 ARMS_PER_THREAD = 128  # with fewer, starting a thread costs more than it saves
 REACH_ITERATIONS = 300  # enough to converge from one end of the workspace to another
@@ -23,9 +23,9 @@ class ToolState(NamedTuple):
     Attributes:
         pos: position (n, 3) [m] in the frame of the arm's base.
         rot: rotation matrix (n, 3, 3), columns are the tool's axes.
-        jac: Jacobian (n, 6, 6): three rows [m/rad] for the position, three rows
+        jac: Jacobian (n, 6, j): three rows [m/rad] for the position, three rows
             [rad/rad] for the rotation, one column per joint.
-        gravity: joint torques (n, 6) [N m] that balance gravity on the bare arm.
+        gravity: joint torques (n, j) [N m] that balance gravity on the bare arm.
     """
 
     pos: np.ndarray
@@ -35,19 +35,22 @@ class ToolState(NamedTuple):
 
 
 class Kinematics:
-    """Forward kinematics, Jacobian and gravity of `n` SO-101 arms.
+    """Forward kinematics, Jacobian and gravity of `n` arms with `j` joints each.
 
     Args:
+        robot: the arm.
         n: largest number of arms per call.
-        site: name of the tool's site in the arm's model.
+        site: name of another site than the robot's tip.
         n_threads: largest number of simulation threads.
     """
 
-    def __init__(self, *, n: int, site: str = so101.FINGERTIP, n_threads: int = 1):
-        self.model = so101.bare_model()
+    def __init__(
+        self, robot: Robot, *, n: int, site: str | None = None, n_threads: int = 1
+    ):
+        self.model = robot.bare_model()
         # No contact matters here, and without constraints a pass takes 2/3 of the time.
         self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
-        self._site = self.model.site(site).id
+        self._site = self.model.site(site or robot.tip).id
         self._body = int(self.model.site_bodyid[self._site])
         threads = max(1, min(n_threads, n // ARMS_PER_THREAD))
         self._batch = batch.Batch(self.model, n, threads)
@@ -57,12 +60,12 @@ class Kinematics:
         self._gravity = self._batch.bind("qfrc_bias")
 
     def fk(self, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return tool positions (n, 3) [m] and rotations (n, 3, 3) at `qpos` (n, 6)."""
+        """Return tool positions (n, 3) [m] and rotations (n, 3, 3) at `qpos` (n, j)."""
         self._forward(qpos, mujoco.mjtStage.mjSTAGE_POS)
         return self._pose(len(qpos))
 
     def tool(self, qpos: np.ndarray) -> ToolState:
-        """Return the tool's state at `qpos` (n, 6) [rad]."""
+        """Return the tool's state at `qpos` (n, j) [rad]."""
         ids = self._forward(qpos, mujoco.mjtStage.mjSTAGE_VEL)
         pos, rot = self._pose(len(qpos))
         jac = np.concatenate(self._batch.jac(self._body, pos, ids), axis=1)
@@ -75,7 +78,7 @@ class Kinematics:
 
         Args:
             points: target positions (k, 3) [m].
-            qpos: initial joint angles (6,) [rad].
+            qpos: initial joint angles (j,) [rad].
         """
         lower, upper = self.model.jnt_range.T
         angles = np.tile(qpos, (len(points), 1))
@@ -86,7 +89,7 @@ class Kinematics:
         return self.fk(angles)[0]
 
     def _forward(self, qpos: np.ndarray, stage: mujoco.mjtStage) -> np.ndarray | None:
-        """Run MuJoCo up to `stage` at `qpos` (n, 6); return their ids, None for all."""
+        """Run MuJoCo up to `stage` at `qpos` (n, j); return their ids, None for all."""
         n = len(qpos)
         if n > len(self._qpos):
             raise ValueError(

@@ -1,15 +1,13 @@
-"""The part of the table that the fingertip can reach."""
+"""The part of the table that the fingertip of the SO-101 can reach."""
 
 from functools import cache
 
 import numpy as np
 
 from so101rl.errors import So101Error
-from so101rl.robots import so101
 from so101rl.robots.kinematics import Kinematics
+from so101rl.robots.so101 import ELBOW, LIFT, PAN_AXIS, SO101, WRIST
 
-PAN, LIFT, ELBOW, WRIST = range(4)
-PAN_AXIS = (0.0388353, 0.0)  # [m] x and y of the pan axis, base frame
 MIN_PITCH = np.radians(45)  # below this the hand touches the table, not the finger
 GRID = 128  # sampled angles per joint
 PITCHES = 10  # sampled pitches from MIN_PITCH to straight down
@@ -30,7 +28,8 @@ def reach(height: float = 0.0) -> tuple[float, float]:
     Args:
         height: height of the fingertip above the table [m].
     """
-    low, high = so101.joint_limits()
+    arm = SO101()
+    low, high = arm.limits
     lift, elbow, pitch = np.meshgrid(
         np.linspace(low[LIFT], high[LIFT], GRID),
         np.linspace(low[ELBOW], high[ELBOW], GRID),
@@ -38,10 +37,10 @@ def reach(height: float = 0.0) -> tuple[float, float]:
     )
     wrist = pitch - lift - elbow
     possible = (wrist > low[WRIST]) & (wrist < high[WRIST])
-    qpos = np.zeros((int(possible.sum()), so101.N_JOINTS))
+    qpos = np.zeros((int(possible.sum()), arm.n_joints))
     qpos[:, LIFT], qpos[:, ELBOW] = lift[possible], elbow[possible]
     qpos[:, WRIST] = wrist[possible]
-    kinematics = Kinematics(n=1024)
+    kinematics = Kinematics(arm, n=1024)
     tips = np.concatenate(
         [kinematics.fk(part)[0] for part in np.array_split(qpos, len(qpos) // 1024 + 1)]
     )

@@ -8,48 +8,77 @@ from typing import Any
 
 from so101rl.errors import So101Error
 
-# Each column, and the function that reads its values.
-COLUMNS: dict[str, Callable[[str], Any]] = {
+FINAL = "final_"  # begins the column of a task's number at the end of an episode
+# Columns before and after those of the task's numbers, and what reads their values.
+BEFORE: dict[str, Callable[[str], Any]] = {
     "policy": str,
     "episode": int,
     "seed": int,
     "is_success": lambda text: text == "True",
     "return": float,
     "length": int,
-    "final_distance_m": float,
-    "final_yaw_error_rad": float,
+}
+AFTER: dict[str, Callable[[str], Any]] = {
     "time_to_success_s": lambda text: float(text) if text else None,
     "mean_residual_l2": float,
     "failure": str,
 }
+READERS = {**BEFORE, **AFTER}
 
 
 class EpisodeRowError(So101Error):
-    """A row has other columns than COLUMNS."""
+    """A row has other columns than the first one, or lacks one that all have."""
+
+
+def columns_of(row: Mapping[str, Any]) -> list[str]:
+    """Return the columns of a row in the file's order.
+
+    Raises:
+        EpisodeRowError: it lacks a column, or has one that no episode has.
+    """
+    numbers = [name for name in row if name.startswith(FINAL)]
+    columns = [*BEFORE, *numbers, *AFTER]
+    wrong = set(row) ^ set(columns)
+    if wrong:
+        raise EpisodeRowError(
+            f"an episode's row has or lacks {sorted(wrong)}; "
+            f"expected {', '.join(columns)}"
+        )
+    return columns
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The rows as text; every row has exactly COLUMNS."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
+    """Return the rows as text; all have the columns of the first one."""
+    text, found = io.StringIO(), list(rows)
+    columns = columns_of(found[0]) if found else list(READERS)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    for number, row in enumerate(rows):
-        wrong = set(row) ^ set(COLUMNS)
-        if wrong:
+    for row in found:
+        if columns_of(row) != columns:
             raise EpisodeRowError(
-                f"episode row {number} has or lacks {sorted(wrong)}; "
-                f"expected {', '.join(COLUMNS)}"
+                f"an episode's row has the columns {', '.join(columns_of(row))}; "
+                f"expected those of the first one, {', '.join(columns)}"
             )
         writer.writerow(row)
     return text.getvalue()
 
 
+def read_row(row: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of a row of text.
+
+    Raises:
+        KeyError: a column is missing.
+        ValueError: a value cannot be read.
+    """
+    columns = [*BEFORE, *(name for name in row if name.startswith(FINAL)), *AFTER]
+    return {name: READERS.get(name, float)(row[name]) for name in columns}
+
+
 def rows_in(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file; none if there is none."""
+    """Return the rows of a file; none if there is none."""
     return from_csv(path.read_text()) if path.exists() else []
 
 
 def from_csv(text: str) -> list[dict[str, Any]]:
-    """The rows that `to_csv` wrote."""
-    rows = csv.DictReader(io.StringIO(text))
-    return [{name: read(row[name]) for name, read in COLUMNS.items()} for row in rows]
+    """Return the rows that `to_csv` wrote."""
+    return [read_row(row) for row in csv.DictReader(io.StringIO(text))]

@@ -1,13 +1,17 @@
 """The metrics of a policy: how each is computed from its episodes, named and shown."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from so101rl.errors import So101Error
+from so101rl.runs.episodes_csv import FINAL
 from so101rl.statistics import BASE, RESIDUAL, wilson
 
+# Units as shown, and factors, of numbers whose names end in them.
+UNITS = {"m": ("mm", 1000.0), "rad": ("degrees", math.degrees(1)), "s": ("s", 1.0)}
 ON = " on "  # between a policy and one of `evaluation.tests`
 Episodes = Sequence[Mapping[str, Any]]  # rows of `episodes.csv` of one policy
 
@@ -78,15 +82,6 @@ POLICY_METRICS = {
         read=_success_rate,
     ),
     "mean_return": Metric(title="return", read=_mean("return")),
-    "mean_final_distance_m": Metric(
-        title="final distance",
-        unit="mm",
-        factor=1000.0,
-        digits=1,
-        above="worse",
-        below="better",
-        read=_mean("final_distance_m"),
-    ),
     "mean_time_to_success_s": Metric(
         title="time to success",
         unit="s",
@@ -104,6 +99,31 @@ POLICY_METRICS = {
 }
 
 
+FINAL_METRIC = f"mean_{FINAL}"  # begins the mean of a task's number at the end
+
+
+def _final_metric(name: str) -> Metric:
+    """Return the metric of a task's number, such as `mean_final_distance_m`."""
+    number = name.removeprefix(FINAL_METRIC)
+    title, _, suffix = number.rpartition("_")
+    unit, factor = UNITS.get(suffix, ("", 1.0))
+    words = (title if unit else number).replace("_", " ")
+    return Metric(
+        title=f"final {words}",
+        unit=unit,
+        factor=factor,
+        digits=1,
+        above="larger",
+        below="smaller",
+        read=_mean(f"{FINAL}{number}"),
+    )
+
+
+def _final_metrics(row: Mapping[str, Any]) -> dict[str, Metric]:
+    names = [f"mean_{column}" for column in row if column.startswith(FINAL)]
+    return {name: _final_metric(name) for name in names}
+
+
 def policy_scores(episodes: Episodes, *, root: int, role: str) -> dict[str, Any]:
     """One policy's entry in `evaluation.json`.
 
@@ -112,8 +132,9 @@ def policy_scores(episodes: Episodes, *, root: int, role: str) -> dict[str, Any]
     n = len(episodes)
     solved = sum(row["is_success"] for row in episodes)
     failures = Counter(row["failure"] for row in episodes if not row["is_success"])
-    values = {key: metric.read(episodes) for key, metric in POLICY_METRICS.items()}
-    return {  # in this order, which is part of the file's bytes
+    known = POLICY_METRICS | _final_metrics(episodes[0])
+    values = {key: metric.read(episodes) for key, metric in known.items()}
+    return {
         "success_rate": values.pop("success_rate"),
         "wilson_95": list(wilson(solved, n)),
         "n_episodes": n,
@@ -130,12 +151,15 @@ def find_metric(name: str) -> tuple[str, Metric]:
         ScoreError: there is no such metric.
     """
     policy, _, key = name.partition("/")
-    if policy.partition(ON)[0] not in (BASE, RESIDUAL) or key not in POLICY_METRICS:
-        raise ScoreError(
-            f"metric={name}: expected base/ or residual/ and one of "
-            f"{', '.join(POLICY_METRICS)}"
-        )
-    return policy, POLICY_METRICS[key]
+    known = policy.partition(ON)[0] in (BASE, RESIDUAL)
+    if known and key in POLICY_METRICS:
+        return policy, POLICY_METRICS[key]
+    if known and key.startswith(FINAL_METRIC):
+        return policy, _final_metric(key)
+    raise ScoreError(
+        f"metric={name}: expected base/ or residual/ and one of "
+        f"{', '.join(POLICY_METRICS)} or {FINAL_METRIC}NUMBER"
+    )
 
 
 def tested_as(policy: str, test: str) -> str:

@@ -20,6 +20,7 @@ from so101rl.runs.metrics_log import METRICS, Logs
 from so101rl.runs.provenance import first_info, now, record, stamp
 from so101rl.runs.signals import Pruned, Stop, Terminated
 from so101rl.runs.status_dir import StatusDir
+from so101rl.runs.task import TASK, TaskInfo, read_task
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -64,6 +65,7 @@ class RunDir(StatusDir):
         seeds: Mapping[str, Any] | None = None,
         resume: str = "exact",
         init_from: Mapping[str, Any] | None = None,
+        base_policy: Mapping[str, Any] | None = None,
     ) -> "RunDir":
         """Start a run: write `run.json` (status running) and the resolved config.
 
@@ -76,6 +78,7 @@ class RunDir(StatusDir):
             seeds: further seeds by role; the root seed is always recorded.
             resume: `exact`, or `approximate: ` and why a resumed run may differ.
             init_from: the run whose policy it starts with, see `warm_start`.
+            base_policy: the identity of the base policy.
         """
         from omegaconf import OmegaConf
 
@@ -93,7 +96,8 @@ class RunDir(StatusDir):
         config = cfg if OmegaConf.is_config(cfg) else OmegaConf.create(dict(cfg))
         member = config.get("part_of")
         info["part_of"] = member and OmegaConf.to_container(member)
-        run = cls(root, {**info, "resume": resume, "init_from": init_from})
+        info |= {"resume": resume, "init_from": init_from, "base_policy": base_policy}
+        run = cls(root, info)
         write_atomic(run.file(CONFIG), OmegaConf.to_yaml(config, resolve=True))
         followers = references(OmegaConf.to_container(config))  # type: ignore
         write_atomic(run.file(REFERENCES), OmegaConf.to_yaml(followers))
@@ -187,6 +191,14 @@ class RunDir(StatusDir):
                 raise
             if self.info["status"] == "running":
                 self.finish("finished")
+
+    def write_task(self, task: Mapping[str, Any]) -> None:
+        """Write `task.json` atomically; see `task`."""
+        write_atomic(self.file(TASK), to_json(task))
+
+    def task(self) -> TaskInfo:
+        """What the run's task tells about itself."""
+        return read_task(self.path)
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
         """Write `evaluation.json` atomically; refuses NaN and infinity by name."""

@@ -7,7 +7,7 @@ order of `episodes.csv`, and `length` says where one ends.
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -16,7 +16,7 @@ import numpy as np
 from so101rl.files import FileError, write_atomic
 
 TRAJECTORIES = "trajectories.npz"
-STATES = ("object_pose", "tip")  # also known before the first step
+POSE, NUMBER = "pose/", "number/"  # prefixes of the arrays of objects and numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,23 +24,46 @@ class Trajectory:
     """One episode of T control steps.
 
     Attributes:
-        object_pose: where the object was (T + 1, 7): position [m], quaternion wxyz.
+        poses: where each object was (T + 1, 7): position [m], quaternion wxyz.
         tip: where the fingertip was (T + 1, 3) [m].
-        distance_m: of the object from its goal (T,) [m].
-        yaw_error_rad: of the object (T,) [rad].
+        numbers: the task's numbers (T,) by name.
         residual_l2: norm of alpha * residual (T,), in units of the action.
-        clipped: share of the joints whose action had to be clipped (T,).
+        clipped: share of the action's elements that had to be clipped (T,).
     """
 
-    object_pose: np.ndarray
+    poses: Mapping[str, np.ndarray]
     tip: np.ndarray
-    distance_m: np.ndarray
-    yaw_error_rad: np.ndarray
+    numbers: Mapping[str, np.ndarray]
     residual_l2: np.ndarray
     clipped: np.ndarray
 
+    def __len__(self) -> int:
+        """Return the number of control steps."""
+        return len(self.residual_l2)
 
-NAMES = tuple(field.name for field in fields(Trajectory))
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all arrays by their names in the file."""
+        return {
+            **{f"{POSE}{name}": value for name, value in self.poses.items()},
+            "tip": self.tip,
+            **{f"{NUMBER}{name}": value for name, value in self.numbers.items()},
+            "residual_l2": self.residual_l2,
+            "clipped": self.clipped,
+        }
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Trajectory":
+        """Return the episode of `arrays`, named as in the file."""
+
+        def below(prefix: str) -> dict[str, np.ndarray]:
+            return {
+                name.removeprefix(prefix): value
+                for name, value in arrays.items()
+                if name.startswith(prefix)
+            }
+
+        plain = {name: arrays[name] for name in ("tip", "residual_l2", "clipped")}
+        return cls(poses=below(POSE), numbers=below(NUMBER), **plain)
 
 
 def write_trajectories(
@@ -49,42 +72,44 @@ def write_trajectories(
     """Write the episodes of every policy, rounded to single precision."""
     arrays = {}
     for policy, found in episodes.items():
-        lengths = [len(episode.distance_m) for episode in found]
-        arrays[f"{policy}/length"] = np.array(lengths)
-        for name in NAMES:
-            joined = np.concatenate([getattr(episode, name) for episode in found])
+        arrays[f"{policy}/length"] = np.array([len(episode) for episode in found])
+        named = [episode.arrays() for episode in found]
+        for name in named[0]:
+            joined = np.concatenate([own[name] for own in named])
             arrays[f"{policy}/{name}"] = joined.astype(np.float32)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_atomic(path, buffer.getvalue())
 
 
-def read_trajectories(path: str | os.PathLike[str]) -> dict[str, list[Trajectory]]:
-    """The episodes of every policy, in the order of `episodes.csv`.
+def read_trajectories(
+    path: str | os.PathLike[str],
+) -> dict[str, list[Trajectory]]:
+    """Return the episodes of every policy, in the order of `episodes.csv`.
 
     Raises:
         FileError: the file is missing, damaged, or something else.
     """
-    found: dict[str, list[Trajectory]] = {}
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        for key in arrays:
-            policy, _, name = key.rpartition("/")
-            if name != "length":
-                continue
-            length = arrays[key]
-            parts = {}
-            for name in NAMES:
-                rows = length + (name in STATES)
-                whole = arrays[f"{policy}/{name}"]
-                if len(whole) != rows.sum():
-                    raise ValueError(f"{policy}/{name} has {len(whole)} rows")
-                parts[name] = np.split(whole, np.cumsum(rows)[:-1])
-            found[policy] = [
-                Trajectory(**{name: parts[name][i] for name in NAMES})
-                for i in range(len(length))
-            ]
+        policies = [key[: -len("/length")] for key in arrays if key.endswith("/length")]
+        return {policy: _read_policy(policy, arrays) for policy in policies}
     except (OSError, EOFError, ValueError, LookupError, BadZipFile) as error:
         raise FileError(f"cannot read {path}: {error}") from error
-    return found
+
+
+def _read_policy(policy: str, arrays: Mapping[str, np.ndarray]) -> list[Trajectory]:
+    length, parts = arrays[f"{policy}/length"], {}
+    for key, whole in arrays.items():
+        name = key.removeprefix(f"{policy}/")
+        if name in (key, "length"):
+            continue
+        rows = length + (name == "tip" or name.startswith(POSE))
+        if len(whole) != rows.sum():
+            raise ValueError(f"{key} has {len(whole)} rows, expected {rows.sum()}")
+        parts[name] = np.split(whole, np.cumsum(rows)[:-1])
+    return [
+        Trajectory.of_arrays({name: own[i] for name, own in parts.items()})
+        for i in range(len(length))
+    ]

@@ -1,4 +1,4 @@
-"""The simulated world: arm, table, one free object and a taped square.
+"""The simulated world: robot, table, and the parts that stand on it.
 
 Only the contact pairs of the configuration collide, each with its own friction. Without
 pairs MuJoCo takes the larger friction of two geoms, so a sheet could not slip on the
@@ -6,24 +6,22 @@ table and stick to the finger.
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import mujoco
 import numpy as np
 
 from so101rl.errors import ConfigError, check_length, check_positive
-from so101rl.robots import so101
+from so101rl.robots.robot import Robot, delete_drawn_geoms
 from so101rl.scene import appearance
+from so101rl.scene.parts import DRAWN, Part
 
-OBJECT = "object"  # body, joint and geom name of the free object
 TABLE = "table"
-# Of geoms that collide only in the contact pairs.
-DRAWN: dict[str, Any] = {"contype": 0, "conaffinity": 0, "group": so101.DRAWN_GROUP}
+CONDIMS = (1, 3, 4, 6)  # contact dimensions that MuJoCo knows
 
 
 @dataclass(kw_only=True)
 class Actuator:
-    """One servo model for all six joints.
+    """One servo model for all joints.
 
     Attributes:
         kp: position gain [N m/rad].
@@ -58,6 +56,7 @@ class ContactPair:
         margin: distance at which the two surfaces already carry load [m].
         solref: contact time constant [s] and damping ratio.
         solimp: contact impedance: d0, dmax, width [m], midpoint, power.
+        condim: dimension of the contact, 1, 3, 4 or 6; None: 4, or 1 without friction.
     """
 
     geoms: tuple[str, str]
@@ -66,6 +65,7 @@ class ContactPair:
     margin: float
     solref: tuple[float, float]
     solimp: tuple[float, float, float, float, float]
+    condim: int | None = None
 
     def __post_init__(self) -> None:
         key = "env.scene.pairs.*"
@@ -74,6 +74,9 @@ class ContactPair:
         check_length(f"{key}.solimp", self.solimp, 5)
         names = ("friction", "spin", "margin")
         _check_not_negative({f"{key}.{name}": getattr(self, name) for name in names})
+        if self.condim not in (None, *CONDIMS):
+            expected = f"null or one of {', '.join(map(str, CONDIMS))}"
+            raise ConfigError(f"{key}.condim", got=self.condim, expected=expected)
 
 
 @dataclass(kw_only=True)
@@ -81,41 +84,31 @@ class Scene:
     """The simulated world without the arm.
 
     Attributes:
-        object_size: full edge lengths of the object's box (3,) [m].
-        object_mass: its mass [kg].
-        object_rgba: its colour.
-        square_centre: centre of the taped square (2,) [m].
-        square_side: inner edge length of the taped square [m].
-        tape_width: width of the drawn tape [m].
-        tape_rgba: its colour.
+        parts: what stands or lies on the table, by name.
         pairs: contact pairs by name.
         impratio: ratio of friction's impedance to that of the normal direction.
         iterations: largest number of solver iterations.
     """
 
-    object_size: tuple[float, float, float]
-    object_mass: float
-    object_rgba: tuple[float, float, float, float]
-    square_centre: tuple[float, float]
-    square_side: float
-    tape_width: float
-    tape_rgba: tuple[float, float, float, float]
+    parts: dict[str, Part]
     pairs: dict[str, ContactPair] = field(default_factory=dict)
     impratio: float
     iterations: int
 
     def __post_init__(self) -> None:
-        check_length("env.scene.object_size", self.object_size, 3)
-        check_length("env.scene.square_centre", self.square_centre, 2)
-        positive = {
-            "env.scene.object_size": min(self.object_size),
-            "env.scene.object_mass": self.object_mass,
-            "env.scene.square_side": self.square_side,
-            "env.scene.tape_width": self.tape_width,
-            "env.scene.impratio": self.impratio,
-            "env.scene.iterations": self.iterations,
-        }
-        check_positive(positive)
+        for name, part in self.parts.items():
+            part.check(f"env.scene.parts.{name}")
+        check_positive(
+            {
+                "env.scene.impratio": self.impratio,
+                "env.scene.iterations": self.iterations,
+            }
+        )
+
+    @property
+    def free(self) -> dict[str, Part]:
+        """The parts that move freely, by name, in the order of their poses."""
+        return {name: part for name, part in self.parts.items() if part.free}
 
 
 def _check_not_negative(values: dict[str, float]) -> None:
@@ -126,6 +119,7 @@ def _check_not_negative(values: dict[str, float]) -> None:
 
 def build_spec(
     scene: Scene,
+    robot: Robot,
     actuator: Actuator,
     *,
     timestep: float,
@@ -136,31 +130,35 @@ def build_spec(
     """Return the description of the world, from which `compile` makes the model.
 
     Args:
-        scene: table, object and contact pairs.
+        scene: parts and contact pairs.
+        robot: the robot at the table.
         actuator: the servo model.
         timestep: physics step [s].
-        home_qpos: joint angles (6,) [rad] of the only keyframe, `home`.
+        home_qpos: joint angles (j,) [rad] of the only keyframe, `home`.
         delay_samples: number of past commands, one per physics step, in a servo's
             buffer.
         drawn: whether to keep the geoms that are only drawn; physics is faster without
             them and states have the same layout.
 
     Returns:
-        The world; its first six qpos, qvel and ctrl are the arm's joints in order.
+        The world; its first j qpos, qvel and ctrl are the robot's joints in order.
     """
-    spec = so101.spec()
+    spec = robot.spec()
     spec.modelname = "so101rl"
     if not drawn:
-        so101.delete_drawn_geoms(spec)
+        delete_drawn_geoms(spec)
     appearance.add_appearance(spec)
     _set_options(spec, scene, timestep)
-    _add_actuators(spec, actuator, delay_samples)
-    _add_table(spec, scene)
-    _add_object(spec, scene)
+    _add_actuators(spec, robot, actuator, delay_samples)
+    _add_table(spec)
+    for name, part in scene.parts.items():
+        part.add(spec, name)
     _add_pairs(spec, scene)
-    object_qpos = [*scene.square_centre, scene.object_size[2] / 2, 1, 0, 0, 0]
+    poses = [part.rest_pose for part in scene.free.values()]
     spec.add_key(
-        name="home", qpos=[*home_qpos, *object_qpos], ctrl=[float(q) for q in home_qpos]
+        name="home",
+        qpos=np.concatenate([home_qpos, *poses]),
+        ctrl=[float(q) for q in home_qpos],
     )
     return spec
 
@@ -174,8 +172,10 @@ def _set_options(spec: mujoco.MjSpec, scene: Scene, timestep: float) -> None:
     spec.option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
 
 
-def _add_actuators(spec: mujoco.MjSpec, actuator: Actuator, delay_samples: int) -> None:
-    for name in so101.JOINTS:
+def _add_actuators(
+    spec: mujoco.MjSpec, robot: Robot, actuator: Actuator, delay_samples: int
+) -> None:
+    for name in robot.joints:
         joint = spec.joint(name)
         joint.damping[0] = actuator.damping
         joint.frictionloss = actuator.frictionloss
@@ -188,44 +188,12 @@ def _add_actuators(spec: mujoco.MjSpec, actuator: Actuator, delay_samples: int) 
         servo.forcerange = [-actuator.max_torque, actuator.max_torque]
 
 
-def _add_table(spec: mujoco.MjSpec, scene: Scene) -> None:
-    world = spec.worldbody
-    world.add_geom(
+def _add_table(spec: mujoco.MjSpec) -> None:
+    spec.worldbody.add_geom(
         name=TABLE,
         type=mujoco.mjtGeom.mjGEOM_PLANE,
         size=[0.6, 0.6, 0.05],
         material=appearance.TABLE,
-        **DRAWN,
-    )
-    half, width = scene.square_side / 2, scene.tape_width
-    cx, cy = scene.square_centre
-    edge = half + width / 2
-    for name, x, y, size in (
-        ("tape_front", cx + edge, cy, (width / 2, half + width)),
-        ("tape_back", cx - edge, cy, (width / 2, half + width)),
-        ("tape_left", cx, cy + edge, (half, width / 2)),
-        ("tape_right", cx, cy - edge, (half, width / 2)),
-    ):
-        world.add_geom(
-            name=name,
-            type=mujoco.mjtGeom.mjGEOM_BOX,
-            pos=[x, y, 0],
-            size=[*size, 0.0003],
-            rgba=scene.tape_rgba,
-            **DRAWN,
-        )
-
-
-def _add_object(spec: mujoco.MjSpec, scene: Scene) -> None:
-    size = np.asarray(scene.object_size) / 2
-    body = spec.worldbody.add_body(name=OBJECT, pos=[0, 0, size[2]])
-    body.add_freejoint(name=OBJECT)
-    body.add_geom(
-        name=OBJECT,
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=size,
-        mass=scene.object_mass,
-        rgba=scene.object_rgba,
         **DRAWN,
     )
 
@@ -244,7 +212,7 @@ def _add_pairs(spec: mujoco.MjSpec, scene: Scene) -> None:
             name=name,
             geomname1=pair.geoms[0],
             geomname2=pair.geoms[1],
-            condim=1 if pair.friction == 0 else 4,
+            condim=pair.condim or (1 if pair.friction == 0 else 4),
         )
         added.friction = [pair.friction, pair.friction, pair.spin, 0.0001, 0.0001]
         added.margin = pair.margin

@@ -6,7 +6,8 @@ import numpy as np
 
 from so101rl.envs.base import TaskEnv
 from so101rl.errors import So101Error, check_positive
-from so101rl.scene.scene import OBJECT, TABLE, ContactPair, Scene
+from so101rl.scene.parts import Box
+from so101rl.scene.scene import TABLE, ContactPair, Scene
 
 GRAVITY = 9.81  # [m/s^2] MuJoCo's own
 PULLED, TURNED, TOWED = 0, 1, slice(2, None)  # indices of the worlds
@@ -25,8 +26,8 @@ class NoFrictionError(So101Error):
     def __init__(self, reason: str) -> None:
         """Build the message from the reason: the pair is missing or has no friction."""
         super().__init__(
-            f"there is no friction to test: {reason}; expected a pair [{OBJECT}, "
-            f"{TABLE}] with a friction > 0 in env.scene.pairs"
+            f"there is no friction to test: {reason}; expected a pair of a box and the "
+            f"{TABLE} with a friction > 0 in env.scene.pairs"
         )
 
 
@@ -35,6 +36,8 @@ class Coulomb:
     """What dry friction predicts for an object that stands on the corners of its base.
 
     Attributes:
+        object: name of the object.
+        mass: its mass [kg].
         pair: name of the contact pair of object and table.
         force: pull at which it begins to slide and slides on [N].
         slowing: deceleration of a released object [m/s^2].
@@ -43,6 +46,8 @@ class Coulomb:
         radius: distance of a corner from the middle [m].
     """
 
+    object: str
+    mass: float
     pair: str
     force: float
     slowing: float
@@ -52,13 +57,15 @@ class Coulomb:
 
 
 def coulomb(scene: Scene) -> Coulomb:
-    """Predict how the object of `scene` slides."""
-    name, pair = _support(scene)
-    a, b, _ = scene.object_size
-    weight, radius = scene.object_mass * GRAVITY, np.hypot(a, b) / 2
+    """Predict how the first box of `scene` that may touch the table slides on it."""
+    part, box, name, pair = _support(scene)
+    a, b, _ = box.size
+    weight, radius = box.mass * GRAVITY, np.hypot(a, b) / 2
     # Mean distance of a rectangle's points from its middle.
     mean = 4 * radius + a**2 / b * np.arcsinh(b / a) + b**2 / a * np.arcsinh(a / b)
     return Coulomb(
+        object=part,
+        mass=box.mass,
         pair=name,
         force=pair.friction * weight,
         slowing=pair.friction * GRAVITY,
@@ -69,14 +76,17 @@ def coulomb(scene: Scene) -> Coulomb:
     )
 
 
-def _support(scene: Scene) -> tuple[str, ContactPair]:
-    """Return name and contact pair of object and table."""
+def _support(scene: Scene) -> tuple[str, Box, str, ContactPair]:
+    """Return name and part of an object, name and contact pair of it and the table."""
+    boxes = {name: part for name, part in scene.parts.items() if isinstance(part, Box)}
     for name, pair in scene.pairs.items():
-        if set(pair.geoms) == {OBJECT, TABLE}:
+        for part in boxes.keys() & set(pair.geoms):
+            if TABLE not in pair.geoms:
+                continue
             if pair.friction == 0:
                 raise NoFrictionError(f"env.scene.pairs.{name}.friction is 0")
-            return name, pair
-    raise NoFrictionError(f"no pair lets {OBJECT} and {TABLE} touch")
+            return part, boxes[part], name, pair
+    raise NoFrictionError(f"no pair lets a box and the {TABLE} touch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,16 +160,18 @@ def pull(task: TaskEnv, *, rise: float, speed: float) -> Pulls:
     wrench = np.zeros((len(time), WORLDS, 6))
     wrench[:, PULLED, 0] = share * expected.force
     wrench[:, TURNED, 5] = share * expected.moment
-    pose = [_lay_down(task)] * 2
+    objects, name = task.hardware.objects, expected.object
+    _lay_down(task)
+    pose = [objects.read()[name]] * 2
     for k, now in enumerate(time):
         if now <= TOW:
             lag = pace * now - (pose[-1] - pose[0])[TOWED, 0]
             slower = pace - (pose[-1] - pose[-2])[TOWED, 0] * hz
             spring = SPRING**2 * lag + 2 * SPRING * slower
-            wrench[k, TOWED, 0] = task.scene.object_mass * spring
-        task.hardware.object.pull(wrench[k])
+            wrench[k, TOWED, 0] = expected.mass * spring
+        objects.pull(name, wrench[k])
         task.hardware.arm.step(task.target_qpos)
-        pose.append(task.hardware.object.read())
+        pose.append(objects.read()[name])
     path = np.array(pose[1:])
     gone = path[1:] - path[0]
     yaw = np.unwrap(2 * np.arctan2(path[:, TURNED, 6], path[:, TURNED, 3]))
@@ -175,9 +187,8 @@ def pull(task: TaskEnv, *, rise: float, speed: float) -> Pulls:
     )
 
 
-def _lay_down(task: TaskEnv) -> np.ndarray:
-    """Put every object where episodes start; return their poses (n, 7)."""
+def _lay_down(task: TaskEnv) -> None:
+    """Put every object where episodes start."""
     task.reset()
     ids = np.arange(task.num_envs)
     task.place(ids, np.tile(task.start_pose, (len(ids), 1)))
-    return task.hardware.object.read()

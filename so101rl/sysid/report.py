@@ -27,21 +27,21 @@ def report(pulls: Pulls, expected: Coulomb) -> list[str]:
     return [
         *lines,
         f"Sliding at that speed it hops, by up to {1e3 * pulls.hops():.2f} mm.",
-        "It turns like a plate on its four corners; one that lies flat, as paper does, "
-        f"would turn at {even:.3g} mN m.",
+        "It turns like a plate on its four corners; one that lies flat would turn at "
+        f"{even:.3g} mN m.",
     ]
 
 
-def advice(pair: str, terms: Sequence[str]) -> list[str]:
+def advice(expected: Coulomb, terms: Sequence[str]) -> list[str]:
     """Which config keys change the friction.
 
     Args:
-        pair: name of the contact pair.
+        expected: names the object and its contact pair.
         terms: keys of the randomization terms that change it in an episode.
     """
     lines = [
-        f"If that looks wrong: env.scene.pairs.{pair}.friction scales all four, "
-        "env.scene.object_mass all but the slowing."
+        f"If that looks wrong: env.scene.pairs.{expected.pair}.friction scales all "
+        f"four, env.scene.parts.{expected.object}.mass all but the slowing."
     ]
     if terms:
         lines.append(f"Episodes differ from it by {' and '.join(terms)}.")

@@ -16,6 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import BaseBuffer
 from stable_baselines3.common.noise import NormalActionNoise
 
+from so101rl.envs.observations import take
 from so101rl.policies.checkpoint import arrays
 
 COUNTERS = (
@@ -71,8 +72,7 @@ def restore(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
     if state["replay"] is not None:
         buffer = learner.replay_buffer
         for name in REPLAY:
-            saved = arrays(state["replay"][name])
-            getattr(buffer, name)[: len(saved)] = saved
+            _fill(getattr(buffer, name), arrays(state["replay"][name]))
         buffer.pos, buffer.full = state["replay"]["pos"], state["replay"]["full"]
     _restore_generators(model, arrays(state["generators"]))
 
@@ -106,8 +106,18 @@ def _replay(buffer: Any) -> dict[str, Any] | None:
     if not isinstance(buffer, BaseBuffer) or not hasattr(buffer, "next_observations"):
         return None
     filled = buffer.buffer_size if buffer.full else buffer.pos
-    arrays = {name: getattr(buffer, name)[:filled] for name in REPLAY}
+    kept = slice(filled)
+    arrays = {name: take(getattr(buffer, name), kept) for name in REPLAY}
     return {**arrays, "pos": buffer.pos, "full": buffer.full}
+
+
+def _fill(array: Any, saved: Any) -> None:
+    """Write saved rows into the first ones of an array, or of a dict of arrays."""
+    if isinstance(array, dict):
+        for name, own in array.items():
+            _fill(own, saved[name])
+    else:
+        array[: len(saved)] = saved
 
 
 def _generators(model: BaseAlgorithm) -> dict[str, Any]:

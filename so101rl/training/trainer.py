@@ -1,15 +1,18 @@
 """Training from start to evaluation: environments, algorithm and callbacks."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from so101rl.build import build_algo, build_env
+from so101rl.base_policies.base import close_policy
+from so101rl.build import build_algo, build_envs
+from so101rl.envs.task import describe
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.errors import ConfigError
-from so101rl.evaluation.evaluate import evaluate_policies, evaluation_env
+from so101rl.evaluation.evaluate import check_graphics, evaluate_policies, held_out_size
 from so101rl.policies import checkpoint
 from so101rl.policies.policy import ModelPolicy, NoResidual, Policy
 from so101rl.runs.run_dir import RunDir
@@ -39,15 +42,17 @@ class Trainer:
 
     def __init__(self, cfg: DictConfig):
         self._cfg = cfg
+        sizes = (cfg.n_envs, cfg.evaluation.select_episodes, held_out_size(cfg))
+        self._envs = build_envs(cfg, sizes)
+        train, self._select_env, self._report_env = self._envs
         seeds = episode_seeds(cfg.seed, "train", cfg.n_envs)
-        self._vec_env = SB3VecEnv(build_env(cfg, cfg.n_envs), seeds)
-        self._select_env = build_env(cfg, cfg.evaluation.select_episodes)
+        self._vec_env = SB3VecEnv(train, seeds)
         self.model: BaseAlgorithm = build_algo(cfg, self._vec_env)
         device = str(cfg.algo.get("device", "auto")).partition(":")[0]
         if device not in ("auto", self.model.device.type):  # SB3 falls back silently
             expected = "cpu: torch sees no such device here"
             raise ConfigError("algo.device", got=cfg.algo.device, expected=expected)
-        self._report_env = evaluation_env(cfg)
+        check_graphics(cfg, self._report_env)
         self._mirror = make_mirror(cfg.tracking)
 
     @property
@@ -55,6 +60,17 @@ class Trainer:
         """Whether resuming gives the same bytes, as `run.json` records it."""
         reason = inexact_reason(self.model)
         return f"approximate: {reason}" if reason else "exact"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells the base policy from another."""
+        return self._report_env.base_policy.identity()
+
+    def close(self) -> None:
+        """Close environments and base policy; safe to call twice."""
+        close_policy(self._report_env.base_policy)
+        for env in self._envs:
+            env.close()
 
     def run(self, run: RunDir, *, start: Mapping[str, Any] | None = None) -> float:
         """Train to the end and evaluate base and residual on held-out episodes.
@@ -66,14 +82,15 @@ class Trainer:
         Returns:
             The residual's success rate on the held-out episodes.
         """
-        with self._mirror.follow(run), run.lifecycle():
+        env = self._report_env
+        with self._mirror.follow(run), run.lifecycle(), contextlib.closing(self):
             print(f"run: {run.path}", flush=True)
+            run.write_task(describe(env.env))
             step = self.learn(run, start=start)
             policies: dict[str, Policy] = {
-                "base": NoResidual(),
+                "base": NoResidual(len(env.env.control.names)),
                 "residual": ModelPolicy(self.model),
             }
-            env = self._report_env
             success = evaluate_policies(self._cfg, run, env, policies, step=step)
         print(f"results: {run.path}")
         return success
@@ -127,6 +144,4 @@ class Trainer:
         checkpoint.save(model, folder / "final", step=model.num_timesteps)
         checkpoint.export_zip(model, run.path / "final_model.zip")
         evaluation.fire()
-        self._vec_env.close()
-        self._select_env.close()
         return checkpoint.load(model, folder / "best")

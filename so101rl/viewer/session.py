@@ -9,7 +9,6 @@ from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.errors import ConfigError
 from so101rl.policies.policy import NoResidual, Policy
 from so101rl.rendering.renderer import drawable
-from so101rl.scene.scene import OBJECT
 from so101rl.seeds import MAX_EPISODES, episode_seeds
 from so101rl.viewer.controls import RESTARTS, Command, Controls
 
@@ -35,12 +34,13 @@ class Session:
             raise ConfigError("job.episode", got=episode, expected=expected)
         env.env.autoreset = False  # the end of an episode is shown for a while
         self._env, self._root = env, root
-        self._policy: Policy = NoResidual() if policy is None else policy
+        self._policy: Policy = policy or NoResidual(len(env.env.control.names))
         # Its `state` (n, nstate) is all of the physics, as mjSTATE_INTEGRATION.
         self._world: Any = drawable(env.env.hardware)
         self.model = self._world.drawn_model()
         self.data = mujoco.MjData(self.model)
-        self._object = self.model.body(OBJECT).id
+        # Bodies that a viewer can pull at, by name.
+        self._bodies = {name: self.model.body(name).id for name in env.env.scene.free}
         self.controls = Controls(
             episode=episode, residual=None if policy is None else True
         )
@@ -94,27 +94,32 @@ class Session:
             ("outcome", self._outcome or "under way"),
             ("speed", speed),
         ]
-        for name, value in task.metrics().items():
-            quantity, _, unit = name.rpartition("_")
-            lines.append((f"{quantity.replace('_', ' ')} [{unit}]", f"{value[0]:.3f}"))
-        if self._pulled.any():
-            force = 1e3 * np.linalg.norm(self._pulled[:2])
-            lines.append(("pulled [mN]", f"{force:.1f}"))
+        values = task.metrics()
+        for number in task.numbers:
+            unit = f" [{number.unit}]" if number.unit else ""
+            value = number.factor * values[number.name][0]
+            lines.append((f"{number.title}{unit}", f"{value:.1f}"))
+        for name, wrench in self._pulled.items():
+            if wrench.any():
+                force = 1e3 * np.linalg.norm(wrench[:2])
+                lines.append((f"pulled {name} [mN]", f"{force:.1f}"))
         return lines
 
     def _begin(self) -> None:
         self._policy.reset()
         self._obs, _ = self._env.reset(seed=[self.seed])
         self._outcome: str | None = None
-        self._steps_since_end, self._pulled = 0, np.zeros(6)
+        self._steps_since_end = 0
+        self._pulled = {name: np.zeros(6) for name in self._bodies}
         self.draw()
 
     def _step(self) -> None:
         """Do one control step, with the forces that a viewer put into `data`."""
         if self._outcome is not None:
             return
-        self._pulled = self.data.xfrc_applied[self._object].copy()
-        self._env.env.hardware.object.pull(self._pulled[None])
+        for name, body in self._bodies.items():
+            self._pulled[name] = self.data.xfrc_applied[body].copy()
+            self._env.env.hardware.objects.pull(name, self._pulled[name][None])
         # Also when it is off: a recurrent policy must see every observation.
         residual = self._policy.act(self._obs)
         if self.controls.residual is False:

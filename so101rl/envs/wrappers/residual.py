@@ -8,55 +8,60 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from so101rl.arrays import clip, norm
-from so101rl.base_policies.base import BasePolicy
-from so101rl.envs.base import Obs, TaskEnv
+from so101rl.base_policies.base import BasePolicy, checked_act, close_policy
+from so101rl.envs.base import TaskEnv
+from so101rl.envs.observations import Layout, LearnerObs, take
 from so101rl.envs.rewards import residual_size
 from so101rl.errors import ConfigError, DivergedError
-from so101rl.robots import so101
 from so101rl.robots.actions import checked_action
+
+TOLD = "base/"  # prefix of what a base policy tells about itself
 
 
 class Alpha:
-    """The weight of the residual: one number, one per joint, or a linear schedule.
+    """The weight of the residual: one number, one per element, or a linear schedule.
 
     Args:
-        value: a number in [0, 1], six numbers, or `{start, end, steps}`: linear from
+        value: a number in [0, 1], a list of them, or `{start, end, steps}`: linear from
             `start` to `end` over `steps` env steps.
+        n_actions: number of elements of an action.
     """
 
-    def __init__(self, value: float | Sequence[float] | Mapping[str, float]):
+    def __init__(
+        self, value: float | Sequence[float] | Mapping[str, float], n_actions: int
+    ):
         if not isinstance(value, Mapping):
             value = {"start": value, "end": value, "steps": 1}  # type: ignore[dict-item]
-        self._steps = float(value["steps"])
+        self._steps, self._n = float(value["steps"]), n_actions
         self._start, self._end = (np.asarray(value[k], float) for k in ("start", "end"))
-        if {self._start.shape, self._end.shape} - {(), (so101.N_JOINTS,)}:
-            expected = "one number or six"
+        if {self._start.shape, self._end.shape} - {(), (n_actions,)}:
+            expected = f"one number or {n_actions}"
             raise ConfigError("residual.alpha", got=value["start"], expected=expected)
 
     def at(self, step: float) -> np.ndarray:
-        """Return the weight of each joint (6,) after `step` env steps."""
+        """Return the weight of each element (a,) after `step` env steps."""
         fraction = min(step / self._steps, 1.0)
         value = self._start + fraction * (self._end - self._start)
-        return np.broadcast_to(value, (so101.N_JOINTS,)).astype(float)
+        return np.broadcast_to(value, (self._n,)).astype(float)
 
 
 class ResidualEnv(VectorEnv):
     """A task whose actions are residuals, added to the actions of a base policy.
 
-    Observations are flat `float32` vectors: the arrays named by the task's
-    `observation`, each divided by its scale, then the base action if requested.
+    Observations are those of `Layout`.
 
     Args:
         env: the task.
-        base_policy: the base policy.
+        base_policy: the base policy, which may serve other environments too.
         alpha: weight of the residual, see `Alpha`.
         penalty: weight of the residual's mean square in the reward.
         observe_base_action: whether the observation includes the base action.
+        first_id: the base policy's id of the first environment.
+        owns_base: whether `close` closes the base policy.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
@@ -69,25 +74,33 @@ class ResidualEnv(VectorEnv):
         alpha: float | Sequence[float] | Mapping[str, float],
         penalty: float,
         observe_base_action: bool,
+        first_id: int = 0,
+        owns_base: bool = True,
     ):
-        missing = base_policy.needs - set(env.obs)
-        if missing:
-            raise ConfigError(
-                "base_policy",
-                got=f"{type(base_policy).__name__}, which needs {sorted(missing)}",
-                expected=f"a policy that needs only {', '.join(sorted(env.obs))}",
-            )
         self.env, self.base_policy = env, base_policy
-        self.num_envs = env.num_envs
-        self._schedule = Alpha(alpha)
+        self.num_envs, self._owns_base = env.num_envs, owns_base
+        self._n_actions = n_actions = len(env.control.names)
+        _check_needs(base_policy, env)
+        self._schedule = Alpha(alpha, n_actions)
         self.alpha = self._schedule.at(0)
-        self._penalty, self._observe_base = penalty, observe_base_action
-        self._ids = np.arange(self.num_envs)
-        self._columns: list[str] = []  # name of each element of the vector
-        self._names, self._factor = self._make_layout()
-        self.base_action = self._propose(env.obs, self._ids)
-        size = self._vector(env.obs, self.base_action).shape[1]
-        self.single_observation_space = Box(-np.inf, np.inf, (size,), np.float32)
+        self._penalty = penalty
+        self.first_id = first_id
+        self._ids = first_id + np.arange(self.num_envs)
+        self._all = np.arange(self.num_envs)
+        told = base_policy.tells(self._ids[:1])
+        shapes = env.sensors.shapes | {
+            f"{TOLD}{name}": value.shape[1:] for name, value in told.items()
+        }
+        observed = n_actions if observe_base_action else None
+        self.layout = Layout(env.observation, shapes, observed)
+        self._told = [name for name in self.layout.names if name.startswith(TOLD)]
+        env.sensors.request(base_policy.needs)
+        env.sensors.request(n for n in self.layout.names if not n.startswith(TOLD))
+        self.base_action = np.zeros((self.num_envs, n_actions))
+        # A base policy's seeds follow from an episode's seed and its number.
+        self._seeds = np.arange(self.num_envs)
+        self._episodes = np.zeros(self.num_envs, int)
+        self.single_observation_space = self.layout.space
         self.single_action_space = env.single_action_space
         self.action_space = env.action_space
         self.observation_space = batch_space(
@@ -103,18 +116,22 @@ class ResidualEnv(VectorEnv):
         *,
         seed: int | Sequence[int] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[LearnerObs, dict[str, Any]]:
         """Begin a new episode in every environment; see `TaskEnv.reset`."""
         obs, info = self.env.reset(seed=seed, options=options)
-        self.base_policy.reset(self._ids)
-        self.base_action = self._propose(obs, self._ids)
-        return self._vector(obs, self.base_action), info
+        if seed is not None:
+            several = self._all if np.isscalar(seed) else 0
+            self._seeds = np.zeros_like(self._all) + np.asarray(seed) + several
+            self._episodes[:] = 0
+        self._reset_base(self._all)
+        self.base_action = self._propose(obs, self._all)
+        return self._encode(obs, self.base_action, self._all), info
 
     def step(
         self, action: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Advance one control step with residuals (n, 6) in [-1, 1]."""
-        residual = checked_action(action, self.num_envs, "residual")
+    ) -> tuple[LearnerObs, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Advance one control step with residuals (n, a) in [-1, 1]."""
+        residual = checked_action(action, self.base_action.shape, "residual")
         correction = self.alpha * residual
         unclipped = self.base_action + correction
         total = clip(unclipped, -1.0, 1.0)
@@ -122,116 +139,125 @@ class ResidualEnv(VectorEnv):
         cost = -self._penalty * residual_size(residual)
         info["reward_terms"]["residual"] = cost
         info["residual_l2"] = norm(correction)
-        info["clipped"] = np.add.reduce(unclipped != total, axis=1) / so101.N_JOINTS
+        info["clipped"] = np.add.reduce(unclipped != total, axis=1) / self._n_actions
         if "final_obs" in info:
-            done = np.flatnonzero(info["_final_obs"])
-            final = info["final_obs"]
-            # At the end of an episode, the base policy acts on the final observation,
-            # because the learner bootstraps from it, then on the first of the next one.
-            self.base_action = self._propose(final, self._ids)
-            _add_final(info, self._vector(final, self.base_action))
-            self.base_policy.reset(done)
-            first = {name: value[done] for name, value in obs.items()}
-            self.base_action = self.base_action.copy()
-            self.base_action[done] = self._propose(first, done)
+            self._end(terminated, info)
+        if self.env.ended.any():  # nobody asks for those that stand still
+            running = np.flatnonzero(~self.env.ended)
+            self.base_action = np.zeros_like(self.base_action)
+            self.base_action[running] = self._propose(obs, running)
         else:
-            self.base_action = self._propose(obs, self._ids)
-        vector = self._vector(obs, self.base_action)
+            self.base_action = self._propose(obs, self._all)
+        encoded = self._encode(obs, self.base_action, self._all)
         reward = reward + cost
         if not np.isfinite(np.add.reduce(reward)):
             row = int(np.flatnonzero(~np.isfinite(reward))[0])
             raise DivergedError("the reward", str(reward[row]), env=row)
-        return vector, reward, terminated, truncated, info
+        return encoded, reward, terminated, truncated, info
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next steps depend on, base policy included."""
         return {
             "env": self.env.state_dict(),
-            "base_policy": self.base_policy.state_dict(),
+            "base_policy": self.base_policy.state_dict(self._ids),
             "base_action": self.base_action.copy(),
             "alpha": self.alpha.copy(),
+            "seeds": self._seeds.copy(),
+            "episodes": self._episodes.copy(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` of an environment with the same config returned."""
         self.env.load_state_dict(state["env"])
-        self.base_policy.load_state_dict(state["base_policy"])
+        self.base_policy.load_state_dict(state["base_policy"], self._ids)
         self.base_action = np.array(state["base_action"])
         self.alpha = np.array(state["alpha"])
+        self._seeds = np.array(state["seeds"])
+        self._episodes = np.array(state["episodes"])
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Close the task."""
-        self.env.close(**kwargs)
-
-    def _propose(self, obs: Obs, ids: np.ndarray) -> np.ndarray:
-        needed = {name: obs[name] for name in self.base_policy.needs}
+        """Close the task, and the base policy if nobody else uses it."""
         try:
-            return self.base_policy.checked_act(needed, ids)
-        except DivergedError:
-            _check_finite(needed, ids)  # the cause may be an observation
-            raise
+            if self._owns_base:
+                close_policy(self.base_policy)
+        finally:
+            self.env.close(**kwargs)
 
-    def _make_layout(self) -> tuple[list[str], np.ndarray]:
-        """Return the names of the observed arrays and the factor of each element."""
-        factors = []
-        for name, scale in self.env.observation.items():
-            if name not in self.env.obs:
-                raise ConfigError(
-                    f"env.observation.{name}",
-                    got=name,
-                    expected=f"one of {', '.join(sorted(self.env.obs))}",
-                )
-            size = self.env.obs[name].shape[1:]
-            divisor = np.asarray(scale, float)
-            if divisor.shape not in ((), size) or np.any(divisor <= 0):
-                raise ConfigError(
-                    f"env.observation.{name}",
-                    got=scale,
-                    expected=f"one scale > 0, or an array of them of shape {size}",
-                )
-            factors.append(np.broadcast_to(1.0 / divisor, size))
-            self._columns += [name] * len(factors[-1])
-        if self._observe_base:
-            factors.append(np.ones(so101.N_JOINTS))
-            self._columns += ["base_action"] * so101.N_JOINTS
-        return list(self.env.observation), np.concatenate(factors)
+    def _reset_base(self, rows: np.ndarray) -> None:
+        """Begin episodes of the base policy in the environments `rows` (k,)."""
+        pairs = zip(self._seeds[rows], self._episodes[rows], strict=True)
+        seeds = [np.random.SeedSequence([int(s), int(e)]) for s, e in pairs]
+        own = [seed.generate_state(1, np.uint64)[0] for seed in seeds]
+        self.base_policy.reset(self._ids[rows], np.array(own, np.uint64))
+        self._episodes[rows] += 1
 
-    def _vector(self, obs: Obs, base_action: np.ndarray) -> np.ndarray:
-        parts = [obs[name] for name in self._names]
-        if self._observe_base:
-            parts.append(base_action)
-        vector = (np.concatenate(parts, axis=1) * self._factor).astype(np.float32)
-        # Checking one sum takes a tenth of the time of checking every number.
-        if not np.isfinite(np.add.reduce(vector, axis=None)):
-            for row, column in np.argwhere(~np.isfinite(vector)):
-                point = f"the observation {self._columns[column]}"
-                raise DivergedError(point, str(vector[row, column]), env=int(row))
-        return vector
+    def _propose(self, obs: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+        """Return the base actions (k, a) for the rows `rows` of `obs` (n, ...)."""
+        needed = {name: obs[name] for name in self.base_policy.needs}
+        if rows is not self._all:
+            needed = take(needed, rows)
+        return self._ask(needed, rows)
+
+    def _ask(self, needed: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+        ids = self._ids[rows]
+        try:
+            return checked_act(self.base_policy, needed, ids, self._n_actions)
+        except DivergedError as error:
+            _check_finite(needed, rows)  # the cause may be an observation
+            row = None if error.env is None else int(rows[error.env])
+            raise DivergedError(error.point, error.detail, env=row) from error
+
+    def _end(self, terminated: np.ndarray, info: dict[str, Any]) -> None:
+        """Add the final observations of ended episodes; reset their base policy.
+
+        A learner bootstraps from an episode that ran out of time, so there the base
+        policy acts once more. After any other end its action is zero.
+        """
+        done = info.pop("_final_obs")
+        final, rows = info.pop("final_obs"), np.flatnonzero(done)
+        action = np.zeros((len(rows), self._n_actions))
+        over = np.flatnonzero(~terminated[rows])
+        if len(over):
+            needed = {name: final[name][over] for name in self.base_policy.needs}
+            action[over] = self._ask(needed, rows[over])
+        encoded = self._encode(final, action, rows)
+        info["final_info"], info["_final_info"] = _masked(info, done), done
+        info["final_obs"], info["_final_obs"] = np.full(len(done), None, object), done
+        for k, row in enumerate(rows):
+            info["final_obs"][row] = take(encoded, k)
+        self._reset_base(rows)
+
+    def _encode(
+        self, obs: Mapping[str, np.ndarray], action: np.ndarray, rows: np.ndarray
+    ) -> LearnerObs:
+        """Return what a learner sees of the environments `rows` (k,)."""
+        if self._told:
+            told = self.base_policy.tells(self._ids[rows])
+            named = {f"{TOLD}{name}": value for name, value in told.items()}
+            own = [name for name in self.layout.names if name not in named]
+            obs = {name: obs[name] for name in own} | named
+        return self.layout.encode(obs, action)
 
 
-def _check_finite(obs: Obs, ids: np.ndarray) -> None:
+def _check_needs(base_policy: BasePolicy, env: TaskEnv) -> None:
+    missing = base_policy.needs - set(env.sensors.shapes)
+    if missing:
+        raise ConfigError(
+            "base_policy",
+            got=f"{type(base_policy).__name__}, which needs {sorted(missing)}",
+            expected="a policy that needs only "
+            f"{', '.join(sorted(env.sensors.shapes))}",
+        )
+
+
+def _check_finite(obs: Mapping[str, np.ndarray], rows: np.ndarray) -> None:
     """Raise a DivergedError that names the first array with a non-finite number."""
     for name, value in obs.items():
         bad = np.argwhere(~np.isfinite(value))
         if len(bad):
-            row = bad[0, 0]
+            k = bad[0, 0]
             point = f"the observation {name}"
-            raise DivergedError(point, str(value[row]), env=int(ids[row]))
-
-
-def _add_final(info: dict[str, Any], final: np.ndarray) -> None:
-    """Add `final_obs` and `final_info` in the format of Gymnasium's vector envs.
-
-    Args:
-        info: info of the step, changed in place.
-        final: final observations (n, d); only rows of ended episodes are used.
-    """
-    done = info.pop("_final_obs")
-    del info["final_obs"]
-    info["final_info"], info["_final_info"] = _masked(info, done), done
-    info["final_obs"], info["_final_obs"] = np.full(len(done), None, object), done
-    for i in np.flatnonzero(done):
-        info["final_obs"][i] = final[i]
+            raise DivergedError(point, str(value[k]), env=int(rows[k]))
 
 
 def _masked(info: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:

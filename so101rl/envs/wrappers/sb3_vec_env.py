@@ -6,15 +6,12 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from so101rl.envs.observations import LearnerObs
 from so101rl.envs.wrappers.residual import ResidualEnv
 
 STATISTICS_KEY = "books"  # in checkpoints, which older versions have written too
 # Names in the metrics of what `info` and an episode's record call otherwise.
-LOGGED_INFOS = {
-    "task/distance_m": "distance_m",
-    "residual/l2": "residual_l2",
-    "residual/clipped": "clipped",
-}
+LOGGED_INFOS = {"residual/l2": "residual_l2", "residual/clipped": "clipped"}
 LOGGED_MEANS = {"r": "ep_rew_mean", "l": "ep_len_mean", "is_success": "success_rate"}
 
 
@@ -35,6 +32,7 @@ class EpisodeStatistics:
         self._length += 1
         self._steps += len(reward)
         named = {f"reward/{name}": v for name, v in info["reward_terms"].items()}
+        named |= {f"task/{name}": v for name, v in info["numbers"].items()}
         for name, key in LOGGED_INFOS.items():
             named[name] = info[key]
         for name, value in named.items():
@@ -98,7 +96,7 @@ class SB3VecEnv(VecEnv):
         self._first_seeds = seeds
         self._actions = np.zeros((0,))
 
-    def reset(self) -> np.ndarray:  # type: ignore[override]
+    def reset(self) -> LearnerObs:  # type: ignore[override]
         """Return the first observations; `seeds` take precedence over SB3's `seed`."""
         seed: int | Sequence[int] | None = self._first_seeds
         if self._seeds[0] is not None and seed is None:
@@ -112,7 +110,7 @@ class SB3VecEnv(VecEnv):
         """Store the actions for `step_wait`."""
         self._actions = actions
 
-    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict]]:  # type: ignore[override]
+    def step_wait(self) -> tuple[LearnerObs, np.ndarray, np.ndarray, list[dict]]:  # type: ignore[override]
         """Step all environments with the stored actions."""
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
         done = terminated | truncated
@@ -166,3 +164,15 @@ class SB3VecEnv(VecEnv):
 
     def _indices(self, indices: Any) -> Sequence[int]:
         return list(self._get_indices(indices))
+
+
+class SpacesVecEnv(SB3VecEnv):
+    """Tells a learner that only loads a policy the spaces of an environment.
+
+    Args:
+        env: the environment, which is not used otherwise.
+    """
+
+    def __init__(self, env: ResidualEnv):
+        self.env = env
+        VecEnv.__init__(self, 1, env.single_observation_space, env.single_action_space)

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from so101rl.envs.observations import LearnerObs, take
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.errors import ConfigError
 from so101rl.rendering.renderer import SceneRenderer, drawable
@@ -38,21 +39,21 @@ class SingleEnv(gym.Env):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[LearnerObs, dict[str, Any]]:
         """Begin an episode; the same seed gives the same episode."""
         super().reset(seed=seed)
         obs, info = self._batch.reset(seed=seed, options=options)
-        return obs[0], _first(info)
+        return take(obs, 0), _first(info)
 
     def step(
         self, action: np.ndarray
-    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Advance one control step with a residual (6,) in [-1, 1]."""
+    ) -> tuple[LearnerObs, float, bool, bool, dict[str, Any]]:
+        """Advance one control step with a residual (a,) in [-1, 1]."""
         obs, reward, terminated, truncated, info = self._batch.step(
             np.asarray(action)[None]
         )
         ended = bool(terminated[0]), bool(truncated[0])
-        return obs[0], float(reward[0]), *ended, _first(info)
+        return take(obs, 0), float(reward[0]), *ended, _first(info)
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """Return an image (480, 640, 3) uint8, or None if `render_mode` is None."""

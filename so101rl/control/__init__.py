@@ -1,0 +1,1 @@
+"""From an action in [-1, 1] to servo targets."""
