@@ -92,7 +92,9 @@ def make_env(*typed: str, n: int = 2, threads: int = 1):
     """Build a batch of `n` environments as the command line would."""
     from so101rl.build import build_env  # here, because it takes torch along
 
-    return build_env(config_of(f"n_threads={threads}", *typed), n)
+    env = build_env(config_of(f"n_threads={threads}", *typed), n)
+    env.reset(seed=0)
+    return env
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Dict, Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -61,6 +62,7 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         ends_on_success: whether an episode ends as soon as it is solved.
         instruction: the task in words, for policies that read.
         sensors: what can be observed.
+        dropped: randomization terms that a real arm leaves out.
         ended: which environments stand still (n,), without `autoreset`.
     """
 
@@ -118,6 +120,10 @@ class TaskEnv(Resumable, VectorEnv, ABC):
             control_hz=control_hz,
             physics_hz=physics_hz,
         )
+        if n_envs > (self.hardware.max_n or n_envs):
+            kind = type(self.hardware).__name__
+            expected = f"at most {self.hardware.max_n}, as {kind} drives real arms"
+            raise ConfigError("n_envs", got=n_envs, expected=expected)
         self._connected = False
         self._weights, self.observation = dict(reward), dict(observation)
         # If False, an ended environment stands still until the caller resets it.
@@ -140,7 +146,8 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         )
         self.obs = self.sensors.nominal()
         self.randomization = randomization
-        randomization.bind(self.quantities())
+        simulated = self.hardware.simulated
+        self.dropped = randomization.bind(self.quantities(), drop_missing=not simulated)
         self._check_told()
         self._define_spaces()
 
@@ -209,11 +216,18 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         del options
         if seed is not None:
             self._seed(seed)
-        if not self._connected:
-            self.hardware.connect()
-            self._connected = True
+        self.connect()
         self._begin(self._all)
         return self.obs, {}
+
+    def connect(self) -> None:
+        """Connect to the hardware, once; `reset` does so by itself."""
+        if not self._connected:
+            for name in self.dropped:
+                kind = type(self.hardware).__name__
+                print(f"randomization.terms.{name} is left out: {kind} cannot do that")
+            self.hardware.connect()
+            self._connected = True
 
     def step(
         self, action: np.ndarray
@@ -222,6 +236,8 @@ class TaskEnv(Resumable, VectorEnv, ABC):
 
         Without `autoreset`, the rows of ended environments are meaningless.
         """
+        if not self._connected:
+            raise ResetNeeded("step() before reset(): an episode has to begin")
         shape = (self.num_envs, len(self.control.names))
         action = checked_action(action, shape, "action")
         target = self.control.command(
@@ -282,8 +298,10 @@ class TaskEnv(Resumable, VectorEnv, ABC):
     def quantities(self) -> dict[str, Quantity]:
         """Return everything that a randomization can change, by name."""
         start = Quantity(self.start_pose, row_writer(self._starts))
-        own = {"start_pose": start} | self.sensors.noise.quantities()
-        return dict(self.hardware.quantities()) | own
+        found = {**self.hardware.quantities(), "start_pose": start}
+        # A real arm has noise enough of its own.
+        noise = self.sensors.noise.quantities() if self.hardware.simulated else {}
+        return found | noise
 
     def _seed(self, seed: int | Sequence[int]) -> None:
         if isinstance(seed, int | np.integer):  # as Gymnasium's vector environments do

@@ -25,6 +25,10 @@ class Resumable:
     _noise_rng: np.random.Generator
     _rngs: list[np.random.Generator]
 
+    def connect(self) -> None:
+        """Connect to the hardware, once."""
+        raise NotImplementedError
+
     def memory(self) -> dict[str, np.ndarray]:
         """Return the task's own state: arrays (n, ...) by name, not copied."""
         return {}
@@ -49,6 +53,7 @@ class Resumable:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` of an environment with the same config returned."""
+        self.connect()
         self.hardware.load_state_dict(state["hardware"])
         self.control.load_state_dict(state["control"])
         for name, value in self._arrays().items():

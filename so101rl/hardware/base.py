@@ -105,6 +105,7 @@ class Hardware(ABC):
     """`n` arms, each with objects on a table.
 
     Attributes:
+        stiffness: servo gain that base policies believe in [N m/rad].
         simulated: whether time, states and pictures are a simulation's.
         max_n: largest number of arms; None: any number.
         n: number of arms.
@@ -112,6 +113,7 @@ class Hardware(ABC):
         objects: the objects.
     """
 
+    stiffness: float
     simulated: ClassVar[bool]
     max_n: ClassVar[int | None] = None
     n: int

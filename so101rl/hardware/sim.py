@@ -97,6 +97,7 @@ class SimHardware(Hardware):
         physics_hz: physics rate [Hz], a whole multiple of `control_hz`.
         actuator: name of the servo model, one of `presets`.
         presets: servo models by name.
+        stiffness: servo gain that base policies believe in [N m/rad]; no effect here.
         max_speed: largest speed of a joint target [rad/s].
         max_delay: longest action delay that a randomization may set [s].
     """
@@ -116,6 +117,7 @@ class SimHardware(Hardware):
         physics_hz: int,
         actuator: str,
         presets: dict[str, dict[str, float]],
+        stiffness: float,
         max_speed: float,
         max_delay: float,
     ):
@@ -136,7 +138,7 @@ class SimHardware(Hardware):
                 got=actuator,
                 expected=f"one of {', '.join(presets)}",
             )
-        self.n, self.n_joints = n, robot.n_joints
+        self.n, self.n_joints, self.stiffness = n, robot.n_joints, stiffness
         self.joints = slice(0, robot.n_joints)  # columns of qpos and qvel
         self.actuator = Actuator(**presets[actuator])
         self._max_delay = max_delay

@@ -64,14 +64,27 @@ class Randomization:
         self._bound: list[_BoundTerm] = []
         self._size = 0  # random numbers per episode
 
-    def bind(self, quantities: Mapping[str, Quantity]) -> None:
+    def bind(
+        self, quantities: Mapping[str, Quantity], *, drop_missing: bool = False
+    ) -> list[str]:
         """Connect the terms to their quantities.
+
+        Args:
+            quantities: what can be changed, by name.
+            drop_missing: whether to leave out terms of other quantities.
+
+        Returns:
+            The names of the terms that were left out.
 
         Raises:
             ConfigError: there is no such quantity, or a value that the term can draw
                 has the wrong shape or is out of the quantity's range.
         """
+        dropped = []
         for name, term in self.terms.items():
+            if term.quantity not in quantities and drop_missing:
+                dropped.append(name)
+                continue
             if term.quantity not in quantities:
                 raise ConfigError(
                     f"randomization.terms.{name}.quantity",
@@ -91,6 +104,7 @@ class Randomization:
             end = self._size + term.size(quantity.nominal)
             self._bound.append(_BoundTerm(term, quantity, slice(self._size, end)))
             self._size = end
+        return dropped
 
     def apply(self, ids: np.ndarray, rngs: Sequence[np.random.Generator]) -> bool:
         """Draw and write new values for the environments `ids` (k,).

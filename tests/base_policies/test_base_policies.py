@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 
 from so101rl.evaluation.rollout import run_episodes
 from so101rl.policies.policy import NoResidual
+from so101rl.robots.so101 import JOINTS
 from so101rl.seeds import episode_seeds
 
 POLICIES = sorted(path.stem for path in (ROOT / "conf" / "base_policy").glob("*.yaml"))
@@ -17,7 +18,7 @@ ALL = np.arange(4)
 
 def build(name):
     cfg = config_of(f"base_policy={name}").base_policy
-    return instantiate(cfg, n_envs=4, n_threads=1, _convert_="all")
+    return instantiate(cfg, n_envs=4, n_threads=1, action_names=JOINTS, _convert_="all")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def obs():
     env = make_env("randomization=default", n=4)
     for _ in range(20):
         env.step(np.zeros((4, 6)))
-    return env.env.obs
+    return dict(env.env.obs)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -38,9 +39,9 @@ def test_actions_depend_on_its_own_arms_observations_alone(name, obs):
     for ids in ([2], [3, 1]):
         part = {key: obs[key][ids] for key in policy.needs}
         np.testing.assert_array_equal(policy.act(part, np.array(ids)), actions[ids])
-    policy.reset(ALL)
+    policy.reset(ALL, ALL)
     other = build(name)
-    other.load_state_dict(policy.state_dict())
+    other.load_state_dict(policy.state_dict(ALL), ALL)
     np.testing.assert_array_equal(other.act(obs, ALL), policy.act(obs, ALL))
 
 
@@ -49,5 +50,5 @@ def test_jacobian_solves_a_part_of_the_default_starts_and_most_easy_ones():
     easy = [start, f"{pose}.low=[-0.02,-0.02,-0.05]", f"{pose}.high=[0.02,0.03,0.05]"]
     for n, least, typed in ((8, 0.6, easy), (24, 0.3, [])):
         env, seeds = make_env(*typed, n=n), episode_seeds(0, "tune", n)
-        solved = [one.is_success for one in run_episodes(env, NoResidual(), seeds)]
+        solved = [one.is_success for one in run_episodes(env, NoResidual(6), seeds)]
         assert np.mean(solved) > least

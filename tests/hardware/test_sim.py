@@ -14,7 +14,7 @@ SAG = {"official": 0.3, "bam_7v4": 4.0, "bam_12v": 2.0}  # [degrees] at home, at
 START, THICK = np.array([0.19, -0.09]), 0.001  # [m] centre of the sheet
 HZ = 360  # here a control step is one physics step, so that nothing is missed
 CORNERS = np.array([[1, 1, -1], [-1, 1, -1], [-1, -1, -1], [1, -1, -1]])
-ONE = np.array([0])
+ONE, LEASH = np.array([0]), 0.12
 EDGE, OPEN, SHUT = 0.025, 0.5, -0.17  # of a cube [m]; of the moving jaw [rad]
 
 
@@ -34,7 +34,7 @@ def task(request):
 @pytest.fixture(scope="module")
 def ways():
     """Angles from 20 mm above the sheet's centre down to it and 80 mm along y."""
-    kinematics, found = Kinematics(n=1), [np.array([-0.4, -0.1, 0.5, 0.9, 0.0, -0.15])]
+    kinematics, found = Kinematics(so101.SO101(), n=1), [np.array([-0.4, -0.1, 0.5, 0.9, 0.0, -0.15])]
     for y, z in [(0, 0.02), *((y, THICK) for y in np.linspace(0, 0.08, 20))]:
         point = np.array([START[0], START[1] + y, z])
         found.append(reach(kinematics, point, found[-1], 1.35))
@@ -43,7 +43,7 @@ def ways():
 
 def pressed(qpos, kp, force):
     """Targets (k, 6) that hold the arm at `qpos` (k, 6), pressing by `force` [N]."""
-    tool = Kinematics(n=len(qpos)).tool(qpos)
+    tool = Kinematics(so101.SO101(), n=len(qpos)).tool(qpos)
     torque = tool.gravity
     torque[:, :5] -= force * tool.jac[:, 2, :5]
     return qpos + torque / kp
@@ -110,7 +110,7 @@ def test_a_hammering_arm_neither_flips_nor_throws_the_sheet():
     for _ in range(150):
         action = np.clip(0.9 * action + rng.normal(0, 0.5, (16, 6)), -1, 1)
         env.step(action)
-        height, _, x, y = env.env.true_pose[:, 2:6].T
+        height, _, x, y = env.env.poses["object"][:, 2:6].T
         assert np.abs(height).max() < 0.005
         assert np.degrees(2 * np.hypot(x, y)).max() < 5  # tilt of a flat sheet
 
@@ -120,7 +120,7 @@ def test_the_arm_holds_its_home_and_where_gravity_pulls_most(preset):
     env = still(f"hardware.actuator={preset}")
     stretched = np.array([0.0, 1.34, -1.34, -0.08, 0.0, -0.15])  # straight ahead
     sag = np.radians(SAG[preset])
-    for home, most in ((env.home_qpos.copy(), sag), (stretched, env.leash)):
+    for home, most in ((env.home_qpos.copy(), sag), (stretched, LEASH)):
         env.home_qpos[:] = home
         env.reset(seed=0)
         steps = (env.step(np.zeros((1, 6))) for _ in range(200))
@@ -132,7 +132,7 @@ def test_the_arm_holds_its_home_and_where_gravity_pulls_most(preset):
 
 
 def test_commands_are_limited_to_a_step_and_the_joints_and_refused_if_not_finite():
-    world, step, (low, high) = still(n=4).hardware, 4.7 / 30, so101.joint_limits()
+    world, step, (low, high) = still(n=4).hardware, 4.7 / 30, so101.SO101().limits
     zero, arm = np.zeros(6), world.arm
     arm.reset(np.arange(4), np.array([zero, zero, low + 0.05, high - 0.05]))
     target = np.array([zero + 0.5, zero + 0.05, low - 1, high + 1])
@@ -150,11 +150,12 @@ def test_a_pinched_cube_is_lifted(preset):
     hard = {"friction": 1.0, "spin": 0.004, "margin": 0, "solref": "[0.006,1.0]"}
     hard["solimp"] = "[0.98,0.999,0.0005,0.5,2.0]"
     grips = [f"pairs.{f}_sheet.{k}={hard[k]}" for f in ("finger", "jaw") for k in hard]
-    cube = [f"object_size={[EDGE] * 3}", "object_mass=0.02", "iterations=50", *grips]
+    part = "parts.object"
+    cube = [f"{part}.size={[EDGE] * 3}", f"{part}.mass=0.02", "iterations=50", *grips]
     scene = [f"env.scene.{word}" for word in cube]
     task = still(f"hardware.actuator={preset}", "env.check_feasibility=false", *scene)
     world = task.hardware
-    kinematics = Kinematics(n=1, site=so101.GRIPPERFRAME)
+    kinematics = Kinematics(so101.SO101(), n=1, site=so101.GRIPPERFRAME)
     poses = [np.array([0.0, -0.3, 0.6, 1.2, 0.0, OPEN])]
     for point in np.linspace([0.2, 0, EDGE / 2], [0.2, 0, 0.08], 16):
         poses.append(reach(kinematics, point, poses[-1], np.pi / 2))
@@ -170,6 +171,6 @@ def test_a_pinched_cube_is_lifted(preset):
     for target in targets:
         gravity = kinematics.tool(world.arm.read()[0]).gravity
         world.arm.step(target + gravity / world.actuator.kp)
-    tip, cube = kinematics.fk(world.arm.read()[0])[0][0], world.object.read()[0, :3]
+    tip, cube = kinematics.fk(world.arm.read()[0])[0][0], world.objects.read()["object"][0, :3]
     assert cube[2] > 0.07  # off the table by more than twice its size
     assert np.linalg.norm(cube - tip) < EDGE  # and still between the fingers

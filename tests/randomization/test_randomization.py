@@ -12,7 +12,6 @@ from so101rl.hardware.base import Quantity
 from so101rl.randomization.base import Randomization
 from so101rl.randomization.scale import Scale
 from so101rl.randomization.shift import Shift
-from so101rl.scene.scene import OBJECT
 
 DERIVED = ["body_mass", "body_inertia", "body_invweight0", "dof_invweight0", "dof_M0"]
 FIELDS = [*DERIVED, "dof_damping", "dof_frictionloss", "actuator_gainprm"]
@@ -28,8 +27,8 @@ def drawn(env):
     """Everything of the worlds of `env` that may have been drawn, by name."""
     models = [env.hardware._batch.get_model(i) for i in range(env.num_envs)]
     found = {name: [getattr(m, name) for m in models] for name in FIELDS}
-    found |= {"noise": env._noise.std, "start_pose": env._starts}
-    found["offset"] = env.hardware.arm.offset
+    found |= {"noise": env.sensors.noise.std, "start_pose": env._starts}
+    found["offset"] = env.hardware._arm.offset
     return {name: np.array(value) for name, value in found.items()}
 
 
@@ -63,7 +62,7 @@ def test_what_is_read_from_the_worlds_is_what_was_drawn(hard):
         (gain / hard.hardware.actuator.kp, 0.7, 1.4),
         (damping[:, :6] / plain.dof_damping[:6], 0.7, 1.4),
         (world["dof_frictionloss"][:, :6] / plain.dof_frictionloss[:6], 0.3, 2.0),
-        (world["body_mass"][:, [plain.body(OBJECT).id]] / 0.005, 0.5, 2.0),
+        (world["body_mass"][:, [plain.body("object").id]] / 0.005, 0.5, 2.0),
     ):
         assert low <= factor.min() < factor.max() <= high
         assert len(np.unique(factor)) == factor.size  # each joint of each env its own
@@ -79,8 +78,8 @@ def test_a_seed_draws_the_same_once_per_env_and_episode_after_any_resets(hard):
         hard._begin(np.array(ids))
     hard.reset(seed=[4, 3, 2, 1])
     before = drawn(hard)
-    turned = {name: value[::-1] for name, value in (before | hard.obs).items()}
-    np.testing.assert_equal(drawn(fresh) | fresh.obs, turned)
+    turned = {name: value[::-1] for name, value in (before | dict(hard.obs)).items()}
+    np.testing.assert_equal(drawn(fresh) | dict(fresh.obs), turned)
     for _ in range(5):
         hard.step(np.zeros((4, 6)))
     np.testing.assert_equal(drawn(hard), before)
@@ -99,7 +98,7 @@ def test_a_new_mass_recomputes_what_mujoco_derives_and_no_state():
     world.quantities()["object_mass"].write(one, np.array([0.0025]))
     world.set_const(one)
     np.testing.assert_array_equal(world.state, before)
-    env.scene.object_mass = 0.0025
+    env.scene.parts["object"].mass = 0.0025
     compiled, got = world._build_spec().compile(), drawn(env)
     assert (got["body_invweight0"][1] != nominal["body_invweight0"][1]).any()
     for name in DERIVED:
@@ -141,7 +140,7 @@ def test_noise_has_the_configured_deviation():
     errors, names = [], ("qpos", "qvel", "object_pose")
     for _ in range(40):
         env.step(np.zeros((32, 6)))
-        truth = np.hstack([*env.hardware.arm.read(), env.true_pose])
+        truth = np.hstack([*env.hardware.arm.read(), env.poses["object"]])
         errors.append(np.hstack([env.obs[name] for name in names]) - truth)
         np.testing.assert_allclose(norm(env.obs["object_pose"][:, 3:]), 1)
     parts = np.split(np.array(errors), [6, 12, 15], axis=2)[:3]

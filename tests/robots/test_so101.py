@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from so101rl.robots import so101, workspace
 from so101rl.robots.kinematics import Kinematics
+from so101rl.robots.robot import DRAWN_GROUP
 from so101rl.scene import appearance
 
 GOLDEN = json.loads((ROOT / "tests/golden_fk.json").read_text())
@@ -29,7 +30,7 @@ UPPER = (1.91986, 1.74533, 1.69, 1.65806, 2.84121, 1.74533)
 
 @pytest.fixture(scope="module")
 def model():
-    return so101.spec().compile()
+    return so101.SO101().spec().compile()
 
 
 @pytest.mark.parametrize("n", [20, 25])
@@ -38,7 +39,7 @@ def test_kinematics_are_the_official_ones(n):
     keys += ("jacobian_pos_m_per_rad",)
     qpos, *wanted = (np.array([pose[k] for pose in GOLDEN["poses"]]) for k in keys)
     wanted[1] = wanted[1].reshape(20, 3, 3)
-    kinematics = Kinematics(n=n, site=so101.GRIPPERFRAME)
+    kinematics = Kinematics(so101.SO101(), n=n, site=so101.GRIPPERFRAME)
     tool, fk = kinematics.tool(qpos), kinematics.fk(qpos)
     for got in ((tool.pos, tool.rot, tool.jac[:, :3]), fk):
         for mine, official in zip(got, wanted, strict=False):
@@ -50,7 +51,7 @@ def test_kinematics_are_the_official_ones(n):
 def test_joints_masses_centres_and_inertias_are_the_official_ones(model):
     joints = [model.joint(i).name for i in range(model.njnt)]
     assert joints == GOLDEN["joints"] == list(so101.JOINTS)
-    np.testing.assert_allclose(so101.joint_limits(), (LOWER, UPPER), atol=1e-5)
+    np.testing.assert_allclose(so101.SO101().limits, (LOWER, UPPER), atol=1e-5)
     names, *numbers = zip(*(line.split() for line in BODIES.splitlines()), strict=True)
     assert [model.body(i).name for i in range(model.nbody)] == ["world", *names]
     mass, centre, inertia = np.split(np.array(numbers, float).T, [1, 4], axis=1)
@@ -65,10 +66,10 @@ def test_joints_masses_centres_and_inertias_are_the_official_ones(model):
 def test_drawn_geoms_need_no_files_and_have_no_part_in_physics(model):
     drawn = [i for i in range(model.ngeom) if not model.geom(i).name]
     assert len(drawn) > 100
-    assert set(model.geom_group[drawn]) == {so101.DRAWN_GROUP}
+    assert set(model.geom_group[drawn]) == {DRAWN_GROUP}
     assert not (model.geom_contype | model.geom_conaffinity)[drawn].any()
     assert model.nmesh == model.nhfield == 0
-    bare = so101.bare_model()
+    bare = so101.SO101().bare_model()
     assert bare.ngeom == model.ngeom - len(drawn)
     for name in ("body_mass", "body_ipos", "body_iquat", "body_inertia"):
         np.testing.assert_array_equal(getattr(bare, name), getattr(model, name))

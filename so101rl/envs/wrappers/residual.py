@@ -135,6 +135,7 @@ class ResidualEnv(VectorEnv):
         correction = self.alpha * residual
         unclipped = self.base_action + correction
         total = clip(unclipped, -1.0, 1.0)
+        stood = self.env.ended.copy()
         obs, reward, terminated, truncated, info = self.env.step(total)
         cost = -self._penalty * residual_size(residual)
         info["reward_terms"]["residual"] = cost
@@ -142,8 +143,9 @@ class ResidualEnv(VectorEnv):
         info["clipped"] = np.add.reduce(unclipped != total, axis=1) / self._n_actions
         if "final_obs" in info:
             self._end(terminated, info)
-        if self.env.ended.any():  # nobody asks for those that stand still
-            running = np.flatnonzero(~self.env.ended)
+        idle = stood | (terminated & self.env.ended)
+        if idle.any():  # nobody needs an action of those that stand still
+            running = np.flatnonzero(~idle)
             self.base_action = np.zeros_like(self.base_action)
             self.base_action[running] = self._propose(obs, running)
         else:
