@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Box, Dict, Space
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from so101rl.arrays import clip
 from so101rl.control.base import Control
-from so101rl.envs.observations import CAMERA, Obs
+from so101rl.envs.generators import Generators
+from so101rl.envs.observations import Obs
 from so101rl.envs.resumable import Resumable
 from so101rl.envs.sensors import ALL, Sensors
 from so101rl.envs.task import SUCCESS, Number, TaskError, check_keys
@@ -120,18 +121,14 @@ class TaskEnv(Resumable, VectorEnv, ABC):
             control_hz=control_hz,
             physics_hz=physics_hz,
         )
-        if n_envs > (self.hardware.max_n or n_envs):
-            kind = type(self.hardware).__name__
-            expected = f"at most {self.hardware.max_n}, as {kind} drives real arms"
-            raise ConfigError("n_envs", got=n_envs, expected=expected)
+        self.hardware.check_count(n_envs)
         self._connected = False
         self._weights, self.observation = dict(reward), dict(observation)
         # If False, an ended environment stands still until the caller resets it.
         self.autoreset = True
         self.ended = np.zeros(n_envs, bool)
         self._all = np.arange(n_envs)
-        self._rngs = [np.random.default_rng(i) for i in range(n_envs)]
-        self._noise_rng = np.random.default_rng(n_envs)
+        self.generators = Generators(n_envs)
         self._starts = np.tile(self.start_pose, (n_envs, 1))
         self.elapsed = np.zeros(n_envs, int)
         self.target_qpos = np.tile(self.home_qpos, (n_envs, 1))
@@ -215,7 +212,7 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         """
         del options
         if seed is not None:
-            self._seed(seed)
+            self.generators.seed(seed)
         self.connect()
         self._begin(self._all)
         return self.obs, {}
@@ -246,7 +243,9 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         moving = np.flatnonzero(~self.ended) if self.ended.any() else None
         self.target_qpos = self.hardware.arm.step(target, moving)
         self.elapsed += 1
-        draw = self._noise_rng.standard_normal((self.num_envs, self.sensors.noise.size))
+        draw = self.generators.noise.standard_normal(
+            (self.num_envs, self.sensors.noise.size)
+        )
         self.obs = self.sensors.observe(ALL, draw, self.target_qpos)
         self.update()
         terms = {
@@ -303,23 +302,8 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         noise = self.sensors.noise.quantities() if self.hardware.simulated else {}
         return found | noise
 
-    def _seed(self, seed: int | Sequence[int]) -> None:
-        if isinstance(seed, int | np.integer):  # as Gymnasium's vector environments do
-            seed = [int(seed) + i for i in range(self.num_envs)]
-        seeds = [int(s) for s in seed]
-        if len(seeds) != self.num_envs:
-            raise ConfigError(
-                "seed of reset",
-                got=f"{len(seeds)} seeds",
-                expected=f"one number or {self.num_envs}",
-            )
-        self._rngs = [np.random.default_rng(s) for s in seeds]
-        # Spawned: otherwise the noise of a single environment repeats its other draws.
-        root = np.random.SeedSequence(seeds)
-        self._noise_rng = np.random.default_rng(root.spawn(1)[0])
-
     def _begin(self, ids: np.ndarray) -> None:
-        if self.randomization.apply(ids, self._rngs):
+        if self.randomization.apply(ids, self.generators.envs):
             self.hardware.set_const(ids)
         home = np.tile(self.home_qpos, (len(ids), 1))
         self.hardware.arm.reset(ids, home)
@@ -331,7 +315,8 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         self.forget(ids)
         # From the environments' own generators, so that no episode affects another.
         size = self.sensors.noise.size
-        draw = np.array([self._rngs[i].standard_normal(size) for i in ids])
+        rngs = self.generators.envs
+        draw = np.array([rngs[i].standard_normal(size) for i in ids])
         first = self.sensors.observe(ids, draw, self.target_qpos)
         if len(ids) == self.num_envs:
             self.obs = first
@@ -358,12 +343,6 @@ class TaskEnv(Resumable, VectorEnv, ABC):
     def _define_spaces(self) -> None:
         n, shape = self.num_envs, (len(self.control.names),)
         self.single_action_space = Box(-1.0, 1.0, shape, np.float32)
-        arrays: dict[str, Space] = {
-            name: Box(0, 255, shape, np.uint8)
-            if name.startswith(CAMERA)
-            else Box(-np.inf, np.inf, shape, np.float64)
-            for name, shape in self.sensors.shapes.items()
-        }
-        self.single_observation_space = Dict(arrays)
+        self.single_observation_space = self.sensors.space()
         self.action_space = batch_space(self.single_action_space, n)
         self.observation_space = batch_space(self.single_observation_space, n)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from so101rl.control.base import Control
+from so101rl.envs.generators import Generators
 from so101rl.envs.observations import CAMERA, Obs
 from so101rl.envs.sensors import Sensors
 from so101rl.hardware.base import Hardware
@@ -22,8 +23,7 @@ class Resumable:
     elapsed: np.ndarray
     ended: np.ndarray
     _starts: np.ndarray
-    _noise_rng: np.random.Generator
-    _rngs: list[np.random.Generator]
+    generators: Generators
 
     def connect(self) -> None:
         """Connect to the hardware, once."""
@@ -47,8 +47,7 @@ class Resumable:
             "obs": {
                 n: v.copy() for n, v in measured.items() if not n.startswith(CAMERA)
             },
-            "rngs": [rng.bit_generator.state for rng in self._rngs],
-            "noise_rng": self._noise_rng.bit_generator.state,
+            "generators": self.generators.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -60,9 +59,7 @@ class Resumable:
             value[:] = state["arrays"][name]
         saved = {name: value.copy() for name, value in state["obs"].items()}
         self.obs = self.sensors.restored(saved)
-        for rng, saved_state in zip(self._rngs, state["rngs"], strict=True):
-            rng.bit_generator.state = saved_state
-        self._noise_rng.bit_generator.state = state["noise_rng"]
+        self.generators.load_state_dict(state["generators"])
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Return the state of environment and task: arrays (n, ...), not copied."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
+from gymnasium.spaces import Box, Dict, Space
 
 from so101rl.envs.noise import Noise
 from so101rl.envs.observations import CAMERA, Compute, Obs
@@ -65,6 +66,16 @@ class Sensors:
         self.shapes = {name: value.shape[1:] for name, value in obs.items()}
         for name, size in cameras.items():
             self.shapes[f"{CAMERA}{name}"] = (size["height"], size["width"], 3)
+
+    def space(self) -> Dict:
+        """Return the space of one environment's observations by name."""
+        spaces: dict[str, Space] = {
+            name: Box(0, 255, shape, np.uint8)
+            if name.startswith(CAMERA)
+            else Box(-np.inf, np.inf, shape, np.float64)
+            for name, shape in self.shapes.items()
+        }
+        return Dict(spaces)
 
     def nominal(self) -> Obs:
         """Return observations of arms at home and objects at rest in the origin."""

@@ -120,6 +120,13 @@ class Hardware(ABC):
     arm: Arm
     objects: ObjectTracker
 
+    def check_count(self, n: int) -> None:
+        """Raise a ConfigError if `n` arms are more than there can be."""
+        if self.max_n is not None and n > self.max_n:
+            kind = type(self).__name__
+            expected = f"at most {self.max_n}: {kind} is not simulated"
+            raise ConfigError("n_envs", got=n, expected=expected)
+
     def connect(self) -> None:  # noqa: B027  optional
         """Open ports and cameras before the first reset; building moves nothing."""
 

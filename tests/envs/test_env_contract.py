@@ -60,7 +60,7 @@ def test_seeds_differ_and_without_one_the_generators_go_on(env):
     # A batch of one once drew its noise from a copy of the generator of its starts.
     single = make_env(n=1).env
     single.reset(seed=[3])
-    assert single._noise_rng.random() != np.random.default_rng(3).random()
+    assert single.generators.noise.random() != np.random.default_rng(3).random()
 
 
 def test_without_autoreset_what_has_ended_stands_still_until_it_is_reset():
