@@ -3,6 +3,7 @@
 from typing import Any
 
 import mujoco
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from so101rl.build import build_env
@@ -122,7 +123,8 @@ def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
 
 def held_out_size(cfg: DictConfig) -> int:
     """Return how many environments play the held-out episodes at once."""
-    return min(cfg.evaluation.n_episodes, MAX_BATCH)
+    most = get_class(cfg.hardware._target_).max_n or MAX_BATCH
+    return min(cfg.evaluation.n_episodes, MAX_BATCH, most)
 
 
 def check_graphics(cfg: DictConfig, env: ResidualEnv) -> None:

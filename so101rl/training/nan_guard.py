@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from torch.nn.utils import get_total_norm
@@ -25,10 +26,12 @@ class NanGuard(BaseCallback):
     Args:
         run: where a dump is written.
         vec_env: the training's environments.
+        model: the learner, which may diverge before the first callback.
     """
 
-    def __init__(self, run: RunDir, vec_env: SB3VecEnv):
+    def __init__(self, run: RunDir, vec_env: SB3VecEnv, model: BaseAlgorithm):
         super().__init__()
+        self.model = model
         self._run, self._env = run, vec_env.env
         self._last: deque[dict[str, np.ndarray]] = deque(maxlen=DUMP_STEPS)
 

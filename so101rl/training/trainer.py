@@ -125,7 +125,7 @@ class Trainer:
             start=start,
         )
         progress = ProgressCallback(cfg.total_timesteps, log, evaluation)
-        guard = NanGuard(run, self._vec_env)
+        guard = NanGuard(run, self._vec_env, model)
         # `saving` restores the state of `evaluation`, which else would score step 0.
         callbacks = [guard, AlphaCallback(env), log, saving, evaluation, progress]
         try:
