@@ -2,6 +2,7 @@
 
 import io
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -17,11 +18,9 @@ from so101rl.hardware.guard import Guard
 from so101rl.runs.run_dir import RunDir
 from so101rl.training.trainer import Trainer
 
-TOYS = ["packages=[toys]", "base_policy._target_=toys.Steps", "base_policy=zero"]
-REAL = ["packages=[toys]", "evaluation.figure=false", "hardware._target_=toys.FakeHardware", "tracking=none",
+REAL = ["packages=[toys]", "hardware._target_=toys.FakeHardware", "tracking=none",
         "+hardware.note=fake", "base_policy=zero", "evaluation.n_episodes=2",
-        "env.max_episode_steps=20", "hydra.run.dir=real"]  # fmt: skip
-PICTURES = ["+env.cameras.front.width=40", "+env.cameras.front.height=36"]
+        "evaluation.figure=false", "env.max_episode_steps=20"]  # fmt: skip
 GROUPS = {"state": {"qpos": 1.0, "goal": 0.1}, "image": {"camera/front": 1}}
 
 
@@ -72,7 +71,10 @@ def test_a_real_arm_is_evaluated_with_an_operators_marks(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     toys.EVENTS.clear()
     monkeypatch.setattr("sys.stdin", io.StringIO("y\nperhaps\njammed\n"))
-    assert run_cli("job=evaluate", "job.referee=operator", *REAL) == 0
+    assert (
+        run_cli("job=evaluate", "job.referee=operator", *REAL, "hydra.run.dir=real")
+        == 0
+    )
     assert toys.EVENTS == ["open", "reset", "reset", "close"]
     out = capsys.readouterr().out
     assert "randomization.terms.actuator_kp is left out: FakeHardware" in out
@@ -89,8 +91,9 @@ def test_a_real_arm_is_evaluated_with_an_operators_marks(tmp_path, monkeypatch, 
         monkeypatch.setattr("sys.stdin", stdin)
         typed = [f"base_policy._target_={target}", f"hydra.run.dir={name}"]
         wrong = ["+base_policy.wrong=raises"] if "toys" in target else []
-        code = run_cli("job=evaluate", "job.referee=operator", *REAL, *typed, *wrong)
-        assert code != 0
+        with suppress(RuntimeError):  # a bug keeps its traceback
+            typed += ["job=evaluate", "job.referee=operator", *wrong]
+            assert run_cli(*REAL, *typed) != 0
         assert toys.EVENTS.count("close") == 1
         status = json.loads((tmp_path / name / "run.json").read_text())["status"]
         assert status == ("killed" if name == "stopped" else "failed")
