@@ -37,14 +37,16 @@ def changes(
 
     Args:
         wanted: by key, how it changes: `times`, `plus`, `horizon` or `to`, whether it
-            is a `whole` number, and the `least` and `most` it may become.
+            is a `whole` number, and the `least` and `most` it may become; `when`: only
+            if the run has these values, by key.
         facts: of the run.
         measured: the factor that `times: measured` stands for.
     """
     known = {**facts.values, **facts.info["groups"]}
     found = []
     for key, how in wanted.items():
-        if key in known:
+        when = how.get("when", {})
+        if key in known and all(known.get(k) == value for k, value in when.items()):
             new = _new_value(known[key], how, _range(key, how, facts), measured)
             if new not in (None, known[key]):
                 found.append(Change(key, known[key], new))

@@ -17,6 +17,7 @@ from so101rl.figures.style import curve
 from so101rl.files import read_jsonl
 from so101rl.runs.metrics_log import TIMINGS
 from so101rl.runs.run_dir import RunDir
+from so101rl.runs.task import TaskInfo
 from so101rl.runs.trajectories import TRAJECTORIES, read_trajectories
 from so101rl.statistics import RESIDUAL, wilson
 
@@ -42,7 +43,7 @@ class Effort:
 
     Attributes:
         size: norm of alpha * residual, as a share of the largest possible.
-        clipped: share of the joints whose action was clipped.
+        clipped: share of the action's elements that were clipped.
     """
 
     size: float
@@ -65,13 +66,14 @@ class Facts:
     Attributes:
         path: the run directory.
         info: the content of `run.json`.
+        task: what the run's task tells about itself.
         values: the config by dotted key.
         typed: the overrides of its command line; None if the run did not keep them.
         lines: those of `metrics.jsonl`, without the rollouts of few episodes.
         fps: env steps per second, median of the log lines.
         scores: the policies' entries in `evaluation.json`.
         policy_step: env step of the judged policy.
-        judged_alpha: alpha (6,) of the judged policy.
+        judged_alpha: alpha (a,) of the judged policy.
         rows: those of `episodes.csv` by policy.
         effort: by policy, if the run kept the steps of its episodes.
         elsewhere: evaluations of the policy in other worlds.
@@ -80,6 +82,7 @@ class Facts:
 
     path: Path
     info: Mapping[str, Any]
+    task: TaskInfo
     values: Mapping[str, Any]
     typed: Sequence[str] | None
     lines: Sequence[Mapping[str, float]]
@@ -99,7 +102,7 @@ class Facts:
 
     @property
     def alpha(self) -> float | None:
-        """Alpha of the judged policy, or else at the end; mean over the joints."""
+        """Alpha of the judged policy, or else at the end; its mean."""
         if self.judged_alpha is not None:
             return fmean(self.judged_alpha)
         value = self.values.get("residual.alpha")
@@ -144,7 +147,7 @@ class Facts:
         return self._measured("size", SHARE)
 
     def clipped(self) -> tuple[float, str] | None:
-        """Share of clipped joint actions, and where it was measured."""
+        """Share of clipped actions, and where it was measured."""
         return self._measured("clipped", "residual/clipped")
 
     def _measured(self, name: str, metric: str) -> tuple[float, str] | None:
@@ -161,9 +164,12 @@ def read_facts(path: Path, *, few: int, episodes: int) -> Facts:
         path: the run directory, of a training or an evaluation.
         few: curves of fewer points are not judged.
         episodes: rollouts of a log line with fewer episodes are left out.
+
+    Raises:
+        TaskFileError: the run has no `task.json`.
     """
     run = RunDir.open(path)
-    evaluation = run.evaluation() or {"policies": {}}
+    task, evaluation = run.task(), run.evaluation() or {"policies": {}}
     timings, _ = read_jsonl(run.path / TIMINGS)
     speeds = [line["time/fps"] for line in timings if "time/fps" in line]
     values = settings(run.config())
@@ -172,9 +178,10 @@ def read_facts(path: Path, *, few: int, episodes: int) -> Facts:
     return Facts(
         path=run.path,
         info=run.info,
+        task=task,
         values=values,
         typed=_typed(run),
-        lines=[_judgeable(line, values, episodes) for line in run.metrics()],
+        lines=[_judgeable(line, values, task, episodes) for line in run.metrics()],
         fps=median(speeds) if speeds else None,
         scores=evaluation["policies"],
         policy_step=evaluation.get("policy_step"),
@@ -187,16 +194,18 @@ def read_facts(path: Path, *, few: int, episodes: int) -> Facts:
 
 
 def _judgeable(
-    line: Mapping[str, float], values: Mapping[str, Any], episodes: int
+    line: Mapping[str, float], values: Mapping[str, Any], task: TaskInfo, episodes: int
 ) -> dict[str, float]:
     """A log line with `residual/share`, and without rollouts that would mislead.
 
     These are rollouts of few episodes, and those before the first episode can have run
     out of time: until then only solved ones have ended.
     """
-    largest = line.get("residual/alpha", 0.0) * _largest_per_mean(values)
+    largest = line.get("residual/alpha", 0.0) * _largest_per_mean(
+        values, len(task.actions)
+    )
     share = {SHARE: line["residual/l2"] / largest} if largest else {}
-    first = values["n_envs"] * values["env.max_episode_steps"] + values["log_every"]
+    first = values["n_envs"] * task.max_episode_steps + values["log_every"]
     few = line.get("rollout/episodes", episodes) < episodes
     return {
         name: value
@@ -205,13 +214,11 @@ def _judgeable(
     }
 
 
-def _largest_per_mean(values: Mapping[str, Any]) -> float:
+def _largest_per_mean(values: Mapping[str, Any], n_actions: int) -> float:
     """Ratio of the largest norm of alpha * residual to the logged mean alpha."""
-    from so101rl.robots.so101 import N_JOINTS  # imports mujoco
-
     alpha = values.get("residual.alpha")
     if not isinstance(alpha, list) or not any(alpha):
-        return math.sqrt(N_JOINTS)  # all joints alike, a ramp included
+        return math.sqrt(n_actions)  # all elements alike, a ramp included
     return float(np.linalg.norm(alpha)) / fmean(alpha)
 
 

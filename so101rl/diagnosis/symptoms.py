@@ -1,7 +1,7 @@
 """All rules by the name of their symptom, and the symptoms that a run has."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from inspect import getmembers, isfunction
 
 from omegaconf import DictConfig
@@ -10,16 +10,15 @@ from so101rl.diagnosis.advice import Change, changes
 from so101rl.diagnosis.facts import Facts
 from so101rl.diagnosis.finding import Finding, Rule
 from so101rl.diagnosis.rules import effort, learning, outcome, progress
-from so101rl.figures.failure_classes import FAILURE_CLASSES
 
 RULES: dict[str, Rule] = {
     name: rule
     for module in (effort, learning, outcome, progress)
     for name, rule in getmembers(module, isfunction)
-    if rule.__module__ == module.__name__
+    if rule.__module__ == module.__name__ and not name.startswith("_")
 }
-del RULES["dominant_failure"]  # it stands for one symptom per failure class
-RULES |= {n: partial(outcome.dominant_failure, name=n) for n in FAILURE_CLASSES}
+CLASS = "dominant_failure"  # one symptom per failure class that has no entry
+del RULES[CLASS]
 
 
 @dataclass(frozen=True)
@@ -40,14 +39,29 @@ class Symptom:
 def symptoms(facts: Facts, limits: DictConfig) -> list[Symptom]:
     """The symptoms of a run in the order of the yaml: what to change first comes first.
 
+    A failure class has the entry of its name, or else that of `dominant_failure`;
+    entries of classes that the run's task does not have are not used.
+
     Args:
         facts: of the run.
         limits: by symptom, its limits and what to `try`.
     """
-    found = []
-    for name, own in limits.items():
-        finding = RULES[str(name)](facts, own)
-        if finding is not None:
-            tries = changes(own["try"], facts, finding.measured)
-            found.append(Symptom(str(name), finding, tries))
-    return found
+    return [
+        Symptom(name, finding, changes(own["try"], facts, finding.measured))
+        for name, finding, own in _findings(facts, limits)
+        if finding is not None
+    ]
+
+
+def _findings(
+    facts: Facts, limits: DictConfig
+) -> Iterator[tuple[str, Finding | None, DictConfig]]:
+    """Yield name, what was found, and the entry of every symptom."""
+    classes = facts.task.failures
+    for name, own in ((str(key), value) for key, value in limits.items()):
+        if name in RULES:
+            yield name, RULES[name](facts, own), own
+            continue
+        others = (n for n in classes if n in RULES or n not in limits)
+        for failure in others if name == CLASS else {name} & set(classes):
+            yield failure, outcome.dominant_failure(facts, own, failure), own

@@ -20,7 +20,9 @@ from so101rl.figures.style import (
     save,
     steps_axis,
 )
+from so101rl.runs.episodes_csv import FINAL
 from so101rl.runs.run_dir import RunDir
+from so101rl.runs.task import NumberInfo, TaskInfo
 from so101rl.statistics import BASE
 
 if TYPE_CHECKING:
@@ -31,6 +33,11 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 Limits = Mapping[str, Any]
 LEFT, RIGHT, LIMIT = "#0072B2", "#D55E00", "#777777"
 SMALL = 7.5  # font size of legends and limits [pt]
+BINS = 20  # of a histogram
+FILLED: dict[str, Any] = {"ms": 4.5, "mew": 0.3, "mec": "#444444"}
+HOLLOW: dict[str, Any] = {"color": LIMIT, "mfc": "none"}  # of the base's episodes
+# Label, style and rows of episodes that are drawn alike.
+Groups = Sequence[tuple[str, dict[str, Any], Sequence[Mapping[str, Any]]]]
 
 
 def figure_diagnosis(
@@ -68,13 +75,14 @@ def _panels(
 ) -> list[Callable[["Axes"], None]]:
     """The panels for which there is something to draw."""
     evaluation = run.evaluation() or {"policies": {}, "policy_step": None}
+    task = run.task()
     known = {name for line in lines if line["step"] > 0 for name in line}
     wanted: list[tuple[object, Callable[[Axes], None]]] = [
         (
             known & {"rollout/success_rate", "eval/success_rate"},
             partial(_draw_learning, lines=lines, evaluation=evaluation),
         ),
-        (rows, partial(_draw_ends, rows=rows, env=run.config().env)),
+        (rows and task.numbers, partial(_draw_ends, rows=rows, task=task)),
         ("residual/l2" in known, partial(_draw_residual, lines=lines, limits=limits)),
         ("train/approx_kl" in known, partial(_draw_kl, lines=lines, limits=limits)),
         (
@@ -103,34 +111,90 @@ def _draw_learning(axes: "Axes", lines: Lines, evaluation: Mapping[str, Any]) ->
     _finish(axes, "Learning")
 
 
-def _draw_ends(axes: "Axes", rows: Rows, env: Any) -> None:
-    """Where the episodes of the last policy ended, and hollow those of the base."""
+def _draw_ends(axes: "Axes", rows: Rows, task: TaskInfo) -> None:
+    """Draw the task's numbers at the end: two as points, one as a histogram.
+
+    In colour the episodes of the last policy, hollow the failed ones of the base.
+    """
     policy = list(rows)[-1]
-    for failure in in_order(row["failure"] for row in rows[policy]):
-        own = [row for row in rows[policy] if row["failure"] == failure]
-        style: dict[str, Any] = {"color": colour_of(failure), "mec": "#444444"}
-        label = f"{label_of(failure)} {len(own)}"
-        axes.plot(*_errors(own), "o", ms=4.5, mew=0.3, label=label, **style)
     failed = [row for row in rows.get(BASE, ()) if not row["is_success"]]
+    groups = [
+        (
+            f"{label_of(failure)} {len(own)}",
+            {"color": colour_of(failure, task)},
+            own,
+        )
+        for failure in in_order((row["failure"] for row in rows[policy]), task)
+        if (own := [row for row in rows[policy] if row["failure"] == failure])
+    ]
     if policy != BASE and failed:
-        style = {"color": LIMIT, "mfc": "none", "label": f"base failed {len(failed)}"}
-        axes.plot(*_errors(failed), "o", ms=5, mew=0.8, zorder=1, **style)
-    _decades(axes, "x")
-    yaw = _largest_yaw(env)
-    if yaw is not None:
-        _limit(axes, math.degrees(yaw), "too much to fit", left=True)
-    axes.set_xlabel("distance at the end [mm]")
-    axes.set_ylabel("yaw error at the end [deg]")
-    axes.set_ylim(0, 70)  # 45 is the largest; the rest is the legend's
-    axes.set_yticks(range(0, 46, 15))
+        groups.append((f"base failed {len(failed)}", HOLLOW, failed))
+    draw = _draw_points if len(task.numbers) > 1 else _draw_histogram
+    draw(axes, groups, task.numbers)
     style = {"ncols": 2, "columnspacing": 0.8, "handletextpad": 0.2}
     axes.legend(loc="upper center", fontsize=SMALL, **style)
     axes.set_title(f"How episodes end: {policy}")
 
 
+def _draw_points(axes: "Axes", groups: Groups, numbers: Sequence[NumberInfo]) -> None:
+    """Draw the first number against the second one, a point per episode."""
+    first, second = numbers[:2]
+    for label, style, rows in groups:
+        hollow = style is HOLLOW
+        marks = {"ms": 5, "mew": 0.8, "zorder": 1} if hollow else FILLED
+        values = _at_end(rows, first), _at_end(rows, second)
+        axes.plot(*values, "o", label=label, **marks | style)
+    points = np.concatenate([line.get_xdata() for line in axes.lines])
+    if (points > 0).all():
+        _decades(axes, "x")
+    axes.set_xlabel(_end_label(first))
+    axes.set_ylabel(_end_label(second))
+    heights = np.concatenate([line.get_ydata() for line in axes.lines])
+    _leave_room(axes, heights)
+
+
+def _draw_histogram(
+    axes: "Axes", groups: Groups, numbers: Sequence[NumberInfo]
+) -> None:
+    """Draw how often which value of the first number occurs."""
+    number = numbers[0]
+    values = [_at_end(rows, number) for _, _, rows in groups]
+    edges = np.histogram_bin_edges(np.concatenate(values), bins=BINS)
+    tops, highest = np.zeros(BINS), 0
+    for (label, style, _), own in zip(groups, values, strict=True):
+        counts, _ = np.histogram(own, edges)
+        highest = max(highest, counts.max())
+        if style is HOLLOW:
+            axes.stairs(counts, edges, color=LIMIT, lw=1.2, label=label)
+        else:
+            axes.stairs(
+                tops + counts, edges, baseline=tops, fill=True, label=label, **style
+            )
+            tops += counts
+    axes.set_xlabel(_end_label(number))
+    axes.set_ylabel("episodes")
+    _leave_room(axes, np.append(tops, highest))
+
+
+def _leave_room(axes: "Axes", heights: np.ndarray) -> None:
+    """Scale the y axis so that a legend finds room above all points."""
+    low, high = min(0.0, heights.min()), max(heights.max(), 0.0)
+    axes.set_ylim(low, low + 1.5 * (high - low or 1.0))
+
+
+def _at_end(rows: Sequence[Mapping[str, Any]], number: NumberInfo) -> np.ndarray:
+    """Return a number (k,) at the end of episodes, as it is shown."""
+    return number.factor * np.array([row[f"{FINAL}{number.name}"] for row in rows])
+
+
+def _end_label(number: NumberInfo) -> str:
+    unit = f" [{number.unit}]" if number.unit else ""
+    return f"{number.title} at the end{unit}"
+
+
 def _draw_residual(axes: "Axes", lines: Lines, limits: Limits) -> None:
     _plot(axes, lines, "residual/share", "size, of its largest", LEFT, scale=100)
-    _plot(axes, lines, "residual/clipped", "joint actions clipped", RIGHT, scale=100)
+    _plot(axes, lines, "residual/clipped", "actions clipped", RIGHT, scale=100)
     _limit(axes, 100 * limits["residual_saturated"]["share"], "saturated", LEFT)
     _limit(axes, 100 * limits["actions_clipped"]["share"], "much clipped", RIGHT)
     percent_axis(axes, "share [%]")
@@ -228,23 +292,3 @@ def _limit(
         fontsize=SMALL,
         color=colour,
     )
-
-
-def _errors(rows: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
-    """Distances [mm] and yaw errors [deg] of episodes."""
-    return (
-        [1000 * row["final_distance_m"] for row in rows],
-        [math.degrees(row["final_yaw_error_rad"]) for row in rows],
-    )
-
-
-def _largest_yaw(env: Any) -> float | None:
-    """The yaw error [rad] up to which a centred sheet fits into the square."""
-    if "scene" not in env or "square_side" not in env.scene:
-        return None
-    width, height = env.scene.object_size[:2]
-    yaw = np.linspace(0, np.pi / 4, 1000)
-    a = width * np.cos(yaw) + height * np.sin(yaw)
-    b = width * np.sin(yaw) + height * np.cos(yaw)
-    fits = np.maximum(a, b) <= env.scene.square_side
-    return float(yaw[fits].max()) if fits.any() else None

@@ -1,77 +1,52 @@
-"""How episodes end: the known failure classes, their order, colours and meaning.
+"""How episodes end: order, colour and name of a task's failure classes.
 
-The task decides which class an episode has; figures and `job=explain` also accept
-classes that are not listed here.
+Classes that the task does not tell of, as in old files, stand last.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from so101rl.envs.task import SUCCESS
 from so101rl.figures.style import line_key
+from so101rl.runs.task import TaskInfo
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 SUCCESS_COLOUR, UNKNOWN_COLOUR = "#009E73", "#bbbbbb"
+# Of the first class that a task tells of, the second, and so on.
+CLASS_COLOURS = (
+    *("#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#4d4d4d", "#332288"),
+    *("#E69F00", "#882255", "#0072B2", "#999933", "#661100", "#AA4499"),
+)
 
 
-class FailureClass(NamedTuple):
-    """A way to fail.
-
-    Attributes:
-        colour: in all figures.
-        meaning: one sentence for `job=explain`.
-    """
-
-    colour: str
-    meaning: str
-
-
-FAILURE_CLASSES = {
-    "wrong_yaw": FailureClass(
-        "#D55E00", "The sheet is in its place, but turned so that it does not fit."
-    ),
-    "timed_out": FailureClass(
-        "#56B4E9",
-        "The sheet is still on its way when the time is over: it is too slow.",
-    ),
-    "overshot": FailureClass(
-        "#CC79A7", "The sheet was near the goal and was pushed past it."
-    ),
-    "jammed": FailureClass(
-        "#F0E442",
-        "The sheet lies still in a wrong place: pressed too hard, or left alone.",
-    ),
-    "never_touched": FailureClass(
-        "#4d4d4d", "The fingertip does not reach the sheet, or never presses on it."
-    ),
-}
-
-
-def colour_of(failure: str) -> str:
-    """Colour of a failure class or of success; unknown classes share one."""
+def colour_of(failure: str, task: TaskInfo) -> str:
+    """Return the colour of a failure class or of success; unknown ones share one."""
     if failure == SUCCESS:
         return SUCCESS_COLOUR
-    known = FAILURE_CLASSES.get(failure)
-    return known.colour if known else UNKNOWN_COLOUR
+    if failure not in task.failures:
+        return UNKNOWN_COLOUR
+    return CLASS_COLOURS[list(task.failures).index(failure) % len(CLASS_COLOURS)]
 
 
 def label_of(failure: str) -> str:
-    """Name of a failure class as a figure shows it."""
+    """Return the name of a failure class as a figure shows it."""
     return "success" if failure == SUCCESS else failure.replace("_", " ")
 
 
-def in_order(failures: Iterable[str]) -> list[str]:
-    """The classes among `failures`, success first, unknown ones last."""
+def in_order(failures: Iterable[str], task: TaskInfo) -> list[str]:
+    """Return the classes among `failures`: success, the task's, unknown ones."""
     present = set(failures)
-    known = [name for name in (SUCCESS, *FAILURE_CLASSES) if name in present]
+    known = [name for name in (SUCCESS, *task.failures) if name in present]
     return known + sorted(present - set(known))
 
 
-def failure_keys(failures: Iterable[str], **style: Any) -> "list[Line2D]":
-    """A legend's entries for the classes among `failures`."""
+def failure_keys(
+    failures: Iterable[str], task: TaskInfo, **style: Any
+) -> "list[Line2D]":
+    """Return a legend's entries for the classes among `failures`."""
     return [
-        line_key(label_of(name), color=colour_of(name), **style)
-        for name in in_order(failures)
+        line_key(label_of(name), color=colour_of(name, task), **style)
+        for name in in_order(failures, task)
     ]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from so101rl.figures.failure_classes import SUCCESS, colour_of, in_order, label_of
+from so101rl.envs.task import SUCCESS
+from so101rl.figures.failure_classes import SUCCESS_COLOUR, in_order, label_of
 from so101rl.figures.held_out import read_paired_failures
 from so101rl.figures.style import WIDTH, headline, new_figure, run_title, save
 from so101rl.runs.run_dir import RunDir
@@ -15,7 +16,7 @@ from so101rl.runs.run_dir import RunDir
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GAINED, LOST, UNCHANGED = colour_of(SUCCESS), "#D55E00", "#7f8790"
+GAINED, LOST, UNCHANGED = SUCCESS_COLOUR, "#D55E00", "#7f8790"
 
 
 def figure_failures(run: RunDir) -> Path:
@@ -28,7 +29,7 @@ def figure_failures(run: RunDir) -> Path:
         Path of `figures/failures.png` in the run directory.
     """
     pairs = read_paired_failures(run)
-    classes = in_order(failure for pair in pairs for failure in pair)
+    classes = in_order((failure for pair in pairs for failure in pair), run.task())
     with new_figure(WIDTH, 1.8 + 0.36 * max(3, len(classes))) as figure:
         left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
         _draw_matrix(left, count(pairs, classes), classes)

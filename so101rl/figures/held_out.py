@@ -19,12 +19,18 @@ class HeldOutEpisode:
     Attributes:
         failure: failure class; `none` if it was solved.
         steps: what happened.
-        poses: of the object (T + 1, 3): x [m], y [m], yaw [rad].
+        poses: of each part that moves (T + 1, 3): x [m], y [m], yaw [rad].
     """
 
     failure: str
     steps: Trajectory
-    poses: np.ndarray
+    poses: Mapping[str, np.ndarray]
+
+    @property
+    def way(self) -> np.ndarray:
+        """Way (T + 1, 2) [m] of the first part that moves, or else of the tip."""
+        first = next(iter(self.poses.values()), self.steps.tip)
+        return first[:, :2]
 
 
 Episodes = Mapping[str, Sequence[HeldOutEpisode]]  # by policy
@@ -55,10 +61,14 @@ def read_episodes(run: RunDir) -> dict[str, list[HeldOutEpisode]]:
     path = run.path / TRAJECTORIES
     if not path.is_file():
         raise _missing(run, TRAJECTORIES)
-    failures = read_failures(run)
+    failures, moving = read_failures(run), run.task().free
     return {
         policy: [
-            HeldOutEpisode(failure=failure, steps=own, poses=flat(own.object_pose))
+            HeldOutEpisode(
+                failure=failure,
+                steps=own,
+                poses={name: flat(own.poses[name]) for name in moving},
+            )
             for failure, own in zip(failures[policy].values(), steps, strict=True)
         ]
         for policy, steps in read_trajectories(path).items()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from so101rl.figures.failure_classes import SUCCESS
+from so101rl.envs.task import SUCCESS
 from so101rl.figures.held_out import (
     Episodes,
     HeldOutEpisode,
@@ -28,19 +28,20 @@ from so101rl.figures.style import (
     save,
 )
 from so101rl.runs.run_dir import EVALUATION, RunDir
+from so101rl.runs.task import NumberInfo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-REMARK = (
-    "left: of the episodes still running; middle: of all, an episode that has ended "
-    "keeps its last value"
-)
+RUNNING = "left: of the episodes still running"
+ENDED = "middle: of all, an episode that has ended keeps its last value"
 FEW = 0.1  # share of the episodes; a mean over fewer is drawn pale
 
 
 def figure_residual(run: RunDir) -> Path:
-    """Draw size and saturation of the residual, errors and ends, over an episode.
+    """Draw size and saturation of the residual, numbers and ends, over an episode.
+
+    Of the task's numbers, the first two have a panel.
 
     Args:
         run: a run with `trajectories.npz` and the episodes of base and residual.
@@ -49,20 +50,27 @@ def figure_residual(run: RunDir) -> Path:
         Path of `figures/residual.png` in the run directory.
     """
     read_paired_failures(run)  # raises if base or residual has no episodes
-    episodes, hz = read_episodes(run), run.config().env.control_hz
+    episodes, task = read_episodes(run), run.task()
+    hz, numbers = task.control_hz, task.numbers[:2]
     evaluation = run.evaluation()
     if evaluation is None:
         raise FigureError(f"{run.path} has no {EVALUATION}, which says what alpha was")
-    with new_figure(WIDTH, 4.9) as figure:
-        panels = figure.subplots(2, 3, sharex=True)
+    columns = 3 if numbers else 2
+    with new_figure(WIDTH * columns / 3, 4.9) as figure:
+        panels = figure.subplots(2, columns, sharex=True)
         largest = float(np.linalg.norm(evaluation["alpha"]))
         _draw_effort(panels[:, 0], episodes["residual"], hz, largest)
-        _draw_errors(panels[:, 1], episodes, hz)
-        _draw_ends(panels[:, 2], episodes, hz)
-        longest = max(len(e.steps.clipped) for own in episodes.values() for e in own)
+        for axes, number in zip(panels[:, 1], numbers, strict=False):
+            _draw_number(axes, episodes, number, hz)
+        _draw_ends(panels[:, -1], episodes, hz)
+        longest = max(len(e.steps) for own in episodes.values() for e in own)
         panels[0, 0].set_xlim(0, longest / hz)
         for axes in panels[-1]:
             axes.set_xlabel("time in the episode [s]")
+        if len(numbers) == 1:
+            panels[1, 1].set_visible(False)
+            panels[0, 1].tick_params(labelbottom=True)
+            panels[0, 1].set_xlabel("time in the episode [s]")
         n, pale = len(episodes["residual"]), f"fewer than {100 * FEW:.0f} %"
         keys = [
             *(
@@ -74,7 +82,8 @@ def figure_residual(run: RunDir) -> Path:
             line_key("largest possible", color=GREY, lw=1.2, ls=":"),
         ]
         legend_below(figure, keys)
-        headline(figure, run_title(run), REMARK)
+        remark = f"{RUNNING}; {ENDED}" if numbers else RUNNING
+        headline(figure, run_title(run), remark)
         return save(figure, run.file("figures/residual.png"))
 
 
@@ -109,27 +118,26 @@ def _draw_effort(
     panels[0].set_title("Size of the residual")
     shares = over_time([100 * e.steps.clipped for e in episodes], hold=False)
     _draw_band(panels[1], shares, hz, "residual")
-    percent_axis(panels[1], "share of the joints [%]")
+    percent_axis(panels[1], "share of the elements [%]")
     panels[1].set_title("Clipped actions")
 
 
-def _draw_errors(panels: Sequence["Axes"], episodes: Episodes, hz: int) -> None:
+def _draw_number(axes: "Axes", episodes: Episodes, number: NumberInfo, hz: int) -> None:
     """Mean over all episodes: those still running are mostly failures."""
+    lowest = 0.0
     for policy, own in episodes.items():
-        distances = [1000 * e.steps.distance_m for e in own]
-        _draw_band(panels[0], over_time(distances, hold=True), hz, policy)
-        angles = [np.degrees(e.steps.yaw_error_rad) for e in own]
-        _draw_band(panels[1], over_time(angles, hold=True), hz, policy)
-    names = {"Distance to the goal": "[mm]", "Yaw error": "[degrees]"}
-    for axes, (name, unit) in zip(panels, names.items(), strict=True):
+        values = [number.factor * e.steps.numbers[number.name] for e in own]
+        lowest = min(lowest, *(value.min() for value in values))
+        _draw_band(axes, over_time(values, hold=True), hz, policy)
+    if lowest >= 0:
         axes.set_ylim(bottom=0)
-        axes.set_title(name)
-        axes.set_ylabel(unit)
+    axes.set_title(number.title[:1].upper() + number.title[1:])
+    axes.set_ylabel(f"[{number.unit}]" if number.unit else "")
 
 
 def _draw_ends(panels: Sequence["Axes"], episodes: Episodes, hz: int) -> None:
     for policy, own in episodes.items():
-        lengths = np.array([len(e.steps.clipped) for e in own])
+        lengths = np.array([len(e.steps) for e in own])
         solved = np.array([e.failure == SUCCESS for e in own])
         steps = np.arange(lengths.max() + 1)
         done = [100 * np.mean(solved & (lengths <= step)) for step in steps]

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from so101rl.figures.failure_classes import SUCCESS, colour_of, in_order, label_of
+from so101rl.envs.task import SUCCESS
+from so101rl.figures.failure_classes import colour_of, in_order, label_of
 from so101rl.figures.style import (
     POLICY_COLOURS,
     FigureError,
@@ -17,6 +18,7 @@ from so101rl.figures.style import (
     steps_axis,
 )
 from so101rl.runs.run_dir import RunDir
+from so101rl.runs.task import TaskInfo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +44,7 @@ def figure_summary(run: RunDir) -> Path:
         if lines:
             _draw_learning(panels[1], lines, policies)
             _mark_kept(panels[1], lines, evaluation["policy_step"])
-        _draw_failures(panels[-1], policies)
+        _draw_failures(panels[-1], policies, run.task())
         headline(figure, run_title(run))
         return save(figure, run.file("figures/summary.png"))
 
@@ -100,10 +102,10 @@ def _mark_kept(axes: "Axes", lines: Sequence[Mapping[str, float]], step: int) ->
     axes.legend(loc="best")
 
 
-def _draw_failures(axes: "Axes", policies: Mapping[str, Any]) -> None:
+def _draw_failures(axes: "Axes", policies: Mapping[str, Any], task: TaskInfo) -> None:
     tops = [0.0] * len(policies)
     failed = {name for scores in policies.values() for name in scores["failures"]}
-    for name in in_order({SUCCESS, *failed}):
+    for name in in_order({SUCCESS, *failed}, task):
         shares = [100 * _share(scores, name) for scores in policies.values()]
         if not any(shares):
             continue
@@ -112,7 +114,7 @@ def _draw_failures(axes: "Axes", policies: Mapping[str, Any]) -> None:
             shares,
             0.62,
             bottom=tops,
-            color=colour_of(name),
+            color=colour_of(name, task),
             edgecolor="white",
             linewidth=0.8,
             label=label_of(name),

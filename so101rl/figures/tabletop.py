@@ -1,17 +1,23 @@
 """The table as seen from above in every figure: y to the left, x up."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from so101rl.figures.style import area_key
+from so101rl.runs.task import PartInfo
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
 
 Point = Sequence[float] | np.ndarray
+Colour = tuple[float, ...]
 
-TAPE = "#c8201f"
-CORNERS = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)]) / 2
+DARKEST = 0.5  # luminance up to which a colour is legible on white
+LONG = 1.05  # length over width from which on an outline has a direction
+ROUND = 9  # corners that make a circle
 
 
 def on_page(points: Point) -> np.ndarray:
@@ -25,16 +31,17 @@ def spot(point: Point) -> tuple[float, float]:
     return y, x
 
 
-def outline(pose: Point, size: Point) -> np.ndarray:
-    """Corners (4, 2) [m] of a sheet at `pose` (3,): x [m], y [m], yaw [rad]."""
+def placed(outline: np.ndarray, pose: Point) -> np.ndarray:
+    """Corners (m, 2) [m] of an outline at `pose` (3,): x [m], y [m], yaw [rad]."""
     x, y, yaw = pose
     cos, sin = np.cos(yaw), np.sin(yaw)
-    return (x, y) + CORNERS * np.asarray(size) @ np.array([(cos, sin), (-sin, cos)])
+    return (x, y) + outline @ np.array([(cos, sin), (-sin, cos)])
 
 
 def flat(pose: np.ndarray) -> np.ndarray:
-    """Poses (k, 7) of things that lie flat as (k, 3): x [m], y [m], yaw [rad]."""
-    yaw = 2 * np.arctan2(pose[:, 6], pose[:, 3])
+    """Poses (k, 7) as seen from above (k, 3): x [m], y [m], yaw [rad]."""
+    w, x, y, z = pose[:, 3:].T
+    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
     return np.column_stack([pose[:, :2], yaw])
 
 
@@ -43,15 +50,58 @@ def extent(points: np.ndarray, *, margin: float) -> np.ndarray:
     return np.array([points.min(0) - margin, points.max(0) + margin])
 
 
-def draw_tape(axes: "Axes", centre: Point, side: float, width: float) -> None:
-    """Draw the taped square to scale: `side` is its inner edge, `width` the tape's."""
-    outer, inner = (
-        on_page(outline((*centre, 0.0), (edge, edge)))
-        for edge in (side + 2 * width, side)
-    )
-    # Two closed lines with one area between them.
-    ring = np.concatenate([outer, outer[:1], inner[:1], inner[::-1]])
-    axes.fill(*ring.T, color=TAPE, alpha=0.35, lw=0, zorder=1.5)
+def title_of(name: str) -> str:
+    """Return the name of a part as a figure shows it."""
+    return name.replace("_", " ")
+
+
+def size_of(outline: np.ndarray) -> str:
+    """Return the size of an outline in mm, in its own frame."""
+    width, height = 1000 * np.ptp(outline, axis=0)
+    radii = np.linalg.norm(outline - outline.mean(0), axis=1)
+    if len(outline) >= ROUND and np.ptp(radii) < 0.01 * radii.max():
+        return f"{2000 * radii.max():.0f} mm across"
+    return f"{width:.0f} x {height:.0f} mm"
+
+
+def long_axis(outline: np.ndarray) -> np.ndarray | None:
+    """Return the direction (2,) in which an outline is longest.
+
+    None if there is none: the outline is a circle, a square, a regular polygon.
+    """
+    variances, axes = np.linalg.eigh(np.cov(outline.T))
+    short, long = np.sqrt(np.maximum(variances, 0))
+    return None if long <= LONG * short else axes[:, 1]
+
+
+def ink(rgba: Colour) -> Colour:
+    """Return a colour that is legible on white, made darker if it has to be."""
+    luminance = float(np.dot(rgba[:3], (0.2126, 0.7152, 0.0722)))
+    factor = min(1.0, DARKEST / max(luminance, 1e-6))
+    return tuple(float(factor * value) for value in rgba[:3])
+
+
+def draw_fixed(
+    axes: "Axes", parts: Mapping[str, PartInfo], zorder: float = 0.8
+) -> None:
+    """Draw the outlines of the parts that do not move, to scale and pale."""
+    for part in fixed(parts).values():
+        axes.fill(*on_page(part.outline).T, **_pale(part), zorder=zorder)
+
+
+def fixed_keys(parts: Mapping[str, PartInfo]) -> "list[Patch]":
+    """Return a legend's entries for the parts that do not move."""
+    own = fixed(parts).items()
+    return [area_key(title_of(name), **_pale(part)) for name, part in own]
+
+
+def fixed(parts: Mapping[str, PartInfo]) -> dict[str, PartInfo]:
+    """Return the parts that do not move."""
+    return {name: part for name, part in parts.items() if not part.free}
+
+
+def _pale(part: PartInfo) -> dict[str, Any]:
+    return {"fc": (*part.rgba[:3], 0.1), "ec": (*ink(part.rgba), 0.5), "lw": 2.0}
 
 
 def show_part(axes: "Axes", part: np.ndarray, *, every: float) -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
+from so101rl.envs.base import TaskEnv
 from so101rl.envs.wrappers.residual import ResidualEnv
-from so101rl.figures.schematic import figure_schematic
+from so101rl.figures.schematic import Arm, figure_schematic
 from so101rl.figures.tabletop import flat
 from so101rl.rendering.renderer import SceneRenderer, drawable, write_picture
 from so101rl.robots import so101, workspace
+from so101rl.runs.task import PartInfo
 from so101rl.scene import appearance
 from so101rl.seeds import episode_seeds
 
@@ -24,35 +26,57 @@ def write_pictures(env: ResidualEnv, *, directory: Path, seed: int) -> list[Path
         seed: root of the episodes' seeds.
 
     Returns:
-        Their paths: `schematic.png`, `front.png`, `top.png`, `wrist.png`.
+        Their paths: `schematic.png`, `front.png`, `top.png`, `wrist.png`; a robot
+        without a camera has no picture of it.
     """
-    env.reset(seed=episode_seeds(seed, "report", env.num_envs))
+    seeds = episode_seeds(seed, "report", env.num_envs)
+    env.reset(seed=seeds)
     world = drawable(env.env.hardware)
-    paths = [directory / f"{name}.png" for name in ("schematic", *appearance.CAMERAS)]
-    _draw_schematic(env, paths[0])
-    width, height = SIZE
-    with SceneRenderer(
-        model=world.drawn_model(), width=width, height=height
-    ) as renderer:
-        for path, camera in zip(paths[1:], appearance.CAMERAS, strict=True):
+    path = directory / "schematic.png"
+    _draw_schematic(env.env, path)
+    env.reset(seed=seeds)  # the drawing has moved the objects of the first one
+    paths, model, (width, height) = [path], world.drawn_model(), SIZE
+    known = {model.camera(i).name for i in range(model.ncam)}
+    with SceneRenderer(model=model, width=width, height=height) as renderer:
+        for camera in (name for name in appearance.CAMERAS if name in known):
             frame = renderer.frame(world.qpos[0], camera=camera)
-            write_picture(path, frame=frame)
+            paths.append(directory / f"{camera}.png")
+            write_picture(paths[-1], frame=frame)
     return paths
 
 
-def _draw_schematic(env: ResidualEnv, path: Path) -> None:
-    task = env.env
-    samples = flat(task.hardware.object.read())
+def _draw_schematic(task: TaskEnv, path: Path) -> None:
+    """Draw the nominal start, and those of the running episodes as samples."""
+    objects = task.hardware.objects
+    moving = {name: flat(poses) for name, poses in objects.read().items()}
+    samples = next(iter(moving.values()), np.zeros((0, 3))).copy()
+    task.place(np.array([0]), task.start_pose[None])
+    nominal = {name: pose[:1] for name, pose in objects.read().items()}
+    goal = task.goal(nominal) if nominal else None
     tip, _ = task.kinematics.fk(task.home_qpos[None])
-    low, high = so101.joint_limits()
     figure_schematic(
         path,
-        goal_xy=task.scene.square_centre,
-        goal_size=task.scene.square_side,
-        sheet_size=task.scene.object_size[:2],
-        sheet_poses=np.vstack([task.start_pose, samples]),
-        reach=workspace.reach(),
-        pan_xy=workspace.PAN_AXIS,
-        pan_range=(low[workspace.PAN], high[workspace.PAN]),
+        parts={
+            name: PartInfo(free=part.free, outline=part.outline(), rgba=part.rgba)
+            for name, part in task.scene.parts.items()
+        },
+        starts={name: flat(pose)[0] for name, pose in nominal.items()},
+        samples=samples,
+        way=None if goal is None else goal[0, :2],
         tip_xy=tip[0, :2],
+        arm=_arm(task),
+    )
+
+
+def _arm(task: TaskEnv) -> Arm | None:
+    """Return the arm from above; None for robots whose base is not known."""
+    if not isinstance(task.robot, so101.SO101):
+        return None
+    low, high = (float(limit[so101.PAN]) for limit in task.robot.limits)
+    return Arm(
+        name=task.robot.name,
+        base=so101.BASE,
+        pan_xy=so101.PAN_AXIS,
+        pan_range=(low, high),
+        reach=workspace.reach(),
     )

@@ -2,23 +2,24 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import made_up
 import numpy as np
 import pytest
 from conftest import ROOT, config_of
+from tasks import CUBE, PUSH, content
 
 from so101rl.config.compose import compose
 from so101rl.config.schema import RANGES, settings
 from so101rl.diagnosis.advice import changes, command
 from so101rl.diagnosis.facts import Effort, Elsewhere, Facts, read_facts
-from so101rl.diagnosis.symptoms import RULES, symptoms
+from so101rl.diagnosis.symptoms import CLASS, RULES, symptoms
 from so101rl.diagnosis.text import explanation
 from so101rl.diagnosis.verdict import base_comparison, judge
 from so101rl.errors import ConfigError
 from so101rl.figures.diagnosis import figure_diagnosis
-from so101rl.figures.failure_classes import FAILURE_CLASSES
 from so101rl.jobs.explain import explain
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.trajectories import Trajectory, write_trajectories
@@ -70,7 +71,7 @@ def a_run(*typed, base=75, residual=99, failure="wrong_yaw", **known):
     own = ("residual", residual, failure)
     good = {
         **{"path": Path("run"), "info": {**info, "groups": groups}},
-        **{"values": settings(config_of(*typed)), "typed": list(typed)},
+        **{"task": PUSH, "values": settings(config_of(*typed)), "typed": list(typed)},
         **{"lines": lines(), "fps": 5000.0, "few": JOB.few},
         **{"scores": {"base": scores(base), "residual": scores(residual, failure)}},
         **{"rows": {"base": rows("base", base), "residual": rows(*own)}},
@@ -124,14 +125,38 @@ SICK = {
     "not_randomized": a_run("randomization=none"),
     "base_solves": a_run(base=99),
     "slow": a_run(fps=50.0),
-    **{name: a_run(base=10, residual=60, failure=name) for name in FAILURE_CLASSES},
+    **{name: a_run(base=10, residual=60, failure=name) for name in PUSH.failures},
 }
 
 
 def test_every_symptom_is_found_where_it_is():
-    assert set(SICK) == set(RULES) == set(JOB.symptoms)
+    assert set(SICK) == {*RULES, *PUSH.failures} == set(JOB.symptoms) - {CLASS}
     for name, facts in SICK.items():
         assert name in names(facts)
+
+
+def test_another_task_has_its_own_failures_and_only_advice_that_it_can_take():
+    """Its config has neither the options nor the keys of `paper_push`."""
+    for failure in CUBE.failures:
+        own = {"failure": failure, "final_gap_m": 0.0123}
+        fails = [row | own for row in rows("residual", 40) if not row["is_success"]]
+        facts = a_run(
+            *("base_policy=zero", "randomization=none"),
+            **{"task": CUBE, "lines": lines([0.0] * 8), "rows": {"residual": fails}},
+            scores={"residual": scores(40, failure)},
+        )
+        facts.values["env._target_"] = "cubes.Cube"
+        gone = "env.reward.", "base_policy."
+        values = {k: v for k, v in facts.values.items() if not k.startswith(gone)}
+        found = symptoms(replace(facts, values=values), JOB.symptoms)
+        shown = {symptom.name: symptom.finding for symptom in found}
+        assert {"nothing_solved", "not_randomized", failure} <= set(shown)
+        assert not set(PUSH.failures) & set(shown) - {failure}
+        assert "; median gap 12.3 mm" in shown[failure].shows
+        assert shown[failure].means == CUBE.failures[failure]
+        keys = {change.key for symptom in found for change in symptom.changes}
+        assert not {"base_policy", "randomization", "env"} & keys
+        assert not any(key.startswith(gone) for key in keys)
 
 
 SINK = (0.7, 0.1, *[0.0] * 6)
@@ -297,6 +322,7 @@ def write_run(path, *typed, rates=RATES):
     """A run directory as a training leaves it."""
     groups = a_run(*typed).info["groups"]
     run = RunDir.create(path, cfg=config_of(*typed), command="main.py", groups=groups)
+    run.write_task(content(PUSH))
     (path / ".hydra" / "overrides.yaml").write_text(json.dumps(list(typed)))
     for line in lines(rates):
         run.log(line.pop("step"), line, {"time/fps": 4000.0})
@@ -325,6 +351,10 @@ def test_the_job_says_and_draws_and_touches_nothing_else(run_main, tmp_path):
     assert set(tmp_path.rglob("*")) - before == {folder, folder / "diagnosis.png"}
     with pytest.raises(ConfigError, match="run=null: expected a run directory, or la"):
         explain(config_of("job=explain"))
+    (tmp_path / "run/task.json").unlink()
+    code, said, _ = run_main("job=explain", "run=run")
+    assert code == 2 and not said.out
+    assert re.match(r"error: .* has no task\.json: .* before 0\.2;.*\n$", said.err)
 
 
 def test_a_run_is_read_from_its_files(tmp_path):
@@ -332,10 +362,9 @@ def test_a_run_is_read_from_its_files(tmp_path):
     few = {**PPO, "rollout/success_rate": 1.0, "rollout/episodes": 3.0}
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 170_000, **few}) + "\n")
-    zeros = dict.fromkeys(("distance_m", "yaw_error_rad"), np.zeros(5))
     own = {"residual_l2": np.full(5, 6**0.5 / 2), "clipped": np.full(5, 0.25)}
-    poses = {"object_pose": np.zeros((6, 7)), "tip": np.zeros((6, 3))}
-    episode = Trajectory(**poses, **zeros, **own)
+    nothing = {"poses": {}, "numbers": {}, "tip": np.zeros((6, 3))}
+    episode = Trajectory(**nothing, **own)
     write_trajectories(run.file("trajectories.npz"), {"residual": [episode] * N})
     others = []
     for rate, key in ((40, "algo.learning_rate=0.002"), (10, "residual.alpha=0.1")):
@@ -343,6 +372,7 @@ def test_a_run_is_read_from_its_files(tmp_path):
         typed = f"job=evaluate run=run randomization=hard tracking=none {key}"
         folder = run.path / f"evaluations/{len(others) + 1}"
         others.append(RunDir.create(folder, cfg=cfg, command=f"main.py {typed}"))
+        others[-1].write_task(content(PUSH))
         write_evaluation(others[-1], 30, rate)
     facts = read(run)
     assert facts.typed == ["algo.learning_rate=0.002"]
@@ -408,12 +438,13 @@ def test_the_figure_has_a_panel_for_all_there_is(tmp_path, monkeypatch):
 
 def test_the_page_has_every_symptom_with_its_limits_and_only_keys_that_exist():
     cells = {row[2]: row[0] for row in re.findall(r"^((\| `)(\w+)` \|.*)$", PAGE, re.M)}
-    assert set(cells) == set(RULES)
+    assert set(cells) == set(JOB.symptoms)
     for name, own in JOB.symptoms.items():
         for how in own["try"].values():
             assert len({"times", "plus", "horizon", "to"} & set(how)) == 1, name
         keys = set(re.findall(r"`([a-z_.]+)[=`]", cells[name])) - {name}
-        assert own["try"] and set(map(str, own["try"])) <= keys, name
+        assert set(map(str, own["try"])) <= keys, name
+        assert bool(own["try"]) == (name != CLASS)
         for limit in own.keys() - {"try"}:
             shown = {f"{own[limit]:g}", f"{100 * own[limit]:g} %"}
             assert any(number in cells[name] for number in shown), (name, limit)

@@ -1,7 +1,7 @@
 """Figures of one run: each says what its tables say."""
 
-import inspect
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -9,22 +9,26 @@ import numpy as np
 import pytest
 from conftest import PPO_KEYS, config_of
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
+from tasks import CUBE, PUSH, content
 
-from so101rl.envs.paper_push import PaperPush
-from so101rl.figures.failure_classes import FAILURE_CLASSES, colour_of, in_order
+from so101rl.figures.diagnosis import figure_diagnosis
+from so101rl.figures.failure_classes import CLASS_COLOURS, colour_of, in_order
 from so101rl.figures.failures import count, figure_failures
 from so101rl.figures.gallery import draw_all
 from so101rl.figures.held_out import read_episodes, read_paired_failures
 from so101rl.figures.residual import figure_residual, over_time
+from so101rl.figures.schematic import figure_schematic
 from so101rl.figures.starts import figure_starts
 from so101rl.figures.style import FigureError
 from so101rl.figures.summary import _draw_failures, _mark_kept, figure_summary
-from so101rl.figures.tabletop import flat, on_page, outline, spot
+from so101rl.figures.tabletop import flat, long_axis, on_page, placed, size_of, spot
 from so101rl.figures.trajectories import commonest, figure_trajectories
 from so101rl.files import FileError
-from so101rl.runs.episodes_csv import COLUMNS
+from so101rl.runs.episodes_csv import AFTER, BEFORE
 from so101rl.runs.run_dir import RunDir
+from so101rl.runs.task import TaskFileError
 from so101rl.runs.trajectories import Trajectory, write_trajectories
 
 ENDS = {
@@ -34,35 +38,38 @@ ENDS = {
 BOTH = ["summary", "trajectories", "starts", "residual", "failures"]
 
 
-def moved(number, length):
-    """Episode `number`: the sheet slides and turns towards the square."""
+def moved(number, length, task):
+    """Episode `number`: what moves slides and turns towards its goal."""
     rng = np.random.default_rng(number)
     pose = np.zeros((length + 1, 7))
     pose[:, :2] = np.linspace(rng.normal((0.19, -0.09), 0.02), (0.25, 0.06), length + 1)
     yaw = np.linspace(rng.uniform(-0.8, 0.8), 0, length + 1)
     pose[:, 3], pose[:, 6] = np.cos(yaw / 2), np.sin(yaw / 2)
     return Trajectory(
-        object_pose=pose,
+        poses=dict.fromkeys(task.free, pose),
         tip=pose[:, :3] + 0.01,
-        distance_m=np.linspace(0.15, 0, length),
-        yaw_error_rad=abs(yaw[1:]),
+        numbers={n.name: np.linspace(0.15, 0.01, length) for n in task.numbers},
         residual_l2=rng.uniform(0, 2, length),
         clipped=rng.integers(0, 7, length) / 6,
     )
 
 
-def make_run(path, ends=ENDS):
+def make_run(path, ends=ENDS, task=PUSH):
     """The directory of an evaluation with made-up episodes."""
     run = RunDir.create(path, cfg=config_of(), command="x")
+    run.write_task(content(task))
+    final = {f"final_{number.name}": 0.01 for number in task.numbers}
     half = {"success_rate": 0.5, "wilson_95": [0.4, 0.6], "n_episodes": 100}
-    policies = {policy: half | {"failures": {"wrong_yaw": 50}} for policy in ends}
+    policies = {
+        policy: half | {"failures": {own[1]: 50}} for policy, own in ends.items()
+    }
     run.write_evaluation({"policies": policies, "policy_step": 0, "alpha": [0.5] * 6})
     rows, steps = [], {}
     for policy, own in ends.items():
-        blank = dict.fromkeys(COLUMNS, 0) | {"policy": policy}
+        blank = dict.fromkeys((*BEFORE, *AFTER), 0) | final | {"policy": policy}
         rows += [blank | {"seed": n, "failure": end} for n, end in enumerate(own)]
         lengths = [20 if end == "none" else 40 for end in own]
-        steps[policy] = [moved(n, length) for n, length in enumerate(lengths)]
+        steps[policy] = [moved(n, length, task) for n, length in enumerate(lengths)]
     run.write_episodes(rows)
     write_trajectories(run.file("trajectories.npz"), steps)
     return run
@@ -112,28 +119,87 @@ def test_a_run_that_lacks_data_says_what_is_missing(tmp_path):
         run.file(name).unlink()
     refuse(run, r"no evaluation\.json", figure_summary)
     refuse(run, rf"no episodes\.csv.*{command}", figure_failures)
+    old = make_run(tmp_path / "old")
+    old.file("task.json").unlink()
+    with pytest.raises(TaskFileError, match=r"no task\.json: .* version before 0\.2"):
+        draw_all(old)
 
 
 def test_episodes_are_paired_and_shown_are_those_that_end_in_the_commonest_ways(run):
     """Counted by hand in ENDS."""
     pairs = read_paired_failures(run)
-    classes = in_order(failure for pair in pairs for failure in pair)
+    classes = in_order((failure for pair in pairs for failure in pair), PUSH)
     assert classes == ["none", "wrong_yaw", "timed_out", "lost_it"]
     counted = [[1, 0, 0, 1], [2, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
     assert count(pairs, classes).tolist() == counted
     # (wrong_yaw, none) twice, first in 1; the others once, first in 0 and 2.
     episodes = read_episodes(run)
     assert {name: [e.failure for e in own] for name, own in episodes.items()} == ENDS
-    assert [len(e.steps.distance_m) for e in episodes["base"][:4]] == [20, 40, 40, 20]
+    assert [len(e.steps) for e in episodes["base"][:4]] == [20, 40, 40, 20]
     assert commonest(episodes) == [1, 0, 2]
     assert commonest({"base": [SimpleNamespace(failure="jammed")]}) == [0]
 
 
-def test_the_known_failure_classes_are_those_of_the_task_and_others_stand_last():
-    task = inspect.getsource(PaperPush.failure_class)
-    assert set(FAILURE_CLASSES) == set(re.findall(r'"([a-z_]+)"(?=:|\))', task))
-    assert in_order(["new_one", "jammed", "none"]) == ["none", "jammed", "new_one"]
-    assert len({colour_of(name) for name in ("new_one", "none", "jammed")}) == 3
+def test_failure_classes_have_the_task_s_order_and_colours_and_others_stand_last():
+    ends = ["new_one", "jammed", "none", "wrong_yaw"]
+    assert in_order(ends, PUSH) == ["none", "wrong_yaw", "jammed", "new_one"]
+    colours = [colour_of(failure, PUSH) for failure in (*PUSH.failures, *ends[::2])]
+    assert colours[:5] == ["#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#4d4d4d"]
+    assert len(set(colours)) == 7
+    assert len({*CLASS_COLOURS, *colours[5:]}) == 14
+    assert [colour_of(failure, CUBE) for failure in CUBE.failures] == colours[:2]
+
+
+CUBE_ENDS = {
+    "base": ["none", "missed", "never_touched"],
+    "residual": ["none", "none", "missed"],
+}
+OF_PAPER = re.compile("sheet|square|tape|yaw|paper|turn", re.I)
+
+
+@pytest.mark.parametrize(("numbers", "is_still"), [(1, False), (0, True)])
+def test_every_figure_shows_another_task_in_its_own_words(
+    tmp_path, monkeypatch, numbers, is_still
+):
+    """A cube and a round spot with one number; without any, and nothing that moves."""
+    fixed = {n: p for n, p in CUBE.parts.items() if not (is_still and p.free)}
+    task = replace(CUBE, numbers=CUBE.numbers[:numbers], parts=fixed)
+    texts, draw = [], Figure.savefig
+
+    def savefig(figure, *args, **kwargs):
+        draw(figure, *args, **kwargs)
+        texts.append(" | ".join(text.get_text() for text in figure.findobj(Text)))
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    run = make_run(tmp_path / "run", CUBE_ENDS, task)
+    assert [path.stem for path in draw_all(run)] == BOTH
+    rows = {
+        policy: [row for row in run.episodes() if row["policy"] == policy]
+        for policy in CUBE_ENDS
+    }
+    drawn = figure_diagnosis(run, [], rows, config_of("job=explain").job.symptoms)
+    assert (drawn is not None) == bool(numbers)
+    starts = dict.fromkeys(task.free, np.array([0.2, -0.1, 0.3]))
+    figure_schematic(
+        tmp_path / "schematic.png",
+        parts=task.parts,
+        starts=starts,
+        samples=np.zeros((2 * len(starts), 3)),
+        way=np.array([0.05, 0.16]) if starts else None,
+        tip_xy=(0.2, 0.0),
+        arm=None,
+    )
+    everything = " | ".join(texts)
+    assert not OF_PAPER.findall(everything)
+    for text, is_shown in (
+        ("red cube at the start", not is_still),
+        ("red cube 30 x 30 mm", not is_still),
+        ("spot 60 mm across", True),
+        ("By gap, in 5 groups", numbers),
+        ("gap at the end [mm]", numbers),
+        ("long side", False),
+    ):
+        assert (text in everything) == bool(is_shown), text
 
 
 def test_the_summary_rings_what_was_kept_and_shows_every_end_of_an_episode():
@@ -146,7 +212,9 @@ def test_the_summary_rings_what_was_kept_and_shows_every_end_of_an_episode():
     base = {"success_rate": 0.3, "failures": {"jammed": 10, "new_one": 4}}
     residual = {"success_rate": 1.0, "failures": {}}
     ends = {"base": base, "residual": residual}
-    _draw_failures(axes, {name: {"n_episodes": 20} | one for name, one in ends.items()})
+    _draw_failures(
+        axes, {name: {"n_episodes": 20} | one for name, one in ends.items()}, PUSH
+    )
     tops = {bar.get_x(): bar.get_y() + bar.get_height() for bar in axes.patches}
     assert list(tops.values()) == pytest.approx([100, 100])
 
@@ -156,13 +224,22 @@ def test_what_has_ended_is_gone_or_stays_and_a_sheet_is_drawn_as_it_lies():
     for hold, end in ((True, 5), (False, np.nan)):
         wanted = [[1, 2, 3], [5, end, end]]
         np.testing.assert_array_equal(over_time(rows, hold=hold), wanted)
-    # Turned by a right angle, its x axis points along the table's y.
+
+
+def test_an_object_is_drawn_as_it_lies():
+    """Turned by a right angle, its x axis points along the table's y."""
     pose = np.array([[1.0, 2.0, 0.0, np.sqrt(0.5), 0, 0, np.sqrt(0.5)]])
-    corners = outline(flat(pose)[0], (0.4, 0.2))
+    np.testing.assert_allclose(flat(pose), [[1, 2, np.pi / 2]])
+    outline = np.array([(0.2, 0.1), (-0.2, 0.1), (-0.2, -0.1), (0.2, -0.1)])
+    corners = placed(outline, flat(pose)[0])
     np.testing.assert_allclose(
         corners, [(0.9, 2.2), (0.9, 1.8), (1.1, 1.8), (1.1, 2.2)]
     )
-    assert on_page(corners)[0].tolist() == [*spot(corners[0])] == [2.2, 0.9]
+    assert on_page(corners)[0].tolist() == [*spot(corners[0])]
+    assert abs(long_axis(outline)).tolist() == [1, 0]
+    assert abs(long_axis(PUSH.parts["object"].outline)).tolist() == [0, 1]
+    assert size_of(outline) == "400 x 200 mm"
+    assert all(long_axis(part.outline) is None for part in CUBE.parts.values())
 
 
 @pytest.mark.parametrize(

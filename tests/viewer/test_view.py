@@ -21,7 +21,6 @@ from so101rl.jobs import view
 from so101rl.policies.policy import NoResidual
 from so101rl.rendering import gl
 from so101rl.rendering.renderer import drawable
-from so101rl.scene.scene import OBJECT
 from so101rl.seeds import episode_seeds
 from so101rl.viewer import pictures, screen, web, window
 from so101rl.viewer.controls import Command, Controls
@@ -99,7 +98,7 @@ def test_the_residual_can_be_switched_off_and_the_policy_sees_all_the_same(sessi
     off = states(session, 8)
     assert session._policy.act.call_count == 8
     assert ("policy", "jacobian, residual off") in session.lines()
-    base = states(make_session(policy=NoResidual()), 8)
+    base = states(make_session(policy=NoResidual(6)), 8)
     assert off.tobytes() == base.tobytes()
     assert (on != off).any()
 
@@ -125,17 +124,17 @@ def test_time_stands_still_when_paused_and_an_end_stays_before_the_next_episode(
 @pytest.mark.parametrize(("share", "slides"), [(0.9, False), (1.2, True)])
 def test_who_drags_the_sheet_must_overcome_its_friction(share, slides):
     held = make_session("base_policy=zero", "randomization=none")
-    body = held.model.body(OBJECT).id
+    body = held.model.body("object").id
     start = held.data.xpos[body, 0]
     for _ in range(15):
         held.data.xfrc_applied[body, 0] = share * SLIDES  # as a viewer leaves it
         held.advance()
         held.draw()
     assert slides == (held.data.xpos[body, 0] - start > 1e-4)
-    assert ("pulled [mN]", f"{1e3 * share * SLIDES:.1f}") in held.lines()
+    assert ("pulled object [mN]", f"{1e3 * share * SLIDES:.1f}") in held.lines()
     held.do(Command.AGAIN)  # nobody drags any more
     held.advance()
-    assert "pulled [mN]" not in dict(held.lines())
+    assert "pulled object [mN]" not in dict(held.lines())
     assert not held._world.applied.any()
 
 

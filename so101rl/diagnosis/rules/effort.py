@@ -78,7 +78,7 @@ def actions_clipped(facts: Facts, limits: DictConfig) -> Finding | None:
     if clipped is None or clipped[0] < limits.share:
         return None
     return Finding(
-        f"{clipped[0]:.0%} of the joint actions are clipped to [-1, 1] ({clipped[1]})",
+        f"{clipped[0]:.0%} of the actions are clipped to [-1, 1] ({clipped[1]})",
         "Base and residual together need larger steps than env.act_scale allows.",
     )
 

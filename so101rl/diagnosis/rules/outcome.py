@@ -1,14 +1,15 @@
 """Symptoms of the result: how episodes fail, and where a success rate misleads."""
 
-import math
+from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Any
 
 from omegaconf import DictConfig
 
 from so101rl.diagnosis.facts import SELECT, Facts
 from so101rl.diagnosis.finding import Finding
 from so101rl.diagnosis.verdict import never_improved
-from so101rl.figures.failure_classes import FAILURE_CLASSES
+from so101rl.runs.episodes_csv import FINAL
 from so101rl.statistics import BASE, RESIDUAL, wilson
 
 
@@ -25,11 +26,19 @@ def dominant_failure(facts: Facts, limits: DictConfig, name: str) -> Finding | N
         return None
     shows = f"{n} of {total} failures{' of step 0' if never_improved(facts) else ''}"
     rows = [row for row in facts.rows.get(policy, ()) if row["failure"] == name]
-    if rows:
-        away = 1000 * median(row["final_distance_m"] for row in rows)
-        turned = math.degrees(median(row["final_yaw_error_rad"] for row in rows))
-        shows += f"; median {away:.0f} mm from the goal, yaw off by {turned:.0f} deg"
-    return Finding(shows, FAILURE_CLASSES[name].meaning)
+    medians = [
+        f"{number.title} {number.factor * middle:.3g} {number.unit}".rstrip()
+        for number in facts.task.numbers
+        if (middle := _median(rows, f"{FINAL}{number.name}")) is not None
+    ]
+    if medians:
+        shows += f"; median {', '.join(medians)}"
+    return Finding(shows, facts.task.failures[name])
+
+
+def _median(rows: Sequence[Mapping[str, Any]], column: str) -> float | None:
+    """Median of a column; None if there are no rows."""
+    return median(row[column] for row in rows) if rows else None
 
 
 def base_solves(facts: Facts, limits: DictConfig) -> Finding | None:
