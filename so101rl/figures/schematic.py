@@ -86,7 +86,7 @@ def figure_schematic(
             _draw_way(axes, next(iter(starts.values()))[:2], way)
         label = "fingertip at the start"
         axes.plot(*on_page(tip_xy), "o", color=TIP, ms=6, zorder=9, label=label)
-        show_part(axes, _shown(parts, starts, samples, tip_xy, arm), every=0.1)
+        show_part(axes, _shown(parts, starts, samples, tip_xy, arm))
         axes.set_xlabel("y [mm]")
         axes.set_ylabel("x [mm], away from the arm")
         axes.set_title("The table from above")

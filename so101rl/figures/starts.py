@@ -41,7 +41,6 @@ from so101rl.statistics import wilson
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TICK = 0.02  # [m]
 GROUPS = 5  # of episodes with about the same number at the start
 MARGIN = 0.012  # [m] around the starts
 NEEDLE = 0.004  # [m] half the length of the line that shows a direction
@@ -65,7 +64,7 @@ def figure_starts(run: RunDir) -> Path:
         panels = figure.subplots(1, columns, squeeze=False)[0]
         for axes, (policy, own) in zip(panels, episodes.items(), strict=False):
             _draw_starts(axes, own, task)
-            show_part(axes, part, every=TICK)
+            show_part(axes, part)
             solved = sum(e.failure == SUCCESS for e in own)
             axes.set_title(f"{policy}: {solved} of {len(own)} solved")
             axes.set_xlabel("y [mm]")
@@ -106,23 +105,26 @@ def _draw_starts(
 
 def _draw_success(axes: "Axes", episodes: Episodes, number: NumberInfo) -> None:
     """Success of every policy by a number of the task at the start."""
-    lowest = 0.0
+    starts = {
+        policy: number.factor * np.array([e.steps.numbers[number.name][0] for e in own])
+        for policy, own in episodes.items()
+    }
+    together = np.concatenate(list(starts.values()))
+    low, high = float(together.min()), float(together.max())
+    low = 0.0 if 0 <= low < high / 2 else low
     for i, (policy, own) in enumerate(episodes.items()):
         style: dict[str, Any] = {"color": POLICY_COLOURS[policy], "clip_on": False}
-        values = number.factor * np.array(
-            [e.steps.numbers[number.name][0] for e in own]
-        )
-        lowest = min(lowest, values.min())
         # Beside each other, not on top of each other.
-        shift = 0.03 * abs(values).max() * (i - (len(episodes) - 1) / 2)
-        for group in np.array_split(np.argsort(values), min(GROUPS, len(own))):
+        shift = 0.03 * (high - low) * (i - (len(episodes) - 1) / 2)
+        order = np.argsort(starts[policy])
+        for group in np.array_split(order, min(GROUPS, len(own))):
             k, n = sum(own[j].failure == SUCCESS for j in group), len(group)
-            x, interval = values[group].mean() + shift, wilson(k, n)
+            x, interval = starts[policy][group].mean() + shift, wilson(k, n)
             axes.plot([x] * 2, [100 * end for end in interval], lw=1.3, **style)
             axes.plot(x, 100 * k / n, "o", ms=6, **style)
-    if lowest >= 0:
+    if low == 0:
         axes.set_xlim(left=0)
     unit = f" [{number.unit}]" if number.unit else ""
     axes.set_xlabel(f"{number.title} at the start{unit}")
-    percent_axis(axes, "success [%], 95 % Wilson")
-    axes.set_title(f"By {number.title}, in {GROUPS} groups")
+    percent_axis(axes, f"success of {GROUPS} groups [%], 95 % Wilson")
+    axes.set_title(f"By {number.title}")

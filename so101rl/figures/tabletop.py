@@ -17,6 +17,8 @@ Colour = tuple[float, ...]
 
 DARKEST = 0.5  # luminance up to which a colour is legible on white
 LONG = 1.05  # length over width from which on an outline has a direction
+# Distance of two ticks [m] on a table whose shorter side has at least this length [m].
+TICKS, LEAST_TICK = ((1.0, 0.2), (0.2, 0.1), (0.1, 0.05)), 0.02
 ROUND = 9  # corners that make a circle
 
 
@@ -104,17 +106,18 @@ def _pale(part: PartInfo) -> dict[str, Any]:
     return {"fc": (*part.rgba[:3], 0.1), "ec": (*ink(part.rgba), 0.5), "lw": 2.0}
 
 
-def show_part(axes: "Axes", part: np.ndarray, *, every: float) -> None:
+def show_part(axes: "Axes", part: np.ndarray) -> None:
     """Let axes show a part of the table to scale, in mm.
 
     Args:
         axes: what to set up.
         part: lowest and highest x and y (2, 2) [m].
-        every: distance of two ticks [m].
     """
     from matplotlib.ticker import FuncFormatter, MultipleLocator
 
     (low_x, low_y), (high_x, high_y) = part
+    length = min(high_x - low_x, high_y - low_y)
+    every = next((tick for least, tick in TICKS if length >= least), LEAST_TICK)
     axes.set_aspect("equal")
     axes.set_xlim(high_y, low_y)
     axes.set_ylim(low_x, high_x)

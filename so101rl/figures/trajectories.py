@@ -84,7 +84,7 @@ def figure_trajectories(run: RunDir) -> Path:
                 axes.set_title(title, fontsize=9.5, fontweight="normal")
         for axes in panels.flat:
             draw_fixed(axes, task.parts)
-            show_part(axes, part, every=0.1)
+            show_part(axes, part)
         for axes in panels[-1]:
             axes.set_xlabel("y [mm]")
         legend_below(figure, _keys(episodes, task))

@@ -195,7 +195,7 @@ def test_every_figure_shows_another_task_in_its_own_words(
         ("red cube at the start", not is_still),
         ("red cube 30 x 30 mm", not is_still),
         ("spot 60 mm across", True),
-        ("By gap, in 5 groups", numbers),
+        ("By gap |", numbers),
         ("gap at the end [mm]", numbers),
         ("long side", False),
     ):
@@ -219,7 +219,7 @@ def test_the_summary_rings_what_was_kept_and_shows_every_end_of_an_episode():
     assert list(tops.values()) == pytest.approx([100, 100])
 
 
-def test_what_has_ended_is_gone_or_stays_and_a_sheet_is_drawn_as_it_lies():
+def test_what_has_ended_is_gone_or_stays():
     rows = [np.array([1.0, 2.0, 3.0]), np.array([5.0])]
     for hold, end in ((True, 5), (False, np.nan)):
         wanted = [[1, 2, 3], [5, end, end]]
