@@ -102,7 +102,7 @@ def close_policy(policy: BasePolicy) -> None:
     def close() -> None:
         try:
             policy.close()
-        except Exception as error:  # noqa: BLE001  whatever a user's part raises
+        except Exception as error:  # whatever a user's part raises
             failed.append(f"{type(error).__name__}: {error}")
 
     thread = threading.Thread(target=close, daemon=True)

@@ -219,7 +219,8 @@ def _typed_run(values: list[Override], base: DictConfig) -> Path | None:
             if value is None:
                 return None
             latest = base.job.get("latest", "ended")
-            return from_run.find_run(str(value), latest=latest)
+            jobs = base.job.get("reads", [from_run.TRAIN])
+            return from_run.find_run(str(value), latest=latest, jobs=jobs)
     return None
 
 

@@ -27,15 +27,16 @@ REFERENCES_FILE = Path(".hydra") / "references.yaml"
 BEST = Path("checkpoints") / "best"  # the policy that jobs load
 RESUMABLE = ("infrastructure", "stopped", "timeout")  # kinds, see runs/failures.py
 _REFERENCE = re.compile(r"\$\{[\w.${}]+\}")
-_TARGET = re.compile(r"^( *(?:- )?_target_: )(\S+)$", re.MULTILINE)
-# Classes by their names in runs of versions before 0.2.
-MOVED = {
-    "so101rl.scene.Scene": "so101rl.scene.scene.Scene",
-    "so101rl.scene.ContactPair": "so101rl.scene.scene.ContactPair",
-}
+TRAIN = "train"
 
 
-def find_run(run: str, *, latest: str = "ended", key: str = "run") -> Path:
+def find_run(
+    run: str,
+    *,
+    latest: str = "ended",
+    key: str = "run",
+    jobs: Collection[str] = (TRAIN,),
+) -> Path:
     """Return the run directory that `run=` names.
 
     Args:
@@ -43,6 +44,7 @@ def find_run(run: str, *, latest: str = "ended", key: str = "run") -> Path:
             `multirun/` of the working directory.
         latest: Which runs that may be: a key of `LATEST`.
         key: The config key that names it, for messages.
+        jobs: The jobs whose runs it may be.
 
     Raises:
         RunNotFoundError: If there is none.
@@ -50,7 +52,8 @@ def find_run(run: str, *, latest: str = "ended", key: str = "run") -> Path:
     if run == "latest":
         is_allowed, reason = LATEST[latest]
         for path in _newest_runs():
-            if is_allowed(path, read_json(path / RUN_FILE)):
+            info = read_json(path / RUN_FILE)
+            if _job_of(info) in jobs and is_allowed(path, info):
                 return path
         raise RunNotFoundError(run, reason=reason, key=key)
     path = Path(run)
@@ -60,6 +63,10 @@ def find_run(run: str, *, latest: str = "ended", key: str = "run") -> Path:
         if not (path / name).is_file():
             reason = f"not a run directory (no {name} in it)"
             raise RunNotFoundError(run, reason=reason, key=key)
+    job = _job_of(read_json(path / RUN_FILE))
+    if job not in jobs:
+        reason = f"a run of job={job}: expected one of job={' or '.join(jobs)}"
+        raise RunNotFoundError(run, reason=reason, key=key)
     return path
 
 
@@ -92,6 +99,9 @@ def restore(
     saved = OmegaConf.to_container(_load(run_dir, CONFIG_FILE))
     assert isinstance(saved, dict)
     values = {str(key): saved[key] for key in saved if key not in CALL_KEYS}
+    if "leash" in (values.get("env") or {}):  # since 0.2 below env.control
+        reason = "made by a version before 0.2; run it with that version, or train anew"
+        raise RunNotFoundError(str(run_dir), reason=reason)
     check_saved(values, str(run_dir), cfg)
     inner = [group.replace("/", ".") for group in keep if "/" in group]
     composed = {path: OmegaConf.select(cfg, path) for path in inner}
@@ -185,7 +195,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _newest_runs() -> Iterator[Path]:
-    """Yield the trainings, newest first, that have readable files."""
+    """Yield the runs, newest first, that have readable files."""
     started: dict[Path, int] = {}
     for folder, subfolders, files in chain.from_iterable(map(os.walk, OUTPUT_ROOTS)):
         config = folder / CONFIG_FILE
@@ -196,8 +206,13 @@ def _newest_runs() -> Iterator[Path]:
     for path in sorted(started, key=started.__getitem__, reverse=True):
         with contextlib.suppress(So101Error):
             read_json(path / RUN_FILE)
-            if not load_config(path).job.get("loads_run"):
-                yield path
+            load_config(path)
+            yield path
+
+
+def _job_of(info: Mapping[str, Any]) -> str:
+    """Return the job that made a run."""
+    return info.get("groups", {}).get("job", TRAIN)
 
 
 def _has_policy(path: Path, info: Mapping[str, Any]) -> bool:
@@ -237,10 +252,8 @@ LATEST: dict[str, tuple[Callable[[Path, Mapping[str, Any]], bool], str]] = {
 
 
 def read_config(path: Path) -> DictConfig | ListConfig:
-    """Read a yaml file; classes that have moved since get their present names."""
-    text = path.read_text(encoding="utf-8")
-    now = _TARGET.sub(lambda found: found[1] + MOVED.get(found[2], found[2]), text)
-    return OmegaConf.create(now)
+    """Read a yaml file."""
+    return OmegaConf.create(path.read_text(encoding="utf-8"))
 
 
 def load_config(run_dir: Path) -> DictConfig:

@@ -123,7 +123,8 @@ def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
 
 def held_out_size(cfg: DictConfig) -> int:
     """Return how many environments play the held-out episodes at once."""
-    most = get_class(cfg.hardware._target_).max_n or MAX_BATCH
+    hardware: Any = get_class(cfg.hardware._target_)
+    most = hardware.max_n or MAX_BATCH
     return min(cfg.evaluation.n_episodes, MAX_BATCH, most)
 
 
