@@ -11,9 +11,13 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 GLOBAL = "# @package _global_"
 # Not for the command line, or explained elsewhere: docs/tuning.md has the symptoms.
 SKIPPED = {
-    *("loads_run", "latest", "trains", "takes_run", "takes_prune"),
+    *("loads_run", "latest", "reads", "trains", "takes_run", "takes_prune"),
     *("symptoms", "_partial_", "_recursive_", "defaults"),
 }
+# Where the keys of a group within a group are, if not at its own name.
+PLACES = dict.fromkeys(
+    ("randomization/arm", "randomization/paper_push"), "randomization.terms"
+)
 ABSENT = object()
 LINE = re.compile(r"(?P<indent> *)(?P<key>[\w/]+):(?P<value>[^#]*)(?P<comment>#.*)?")
 
@@ -47,8 +51,9 @@ def group_table(group: str) -> str:
     for path in paths:
         for key in _keys(path):
             said.setdefault(key.name, {})[path.stem] = key.meaning
+    place = PLACES.get(group, group.replace("/", "."))
     rows = [
-        f"| `{group.replace('/', '.')}.{name}` | {_defaults(name, values)} | "
+        f"| `{place}.{name}` | {_defaults(name, values)} | "
         f"{_meaning(name, meanings, values)} |"
         for name, meanings in said.items()
     ]

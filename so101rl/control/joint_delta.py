@@ -40,7 +40,7 @@ class JointDelta(Control):
             check_length("env.act_scale", scales, robot.n_joints)
         for scale in scales:
             check_positive({"env.act_scale": scale})
-        check_positive({"env.leash": leash})
+        check_positive({"env.control.leash": leash})
         self.names = robot.joints
         self._scale, self._leash = np.array(scales, float), leash
 

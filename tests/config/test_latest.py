@@ -12,7 +12,7 @@ from so101rl.runs.lock import Lock
 STATUS = {"old": "finished", "no_policy": "finished", "stopped": "killed"}
 STATUS |= {"gone": "running", "bug": "failed", "diverged": "failed"}
 STATUS |= {"evaluation": "finished", "broken": "finished", "training": "running"}
-JOBS = {"evaluation": "{loads_run: true}", "broken": "{"}
+JOBS = {"broken": "{"}
 
 
 @pytest.fixture
@@ -24,7 +24,8 @@ def runs(tmp_path, monkeypatch):
         config = path / ".hydra/config.yaml"
         for folder in (config.parent, path / BEST):
             folder.mkdir(parents=True)
-        info = {"status": status, "error": {"kind": name}}
+        job = "evaluate" if name == "evaluation" else "train"
+        info = {"status": status, "error": {"kind": name}, "groups": {"job": job}}
         (path / "run.json").write_text(json.dumps(info))
         config.write_text(f"job: {JOBS.get(name, '{}')}\n")
         os.utime(config, (age, age))

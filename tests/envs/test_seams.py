@@ -250,7 +250,7 @@ def test_pictures_train_are_restored_and_not_saved_by_the_env(algo, trained):
         ({"observation": {"camera/front": 1}}, "camera/front=.*expected one of"),
         ({"observation": {"qpos": -1}}, "env.observation.qpos=-1: expected one scale"),
         ({"act_scale": [0.1, 0.2]}, r"env.act_scale=\[0.1, 0.2\]: expected 6 values"),
-        ({"control": {"leash": 0}}, "env.leash=0: expected a number > 0"),
+        ({"control": {"leash": 0}}, "env.control.leash=0: expected a number > 0"),
         ({"cameras": {"front": {"width": 8}}}, "env.cameras.front=width: expected"),
         ({"scene": {"parts": {"object": {"mass": 0}}}}, "parts.object.mass=0"),
         ({"scene": {"pairs": {"sheet_table": {"condim": 2}}}}, "condim=2: expected"),
