@@ -21,12 +21,13 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from so101rl.envs.paper_push import SHEET, SQUARE
 from so101rl.hardware.base import Quantity
 from so101rl.robots import so101
-from so101rl.scene.scene import OBJECT, Actuator, build_spec
+from so101rl.scene.scene import Actuator, build_spec
 
 NOISE = ("qpos", "qvel", "object_position", "object_yaw")
-N_NOISE = 16
+N_NOISE, N_JOINTS = 16, len(so101.JOINTS)
 QUARTER = math.pi / 2
 ONE = np.array([0])  # ids of the only environment
 
@@ -40,14 +41,14 @@ class ScalarJacobian:
 
     def __init__(self, keys: dict[str, Any]):
         self._k = keys
-        self._model = so101.bare_model()
+        self._model = so101.SO101().bare_model()
         self._data = mujoco.MjData(self._model)
         self._site = self._model.site(so101.FINGERTIP).id
-        self._jac = np.zeros((6, so101.N_JOINTS))
+        self._jac = np.zeros((6, N_JOINTS))
         self._task = np.zeros((5, so101.ARM_JOINTS))
         self._task[4, 1:4] = keys["lever"]
         self._damping = keys["damping"] * np.eye(5)
-        self._gravity = np.zeros(so101.N_JOINTS)
+        self._gravity = np.zeros(N_JOINTS)
 
     def fingertip(self, qpos: np.ndarray) -> np.ndarray:
         """Position (3,) [m] at `qpos` (6,) [rad]; `act` uses the same kinematics."""
@@ -68,7 +69,7 @@ class ScalarJacobian:
         task[3] = k["lever"] * jac[5, : so101.ARM_JOINTS]
         pitch = k["kp_ori"] * (k["pitch"] - (qpos[1] + qpos[2] + qpos[3]))
         error = np.array([xy[0], xy[1], z, k["lever"] * turn, k["lever"] * pitch])
-        delta = np.empty(so101.N_JOINTS)
+        delta = np.empty(N_JOINTS)
         gram = task @ task.T + self._damping
         delta[: so101.ARM_JOINTS] = task.T @ np.linalg.solve(gram, error)
         delta[5] = k["kp_xyz"] * (k["jaw"] - qpos[5])
@@ -130,12 +131,12 @@ class Rival(gym.Env):
         ]
         self._noise = dict.fromkeys(NOISE, 0.0)
         self._noisy = False
-        self._offset = np.zeros(so101.N_JOINTS)
+        self._offset = np.zeros(N_JOINTS)
         self._start = np.array(self._env["start_pose"])
         self._randomization = instantiate(cfg.randomization, _convert_="all")
         self._randomization.bind(self._quantities())
         self._rng = self._noise_rng = np.random.default_rng()
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (so101.N_JOINTS,), np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (N_JOINTS,), np.float32)
         obs, _ = self.reset()
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, obs.shape, np.float32)
 
@@ -188,7 +189,7 @@ class Rival(gym.Env):
             "time": -1.0,
         }
         reward = sum(w * terms[name] for name, w in self._env["reward"].items())
-        reward -= self._penalty * float(residual @ residual) / so101.N_JOINTS
+        reward -= self._penalty * float(residual @ residual) / N_JOINTS
         truncated = self._elapsed >= self._env["max_episode_steps"] and not success
         return self._vector(obs), reward, success, truncated, {"is_success": success}
 
@@ -198,11 +199,13 @@ class Rival(gym.Env):
         env = self._env
         self._substeps = env["physics_hz"] // env["control_hz"]
         self._max_step = hardware["max_speed"] / env["control_hz"]
-        self._limits = so101.joint_limits()
-        self._scene = instantiate(cfg.env.scene, _convert_="all")
+        self._limits = so101.SO101().limits
+        scene = instantiate(cfg.env.scene, _convert_="all")
+        self._sheet, self._square = scene.parts[SHEET], scene.parts[SQUARE]
         self._actuator = Actuator(**hardware["presets"][hardware["actuator"]])
         spec = build_spec(
-            self._scene,
+            scene,
+            so101.SO101(),
             self._actuator,
             timestep=1 / env["physics_hz"],
             home_qpos=np.array(env["home_qpos"]),
@@ -217,7 +220,7 @@ class Rival(gym.Env):
         mujoco.mj_resetData(model, data)
         home = self._home - self._offset
         x, y, yaw = self._start
-        height = self._scene.object_size[2] / 2
+        height = self._sheet.size[2] / 2
         data.qpos[:6] = data.ctrl[:] = home
         data.qpos[6:] = x, y, height, math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)
         for i, adr in enumerate(model.actuator_historyadr):
@@ -225,7 +228,7 @@ class Rival(gym.Env):
             data.history[adr + 2 + samples : adr + 2 + 2 * samples] = home[i]
 
     def _move(self, action: np.ndarray) -> None:
-        leash, previous = self._env["leash"], self._target
+        leash, previous = self._env["control"]["leash"], self._target
         measured = self._data.qpos[:6] + self._offset
         target = previous + self._env["act_scale"] * action
         target = np.clip(target, measured - leash, measured + leash)
@@ -248,7 +251,7 @@ class Rival(gym.Env):
         ee_pos = self._base.fingertip(qpos)
         tip = ee_pos - pose[:3]
         x, y, z = tip.tolist()
-        centre = self._scene.square_centre
+        centre = self._square.centre
         obs = {
             "qpos": qpos,
             "qvel": qvel,
@@ -269,9 +272,9 @@ class Rival(gym.Env):
         """True corners, relative to the square [m], and the remaining errors."""
         x, y = self._data.qpos[6:8].tolist()
         yaw = _yaw_of(self._data.qpos[9:])
-        cos, sin, half = math.cos(yaw), math.sin(yaw), self._scene.square_side / 2
-        x, y = x - self._scene.square_centre[0], y - self._scene.square_centre[1]
-        a, b = self._scene.object_size[0] / 2, self._scene.object_size[1] / 2
+        cos, sin, half = math.cos(yaw), math.sin(yaw), self._square.side / 2
+        x, y = x - self._square.centre[0], y - self._square.centre[1]
+        a, b = self._sheet.size[0] / 2, self._sheet.size[1] / 2
         signed = ((a, b), (-a, b), (-a, -b), (a, -b))
         corners = [(x + cos * u - sin * v, y + sin * u + cos * v) for u, v in signed]
         outside = sum(
@@ -285,8 +288,8 @@ class Rival(gym.Env):
 
     def _quantities(self) -> dict[str, Quantity]:
         """What a randomization may change; names as in `so101rl.hardware.sim`."""
-        model, n = self._model, so101.N_JOINTS
-        sheet = model.body(OBJECT).id
+        model, n = self._model, N_JOINTS
+        sheet = model.body(SHEET).id
         inertia, mass = model.body_inertia[sheet].copy(), model.body_mass[sheet].copy()
 
         def weigh(value: np.ndarray) -> None:

@@ -33,7 +33,9 @@ def success(gains: dict[str, float]) -> tuple[float, dict[str, int]]:
         compose([f"base_policy.{name}={value}" for name, value in gains.items()]),
         EPISODES,
     )
-    episodes = run_episodes(env, NoResidual(), episode_seeds(0, "tune", EPISODES))
+    episodes = run_episodes(
+        env, NoResidual(len(env.env.control.names)), episode_seeds(0, "tune", EPISODES)
+    )
     ends = Counter(episode.failure for episode in episodes)
     return ends["none"] / EPISODES, dict(ends)
 
