@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,10 +21,20 @@ OPTIONS = {
 }
 CHOICES = {group: f"{group}={option}" for group, option in OPTIONS.items()}
 TRAININGS = {
-    "env": [CHOICES["env"], *PPO_KEYS],
+    "env": [
+        CHOICES["env"],
+        *PPO_KEYS,
+        "evaluation.figure=true",
+        "evaluation.video=true",
+    ],
     "off_policy": [CHOICES["env"], "algo=sac", *OFF_POLICY],
     "together": list(CHOICES.values()),
 }
+# What all jobs make of the first run: no word of the task that the package brings.
+JOBS = ["explain", "friction", "resume", "export", "view job.window=false",
+        "evaluate", "report runs=[RUN] out=RUN/report"]  # fmt: skip
+FOREIGN = re.compile(r"sheet|square|\btape|yaw|paper", re.I)
+TEXTS = (".csv", ".json", ".jsonl", ".md", ".html", ".tex")
 PROGRAM = """
 import json, sys
 import numpy as np
@@ -66,6 +77,11 @@ def test_examples_train_are_evaluated_tracked_and_go_on_exactly(tmp_path):
         keys = [word for word in SHORT if word.partition("=")[0] not in str(words)]
         where = f"hydra.run.dir={folder}/runs/{name}"
         commands.append(["main.py", "-cp", f"{folder}/conf", *keys, where, *words])
+    run = folder / "runs/env"
+    for job in JOBS:
+        typed = f"job={job}".replace("RUN", str(run)).split()
+        reads = [] if "report" in job else [f"run={run}"]
+        commands.append(["main.py", "-cp", f"{folder}/conf", *reads, *typed])
     options = [*TRAININGS["together"], "env.max_episode_steps=20", "n_threads=1"]
     words = [sys.executable, "-c", PROGRAM, json.dumps([commands, options])]
     env = os.environ | {"PYTHONPATH": str(folder)}
@@ -74,6 +90,14 @@ def test_examples_train_are_evaluated_tracked_and_go_on_exactly(tmp_path):
     for name in TRAININGS:
         assert (folder / "runs" / name / "evaluation.json").is_file()
         assert (folder / "runs" / name / "best_model.zip").is_file()
+    made = [path for path in run.rglob("*") if path.suffix in TEXTS]
+    assert len(made) > 10
+    for path in made:
+        pictures = re.compile(r"base64,[^\"]*")
+        assert not FOREIGN.search(pictures.sub("", path.read_text())), path
+    printed = done.stdout.replace(str(folder), "")
+    assert not FOREIGN.search(printed), FOREIGN.findall(printed)
+    assert "median distance to the spot" in printed
     lines = (folder / "outputs/results.csv").read_text().splitlines()
     assert f"{folder / 'runs/together'}, finished, residual/n_episodes, 3.0" in lines
 

@@ -9,9 +9,9 @@ from conftest import CONF, ROOT
 
 # Each folder or loose module may import itself and what stands before it.
 ORDER = """
-    errors files seeds arrays statistics config gym_ids robots control scene rendering hardware
-    randomization base_policies envs algos build sysid runs figures policies tracking
-    evaluation training diagnosis viewer api sweeps report jobs cli __main__
+    errors files seeds arrays statistics config gym_ids robots control scene rendering
+    hardware randomization base_policies envs algos build sysid runs figures policies
+    tracking evaluation training diagnosis viewer api sweeps report jobs cli __main__
 """.split()  # noqa: SIM905
 # Their parts are chosen by yaml and imported by nobody else.
 CHOSEN = ("hardware", "randomization", "base_policies", "envs", "tracking")

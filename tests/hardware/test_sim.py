@@ -34,7 +34,10 @@ def task(request):
 @pytest.fixture(scope="module")
 def ways():
     """Angles from 20 mm above the sheet's centre down to it and 80 mm along y."""
-    kinematics, found = Kinematics(so101.SO101(), n=1), [np.array([-0.4, -0.1, 0.5, 0.9, 0.0, -0.15])]
+    kinematics, found = (
+        Kinematics(so101.SO101(), n=1),
+        [np.array([-0.4, -0.1, 0.5, 0.9, 0.0, -0.15])],
+    )
     for y, z in [(0, 0.02), *((y, THICK) for y in np.linspace(0, 0.08, 20))]:
         point = np.array([START[0], START[1] + y, z])
         found.append(reach(kinematics, point, found[-1], 1.35))
@@ -171,6 +174,9 @@ def test_a_pinched_cube_is_lifted(preset):
     for target in targets:
         gravity = kinematics.tool(world.arm.read()[0]).gravity
         world.arm.step(target + gravity / world.actuator.kp)
-    tip, cube = kinematics.fk(world.arm.read()[0])[0][0], world.objects.read()["object"][0, :3]
+    tip, cube = (
+        kinematics.fk(world.arm.read()[0])[0][0],
+        world.objects.read()["object"][0, :3],
+    )
     assert cube[2] > 0.07  # off the table by more than twice its size
     assert np.linalg.norm(cube - tip) < EDGE  # and still between the fingers
