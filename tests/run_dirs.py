@@ -7,12 +7,14 @@ import threading
 import time
 
 from so101rl.files import to_json
-from so101rl.runs.episodes_csv import COLUMNS
+from so101rl.runs.episodes_csv import AFTER, BEFORE
 from so101rl.runs.run_dir import RunDir
 from so101rl.runs.sweep_dir import SweepDir
 from so101rl.statistics import wilson
 from so101rl.tracking import Tracker
 
+# Of `paper_push`.
+COLUMNS = (*BEFORE, "final_distance_m", "final_yaw_error_rad", *AFTER)
 CONFIG = {"seed": 3, "env": {"dt": 0.5}, "twice": "${env.dt}"}
 GROUPS = {"env": "paper_push", "base_policy": "jacobian", "algo": "ppo"}
 SWEEP = {"name": "tiny", "groups": GROUPS, "group": "arm"}

@@ -14,12 +14,12 @@ import pytest
 from conftest import ROOT, config_of
 from finished import finished_run
 from learners import tiny
+from run_dirs import COLUMNS
 from stable_baselines3 import PPO
 from untrained import untrained
 
 import so101rl
 from so101rl.errors import So101Error
-from so101rl.runs.episodes_csv import COLUMNS
 
 pytestmark = pytest.mark.filterwarnings("ignore:You have specified a mini-batch size")
 

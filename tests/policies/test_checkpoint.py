@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import config_of
+from gymnasium.spaces import Box
 from learners import TINY, tiny
 from untrained import learner
 
@@ -51,7 +52,8 @@ class Payload:
 
 
 def load_zip(path, *, algo="stable_baselines3.PPO", trust=True, size=(42,)):
-    return checkpoint.load_zip(path, algo=algo, trust=trust, observations=size)
+    space = Box(-np.inf, np.inf, size)
+    return checkpoint.load_zip(path, algo=algo, trust=trust, observations=space)
 
 
 @pytest.mark.parametrize("algo", TINY)

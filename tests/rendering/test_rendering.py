@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import make_env
 
+from so101rl.envs.paper_push import PaperPush
 from so101rl.evaluation.videos import newly_solved_or_failed, worst_median_best
 from so101rl.rendering import gl, video
 from so101rl.rendering.renderer import RenderError, SceneRenderer, drawable
@@ -22,7 +23,7 @@ SIZE = {"width": 160, "height": 120}
 
 @pytest.fixture(scope="module")
 def renderer():
-    spec = so101.spec()
+    spec = so101.SO101().spec()
     add_appearance(spec)
     try:
         made = SceneRenderer(model=spec.compile(), **SIZE)
@@ -35,7 +36,7 @@ def renderer():
 def clip(n=5, **changed):
     qpos, values = np.tile(POSE, (n, 1)), {"title": "best", "outcome": "timed out"}
     qpos[:, 0] = np.linspace(-0.5, 0.5, n)
-    values |= {"qpos": qpos, "distance_m": np.linspace(0.1, 0, n), "is_success": True}
+    values |= {"qpos": qpos, "captions": ["near"] * n, "is_success": True}
     return video.EpisodeClip(**(values | changed))
 
 
@@ -107,7 +108,7 @@ def test_impossible_videos_are_refused(tmp_path):
         with pytest.raises(RenderError, match="at least 1, got 0"):
             video.episode_video(path, model=None, rows=[[clip()]], **wrong)
     with pytest.raises(RenderError, match="same positive length, got 3 and 2"):
-        clip(3, distance_m=np.zeros(2))
+        clip(3, captions=[""] * 2)
 
 
 def test_episodes_are_shown_beside_and_after_each_other(renderer, tmp_path):
@@ -123,15 +124,18 @@ def test_episodes_are_shown_beside_and_after_each_other(renderer, tmp_path):
 
 
 def episode(solved, length=10, far=0.1):
-    return SimpleNamespace(is_success=solved, length=length, final_distance_m=far)
+    numbers = {"distance_m": far}
+    return SimpleNamespace(
+        is_success=solved, length=length, numbers=numbers, total_reward=0
+    )
 
 
 def test_the_episodes_to_be_shown_are_what_they_are_called():
     soonest, farthest = episode(True, 10, 0.01), episode(False, 40, 0.2)
     others = [episode(True, 30, 0.01), episode(False, 40, 0.02), episode(True, 35)]
-    ranked = worst_median_best([*others, soonest, farthest])
+    ranked = worst_median_best([*others, soonest, farthest], PaperPush.numbers)
     assert ranked == {"worst": 4, "median": 2, "best": 3}
-    assert worst_median_best(others[:1]) == {"worst": 0, "median": 0, "best": 0}
+    assert worst_median_best(others[:1], ()) == {"worst": 0, "median": 0, "best": 0}
     before = list(map(episode, (True, False, False, True)))
     now = list(map(episode, (True, False, True, False)))
     assert newly_solved_or_failed(before, now) == {"fixed": 2, "broken": 3}

@@ -11,11 +11,11 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from run_dirs import GROUPS, create, episode
+from run_dirs import COLUMNS, GROUPS, create, episode
 
 from so101rl.errors import ConfigError, DivergedError, So101Error
 from so101rl.files import FileError, UnsafePath, read_jsonl, write_atomic
-from so101rl.runs.episodes_csv import COLUMNS, EpisodeRowError
+from so101rl.runs.episodes_csv import EpisodeRowError
 from so101rl.runs.metrics import policy_scores
 from so101rl.runs.metrics_log import BadMetric
 from so101rl.runs.provenance import changes_since, full_name, git_state, readable_name
@@ -170,6 +170,7 @@ def test_scores_are_computed_from_the_episodes():
     lost = episode(is_success=False, time_to_success_s=None, failure="jammed")
     assert policy_scores([won, lost, lost, lost], root=3, role="report") == {
         **{"success_rate": 0.25, "mean_return": 0.0, "mean_final_distance_m": 0.125},
+        "mean_final_yaw_error_rad": 0.0,
         **{"mean_time_to_success_s": 2.0, "mean_residual_l2": 0.0, "n_episodes": 4},
         "wilson_95": pytest.approx([0.0456, 0.6994], abs=1e-4),
         "failures": {"jammed": 3},

@@ -12,7 +12,11 @@ from so101rl.sysid import friction
 
 PAIR = "env.scene.pairs.sheet_table"
 G = 9.81
-OTHER = [f"{PAIR}.friction=0.3", "env.scene.object_mass=0.008", f"{PAIR}.spin=0.05"]
+OTHER = [
+    f"{PAIR}.friction=0.3",
+    "env.scene.parts.object.mass=0.008",
+    f"{PAIR}.spin=0.05",
+]
 
 
 @pytest.mark.parametrize("other", [[], OTHER], ids=["usual", "other"])
@@ -20,7 +24,7 @@ def test_the_sheet_slides_and_turns_as_coulomb_says(other):
     typed = ["job=friction", "randomization=none", "env.control_hz=360", *other]
     task = make_env(*typed, n=friction.WORLDS).env
     scene, pulls = task.scene, friction.pull(task, rise=2.0, speed=0.2)
-    pair, mass = scene.pairs["sheet_table"], scene.object_mass
+    pair, mass = scene.pairs["sheet_table"], scene.parts["object"].mass
     force = pair.friction * mass * G
     assert pulls.slides_at() == pytest.approx(force, rel=0.04)
     assert pulls.slides_on_at() == pytest.approx(force, rel=0.01)
@@ -32,7 +36,10 @@ def test_the_sheet_slides_and_turns_as_coulomb_says(other):
     assert pulls.turns_at(radius) == pytest.approx(moment, rel=0.04)
     assert friction.coulomb(scene).moment == pytest.approx(moment)
     # Evenly spread, the weight acts at the mean distance from the middle.
-    x, y = (((np.arange(1000) + 0.5) / 1000 - 0.5) * w for w in scene.object_size[:2])
+    x, y = (
+        ((np.arange(1000) + 0.5) / 1000 - 0.5) * w
+        for w in scene.parts["object"].size[:2]
+    )
     even_moment = force * np.hypot(*np.meshgrid(x, y)).mean()
     assert friction.coulomb(scene).even_moment == pytest.approx(even_moment, rel=1e-4)
 
@@ -41,7 +48,7 @@ def test_the_sheet_slides_and_turns_as_coulomb_says(other):
     ("word", "message"),
     [
         (f"{PAIR}.friction=0.0", r"env\.scene\.pairs\.sheet_table\.friction is 0"),
-        (f"{PAIR}.geoms=[object,gripper_body]", "no pair lets object and table"),
+        (f"{PAIR}.geoms=[object,gripper_body]", "no pair lets a box and the table"),
         ("job.speed=.inf", r"job\.speed=inf"),
     ],
 )
@@ -66,4 +73,4 @@ def test_a_real_object_cannot_be_pulled_at():
         read = place = None
 
     with pytest.raises(NotSimulatedError, match=r"Camera.*hardware=sim"):
-        Camera().pull(np.zeros((1, 6)))
+        Camera().pull("object", np.zeros((1, 6)))
