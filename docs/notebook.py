@@ -37,7 +37,7 @@ for _ in range(200):
     done = terminated | truncated  # the next episode has begun there already
     policy.reset(np.flatnonzero(done))  # matters to a policy that remembers
     ended, solved = ended + done.sum(), solved + info["is_success"][done].sum()
-    distance.append(np.where(done, np.nan, info["distance_m"]))
+    distance.append(np.where(done, np.nan, info["numbers"]["distance_m"]))
 env.close()
 print(f"{solved} of {ended} episodes solved")
 

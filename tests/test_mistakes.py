@@ -25,7 +25,7 @@ TYPED = [
     ("seed=abc", "seed=abc: expected a whole number"),
     ("env.act_scale=nan", "env.act_scale=nan: expected a number"),
     ("algo.policy_kwargs.net_arch=[a]", "net_arch[0]=a: expected a whole number"),
-    ("residual.alpha=[1,1,1,1,1]", "expected one number or six"),
+    ("residual.alpha=[1,1,1,1,1]", "expected one number or 6 of them"),
     ("evaluation.role=train", "evaluation.role=train: expected report or tune."),
     ("algo._target_=stable_baselines3.Foo", "expected a class that exists"),
     ("+algo.lr=0.1", "lr: PPO has no such key. Did you mean learning_rate?"),

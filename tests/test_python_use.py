@@ -164,7 +164,7 @@ def test_results_are_typed_tables_that_agree(policy, trained):
     assert not episodes.failure.isna().any()  # "none" is a word here
     assert (episodes.time_to_success_s.isna() == ~episodes.is_success).all()
     for name, own in episodes.groupby("policy"):
-        steps = [len(track.distance_m) for track in policy.trajectories[name]]
+        steps = [len(track) for track in policy.trajectories[name]]
         assert steps == list(own.length)
         score = policy.evaluation["policies"][name]
         assert own.is_success.mean() == score["success_rate"]

@@ -103,7 +103,11 @@ def restore(
         reason = "made by a version before 0.2; run it with that version, or train anew"
         raise RunNotFoundError(str(run_dir), reason=reason)
     check_saved(values, str(run_dir), cfg)
-    inner = [group.replace("/", ".") for group in keep if "/" in group]
+    inner = [
+        group.partition("@")[0].replace("/", ".")
+        for group in keep
+        if "/" in group and not is_part_of(group, keep)
+    ]
     composed = {path: OmegaConf.select(cfg, path) for path in inner}
     references_now = references(_plain(cfg))
     OmegaConf.set_struct(cfg.evaluation.tests, False)  # its keys are names
@@ -120,6 +124,14 @@ def restore(
         # The job writes into the run, if anywhere: Hydra makes no directory of its own.
         cfg.hydra.run.dir = "."
         cfg.hydra.output_subdir = None
+
+
+def is_part_of(group: str, chosen: Collection[str]) -> bool:
+    """Tell whether a group is a piece of one that was chosen, which brings its own.
+
+    Such as `randomization/arm@randomization.terms` of `randomization`.
+    """
+    return "@" in group and group.split("/")[0] in chosen
 
 
 def references(node: Mapping[Any, Any], parent: str = "") -> dict[str, str]:

@@ -103,7 +103,7 @@ def test_a_schedule_of_alpha_is_followed_by_training_and_evaluation(
 ):
     alphas = []
 
-    def watched(env, policy, seeds):
+    def watched(env, policy, seeds, referee):
         alphas.append(env.alpha[0])
         return run_episodes(env, policy, seeds)
 
@@ -188,7 +188,7 @@ def test_episodes_do_not_depend_on_how_many_run_at_once():
             f"randomization.terms.noise_{name}.{end}=0" for end in ("low", "high")
         ]
     one, *others = (
-        run_episodes(make_env(*typed, n=n), NoResidual(), seeds) for n in (1, 2, 7)
+        run_episodes(make_env(*typed, n=n), NoResidual(6), seeds) for n in (1, 2, 7)
     )
     assert [episode.seed for episode in one] == seeds
     for other in others:

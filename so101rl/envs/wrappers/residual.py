@@ -39,7 +39,7 @@ class Alpha:
         self._steps, self._n = float(value["steps"]), n_actions
         self._start, self._end = (np.asarray(value[k], float) for k in ("start", "end"))
         if {self._start.shape, self._end.shape} - {(), (n_actions,)}:
-            expected = f"one number or {n_actions}"
+            expected = f"one number or {n_actions} of them"
             raise ConfigError("residual.alpha", got=value["start"], expected=expected)
 
     def at(self, step: float) -> np.ndarray:
