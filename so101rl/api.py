@@ -62,9 +62,11 @@ class LoadedRun:
         _check_checkpoint(self.path / CHECKPOINTS, checkpoint)
         cfg = self._compose()
         with user_errors():
-            self._policy, self.step = load_policy(cfg)
-        model = self._policy.model
-        self._space, n_actions = model.observation_space, model.action_space.shape[0]
+            env = build_env(cfg, 1)
+            self._policy, self.step = load_policy(cfg, env)
+            env.close()
+        self._space = env.single_observation_space
+        n_actions = len(env.env.control.names)
         alpha: Any = OmegaConf.to_container(cfg.residual, resolve=True)
         self.alpha = Alpha(alpha["alpha"], n_actions).at(self.step)
 

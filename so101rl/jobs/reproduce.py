@@ -48,7 +48,7 @@ def reproduce(cfg: DictConfig) -> float:
     OmegaConf.update(cfg, "job", first.config().job, merge=False)
     cfg.run = None
     trainer = Trainer(cfg)
-    source = warm_start(cfg, trainer.model)
+    source = warm_start(cfg, trainer.model, trainer.identity)
     check_same_source(first.info, source)
     second = RunDir.create(
         next_folder(FOLDER, f"{first.info['name']}-"),

@@ -49,7 +49,9 @@ def resume(cfg: DictConfig) -> float | None:
         checkpoint.repair_interrupted_saves(run.checkpoints)
         step, state = load_newest_checkpoint(run.checkpoints)
         if state is None:
-            check_same_source(run.info, warm_start(cfg, trainer.model))
+            check_same_source(
+                run.info, warm_start(cfg, trainer.model, trainer.identity)
+            )
         size = state["logs"] if state else 0
         run.reopen(step=step, metrics=size, resume=exactness)
     return trainer.run(run, start=state)

@@ -22,7 +22,7 @@ def train(cfg: DictConfig) -> float:
     runtime = HydraConfig.get().runtime
     # What cannot work is refused by these two, before there is a run directory.
     trainer = Trainer(cfg)
-    source = warm_start(cfg, trainer.model)
+    source = warm_start(cfg, trainer.model, trainer.identity)
     run = RunDir.create(
         Path(runtime.output_dir),
         cfg=cfg,

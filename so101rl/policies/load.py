@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from so101rl.build import build_algo, build_env
+from so101rl.build import build_algo
 from so101rl.config.from_run import BEST
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.envs.wrappers.sb3_vec_env import SpacesVecEnv
@@ -13,25 +13,13 @@ from so101rl.policies import checkpoint
 from so101rl.policies.policy import ModelPolicy
 
 
-def load_policy(
-    cfg: DictConfig, env: ResidualEnv | None = None
-) -> tuple[ModelPolicy, int]:
+def load_policy(cfg: DictConfig, env: ResidualEnv) -> tuple[ModelPolicy, int]:
     """Return the policy of `run=` or `checkpoint=`, and its env step.
 
     Args:
         cfg: composed config.
-        env: environments of this config, which tell the policy's spaces; None: build
-            one for that.
+        env: environments of this config, which tell the policy's spaces.
     """
-    own = build_env(cfg, 1) if env is None else env
-    try:
-        return _load(cfg, own)
-    finally:
-        if env is None:
-            own.close()
-
-
-def _load(cfg: DictConfig, env: ResidualEnv) -> tuple[ModelPolicy, int]:
     if cfg.checkpoint is not None and not Path(cfg.checkpoint).is_dir():
         path = Path(cfg.checkpoint)
         model = checkpoint.load_zip(

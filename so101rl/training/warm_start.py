@@ -33,7 +33,9 @@ class WarmStartError(So101Error):
         super().__init__(f"init_from={run}: {reason}")
 
 
-def warm_start(cfg: DictConfig, model: BaseAlgorithm) -> dict[str, Any] | None:
+def warm_start(
+    cfg: DictConfig, model: BaseAlgorithm, identity: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
     """Load the best policy of `cfg.init_from` into a learner that has not learned yet.
 
     All networks are loaded: actor, critics, value function, targets. Optimizers, replay
@@ -42,6 +44,7 @@ def warm_start(cfg: DictConfig, model: BaseAlgorithm) -> dict[str, Any] | None:
     Args:
         cfg: the new run's config; `init_from=latest` is replaced by that run's path.
         model: its learner, as `build_algo` returns it.
+        identity: of its base policy; None: unknown.
 
     Returns:
         What `run.json` records of the source; None without `init_from`.
@@ -64,7 +67,11 @@ def warm_start(cfg: DictConfig, model: BaseAlgorithm) -> dict[str, Any] | None:
     tensors = len(model.policy.state_dict())
     print(f"init_from {path}: all {tensors} tensors of its best policy (step {step})")
     print(f"  not carried over: {', '.join(_not_carried_over(model, std))}")
-    for line in _changes_by_group(before, now):
+    lines = _changes_by_group(before, now)
+    told = info.get("base_policy")
+    if None not in (told, identity) and told != identity:
+        lines.append(f"identity of the base policy: {told} -> {identity}")
+    for line in lines:
         print(f"  differs: {line}", flush=True)
     return {
         "path": str(path),

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import toys
 from conftest import OFF_POLICY, PPO_KEYS, SHORT, config_of, make_env, run_cli
+from finished import edit_json, interrupted, outcome
 from omegaconf import OmegaConf, open_dict
 
+import so101rl
 from so101rl.base_policies import base
 from so101rl.build import build_task
 from so101rl.errors import So101Error
@@ -143,7 +145,9 @@ def steps_policy(cfg, **keys):
     cfg.base_policy = {"_target_": "toys.Steps", **keys}
 
 
-def test_one_base_policy_serves_a_whole_run_with_ids_of_their_own(trained):
+def test_one_base_policy_serves_a_whole_run_with_ids_of_their_own(
+    trained, monkeypatch, capsys
+):
     toys.Steps.made.clear()
     typed = ["evaluation.tests.hard=hard", "randomization=none", *PPO_KEYS]
     run, trainer = trained(steps_policy, *typed[1:])
@@ -156,6 +160,11 @@ def test_one_base_policy_serves_a_whole_run_with_ids_of_their_own(trained):
     state = trainer._vec_env.state_dict()["env"]["base_policy"]
     assert len(state["steps"]) == 4  # of the training's environments alone
     assert run.info["base_policy"] == {"says": "one"}
+    edit_json(run.path / "run.json", status="killed")
+    monkeypatch.setattr(toys.Steps, "identity", lambda self: {"says": "two"})
+    assert run_cli("packages=[toys]", "job=resume", f"run={run.path}") == 2
+    both = "began with the base policy {'says': 'one'}, this one is {'says': 'two'}"
+    assert both in capsys.readouterr().err
 
 
 def test_a_base_policy_is_asked_once_more_only_where_time_ran_out():
@@ -220,14 +229,17 @@ def test_a_base_policy_may_be_sloppy(wrong, trained, monkeypatch, capsys):
     [["algo=ppo", *PPO_KEYS[:2]], ["algo=sac", *OFF_POLICY[:3]]],
     ids=["ppo", "sac"],
 )
-def test_pictures_train_are_restored_and_not_saved_by_the_env(algo, trained):
+def test_pictures_train_go_on_exactly_and_are_not_saved_by_the_env(
+    algo, trained, capsys
+):
     def change(cfg):
+        cfg.keep_checkpoints = 9
         cfg.env.cameras = {"front": {"width": 40, "height": 36}}
         cfg.env.observation = GROUPS
         cfg.algo.policy = "MultiInputPolicy"
         cfg.algo.policy_kwargs = {}
 
-    _, trainer = trained(change, *algo, "total_timesteps=64")
+    run, trainer = trained(change, *algo)
     space = trainer.model.observation_space
     assert (space["image"].shape, space["image"].dtype) == ((3, 36, 40), np.uint8)
     env = trainer._vec_env.env
@@ -240,6 +252,17 @@ def test_pictures_train_are_restored_and_not_saved_by_the_env(algo, trained):
     again = [env.step(np.full((4, 6), 0.1))[0] for _ in range(3)]
     np.testing.assert_equal(before, again)
     assert len({picture["image"].tobytes() for picture in before}) == 3
+    killed = interrupted(run.path, run.path.with_name("killed"), 64)
+    assert run_cli("job=resume", f"run={killed}") == 0
+    assert outcome(killed) == outcome(run.path)
+    loaded = so101rl.load(run.path)
+    assert len(loaded.play([3])) == 1
+    obs, _ = loaded.make_env(2).reset(seed=0)
+    assert loaded.act(obs).shape == (2, 6)
+    with pytest.raises(So101Error, match="expected a dict of base_action, im"):
+        loaded.act(obs["state"])
+    assert run_cli("job=export", f"run={run.path}") == 2
+    assert "policies of one vector" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

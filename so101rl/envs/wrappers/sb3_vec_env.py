@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box, Dict, Space
 from stable_baselines3.common.vec_env import VecEnv
 
 from so101rl.envs.observations import LearnerObs
@@ -89,9 +90,8 @@ class SB3VecEnv(VecEnv):
     def __init__(self, env: ResidualEnv, seeds: Sequence[int] | None = None):
         env.render_mode = None
         self.env = env  # set first, because SB3's constructor reads attributes
-        super().__init__(
-            env.num_envs, env.single_observation_space, env.single_action_space
-        )
+        space = _channels_first(env.single_observation_space)
+        super().__init__(env.num_envs, space, env.single_action_space)
         self.episode_statistics = EpisodeStatistics(env.num_envs)
         self._first_seeds = seeds
         self._actions = np.zeros((0,))
@@ -104,7 +104,7 @@ class SB3VecEnv(VecEnv):
         self._first_seeds = None
         obs, _ = self.env.reset(seed=seed)
         self._reset_seeds()
-        return obs
+        return _for_sb3(obs)
 
     def step_async(self, actions: np.ndarray) -> None:
         """Store the actions for `step_wait`."""
@@ -120,10 +120,10 @@ class SB3VecEnv(VecEnv):
             infos[i] = {
                 "episode": episode,
                 "is_success": bool(info["is_success"][i]),
-                "terminal_observation": info["final_obs"][i],
+                "terminal_observation": _for_sb3(info["final_obs"][i]),
                 "TimeLimit.truncated": bool(truncated[i]),
             }
-        return obs, reward.astype(np.float32), done, infos
+        return _for_sb3(obs), reward.astype(np.float32), done, infos
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next steps and the next metrics depend on."""
@@ -175,4 +175,34 @@ class SpacesVecEnv(SB3VecEnv):
 
     def __init__(self, env: ResidualEnv):
         self.env = env
-        VecEnv.__init__(self, 1, env.single_observation_space, env.single_action_space)
+        space = _channels_first(env.single_observation_space)
+        VecEnv.__init__(self, 1, space, env.single_action_space)
+
+
+def _channels_first(space: Space) -> Space:
+    """Return a space whose pictures are (3, height, width), as torch takes them.
+
+    Stable-Baselines3 would transpose them itself, by views whose layout in memory a
+    resumed run would not have, so that its sums differed in the last bit.
+    """
+    if not isinstance(space, Dict):
+        return space
+    spaces: dict[str, Space] = {}
+    for name, own in space.spaces.items():
+        if isinstance(own, Box) and own.dtype == np.uint8:
+            height, width, channels = own.shape
+            own = Box(0, 255, (channels, height, width), np.uint8)
+        spaces[name] = own
+    return Dict(spaces)
+
+
+def _for_sb3(obs: LearnerObs) -> LearnerObs:
+    """Return observations, of one or several environments, with channels first."""
+    if not isinstance(obs, dict):
+        return obs
+    return {
+        name: np.ascontiguousarray(np.moveaxis(value, -1, -3))
+        if value.dtype == np.uint8
+        else value
+        for name, value in obs.items()
+    }
