@@ -118,7 +118,7 @@ def test_help_fits_a_screen_has_every_job_and_imports_nothing_heavy(monkeypatch)
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.stderr == "[]\n"
     lines = done.stdout.splitlines()
-    assert len(lines) <= 60 and max(map(len, lines)) <= 110
+    assert len(lines) <= 62 and max(map(len, lines)) <= 110
     assert "algo: crossq, ppo" in done.stdout and "outputs/<env>" in done.stdout
     jobs = {path.stem for path in (ROOT / "conf/job").glob("*.yaml")} - {"train"}
     assert {job for job in jobs if f"job={job}" not in done.stdout} == set()

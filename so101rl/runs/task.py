@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from so101rl.errors import So101Error
 from so101rl.files import read_json
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TASK = "task.json"
 
@@ -45,7 +46,7 @@ class PartInfo:
     """
 
     free: bool
-    outline: np.ndarray
+    outline: "np.ndarray"
     rgba: tuple[float, ...]
 
 
@@ -97,6 +98,8 @@ def read_task(run: Path) -> TaskInfo:
             f"{run} has no {TASK}: it was made by a version before 0.2; "
             "train it again, or read it with the version that made it"
         )
+    import numpy as np  # slow, and most commands read no task
+
     content: dict[str, Any] = read_json(run / TASK)
     try:
         return TaskInfo(
