@@ -1,4 +1,4 @@
-"""Which keys to try next: from a symptom's `try` in the yaml to a command line."""
+"""Turns a symptom's `try` in the yaml into new values of keys and a command line."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class Change:
         return f"{self.key}={format_value(self.new)}"
 
     def __str__(self) -> str:
-        """The change with the old value behind it."""
+        """The override, followed by the old value."""
         return f"{self.override} (now {format_value(self.old)})"
 
 
@@ -36,11 +36,11 @@ def changes(
     at their limit are left out.
 
     Args:
-        wanted: by key, how it changes: `times`, `plus`, `horizon` or `to`, whether it
-            is a `whole` number, and the `least` and `most` it may become; `when`: only
-            if the run has these values, by key.
-        facts: of the run.
-        measured: the factor that `times: measured` stands for.
+        wanted: by key: one of `times`, `plus`, `horizon` and `to`; optionally `whole`
+            to round, limits `least` and `most` of the new value, and `when`, values by
+            key that the run must have.
+        facts: facts of the run.
+        measured: the factor used for `times: measured`.
     """
     known = {**facts.values, **facts.info["groups"]}
     found = []
@@ -56,7 +56,7 @@ def changes(
 def command(facts: Facts, change: Change | None = None) -> str:
     """The command line that trains a run again, with at most one change.
 
-    Only the change if the run did not keep its command line.
+    If the run has no recorded command line, only the override of the change.
     """
     if facts.typed is None:
         return change.override if change else ""
@@ -92,18 +92,18 @@ def _new_value(
         return None
     if "plus" in how:
         wanted = _rounded(old + how["plus"])
-    elif "horizon" in how:  # of a discount: 1 / (1 - gamma) steps
+    elif "horizon" in how:  # a discount's 1 / (1 - gamma) [steps] is multiplied
         wanted = 1 - _rounded((1.0 - old) / how["horizon"])
     else:
         factor = measured if how["times"] == "measured" else how["times"]
         if factor is None:
             return None
-        # `whole`, not the type of the value: a share may be written as 1.
+        # The type of the value does not tell: a share may be written as 1.
         wanted = round(old * factor) if how.get("whole") else _rounded(old * factor)
     low, high = limits
     new = wanted if low is None else max(wanted, low)
     new = new if high is None else min(new, high)
-    # A value beyond its limit would move the wrong way.
+    # No change if the limit would move the value the other way than wanted.
     return new if (new - old) * (wanted - old) >= 0 else None
 
 
@@ -115,10 +115,10 @@ def _rounded(value: float) -> float:
 def _range(
     key: str, how: Mapping[str, Any], facts: Facts
 ) -> tuple[float | None, float | None]:
-    """Least and greatest value to try; None: no limit."""
+    """Return the least and the greatest value to try; None: no limit."""
     low, high = RANGES.get(key, (None, None))
     if key == "algo.batch_size" and "algo.n_steps" in facts.values:
-        high = facts.values["algo.n_steps"] * facts.values["n_envs"]  # of a rollout
+        high = facts.values["algo.n_steps"] * facts.values["n_envs"]  # a rollout
     if key.startswith("residual.alpha"):
         low, high = 0.0, 1.0
     return how.get("least", low), how.get("most", high)

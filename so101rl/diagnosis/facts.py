@@ -22,14 +22,14 @@ from so101rl.runs.trajectories import TRAJECTORIES, read_trajectories
 from so101rl.statistics import RESIDUAL, wilson
 
 SELECT, ROLLOUT = "eval/success_rate", "rollout/success_rate"
-SHARE = "residual/share"  # of the largest |alpha * residual|; computed here, not logged
+SHARE = "residual/share"  # |alpha * residual| / its maximum; not logged, computed here
 TYPED = ".hydra/overrides.yaml"
 WORLD = (
     "env",
     "randomization",
     "hardware",
 )  # groups that describe the world, not the policy
-# What else an evaluation may change without evaluating another policy.
+# Keys that do not change the evaluated policy.
 _NEUTRAL = (
     *("job", "run", "tracking", "trust", "evaluation", "init_from"),
     *("n_threads", "torch_threads"),
@@ -39,7 +39,7 @@ _WORLD_OVERRIDE = re.compile(rf"({'|'.join(WORLD)})[./=]")
 
 @dataclass(frozen=True)
 class Effort:
-    """What a policy did in its held-out episodes, mean over their steps.
+    """Use of the actions in a policy's held-out episodes, mean over all steps.
 
     Attributes:
         size: norm of alpha * residual, as a share of the largest possible.
@@ -61,19 +61,19 @@ class Elsewhere:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a run; what was not recorded is empty or None.
+    """The facts of a run; those that were not recorded are empty or None.
 
     Attributes:
         path: the run directory.
         info: the content of `run.json`.
-        task: what the run's task tells about itself.
+        task: the content of `task.json`.
         values: the config by dotted key.
         typed: the overrides of its command line; None if the run did not keep them.
-        lines: those of `metrics.jsonl`, without the rollouts of few episodes.
+        lines: those of `metrics.jsonl`, as `_judgeable` returns them.
         fps: env steps per second, median of the log lines.
         scores: the policies' entries in `evaluation.json`.
-        policy_step: env step of the judged policy.
-        judged_alpha: alpha (a,) of the judged policy.
+        policy_step: env step of the evaluated policy.
+        judged_alpha: alpha (a,) of the evaluated policy.
         rows: those of `episodes.csv` by policy.
         effort: by policy, if the run kept the steps of its episodes.
         elsewhere: evaluations of the policy in other worlds.
@@ -102,7 +102,7 @@ class Facts:
 
     @property
     def alpha(self) -> float | None:
-        """Alpha of the judged policy, or else at the end; its mean."""
+        """Mean alpha of the evaluated policy, or else of the end of training."""
         if self.judged_alpha is not None:
             return fmean(self.judged_alpha)
         value = self.values.get("residual.alpha")
@@ -151,7 +151,7 @@ class Facts:
         return self._measured("clipped", "residual/clipped")
 
     def _measured(self, name: str, metric: str) -> tuple[float, str] | None:
-        if RESIDUAL in self.effort and self.policy_step:  # a trained policy was judged
+        if RESIDUAL in self.effort and self.policy_step:  # it was trained
             return getattr(self.effort[RESIDUAL], name), "without noise"
         value = self.late(metric)
         return None if value is None else (value, "in training, noise included")
@@ -196,10 +196,10 @@ def read_facts(path: Path, *, few: int, episodes: int) -> Facts:
 def _judgeable(
     line: Mapping[str, float], values: Mapping[str, Any], task: TaskInfo, episodes: int
 ) -> dict[str, float]:
-    """A log line with `residual/share`, and without rollouts that would mislead.
+    """Return a log line with `residual/share` and without misleading `rollout/` values.
 
-    These are rollouts of few episodes, and those before the first episode can have run
-    out of time: until then only solved ones have ended.
+    They mislead if they come from fewer than `episodes` episodes, or from before the
+    first time limit, when only solved episodes have ended.
     """
     largest = line.get("residual/alpha", 0.0) * _largest_per_mean(
         values, len(task.actions)
@@ -223,11 +223,11 @@ def _largest_per_mean(values: Mapping[str, Any], n_actions: int) -> float:
 
 
 def _typed(run: RunDir) -> list[str] | None:
-    """Overrides that train a run; an evaluation has its run's, in its own world."""
+    """Overrides that train a run; for an evaluation its run's, with its own `WORLD`."""
     folder = run.path.parent
     home = folder.parent if folder.name == "evaluations" else run.path
     if not (home / TYPED).is_file():
-        return None  # the chosen groups alone would train something else
+        return None  # the chosen groups alone are not enough
     words = [str(word) for word in OmegaConf.load(home / TYPED)]
     begun = RunDir.open(home).config().get("init_from")
     if begun is not None:  # `latest` may name another run by now

@@ -13,9 +13,9 @@ class Finding:
     """A symptom that a run has.
 
     Attributes:
-        shows: the numbers that show it.
+        shows: the numbers that show the symptom.
         means: what they mean, in one or two sentences.
-        measured: factor by which a key would have to change, if it is known.
+        measured: factor for the keys with `times: measured`, if it is known.
     """
 
     shows: str

@@ -17,7 +17,7 @@ RULES: dict[str, Rule] = {
     for name, rule in getmembers(module, isfunction)
     if rule.__module__ == module.__name__ and not name.startswith("_")
 }
-CLASS = "dominant_failure"  # one symptom per failure class that has no entry
+CLASS = "dominant_failure"  # the entry of failure classes that have no own one
 del RULES[CLASS]
 
 
@@ -37,13 +37,13 @@ class Symptom:
 
 
 def symptoms(facts: Facts, limits: DictConfig) -> list[Symptom]:
-    """The symptoms of a run in the order of the yaml: what to change first comes first.
+    """Return the symptoms of a run in the order of the yaml, most urgent first.
 
     A failure class has the entry of its name, or else that of `dominant_failure`;
     entries of classes that the run's task does not have are not used.
 
     Args:
-        facts: of the run.
+        facts: facts of the run.
         limits: by symptom, its limits and what to `try`.
     """
     return [

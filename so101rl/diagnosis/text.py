@@ -32,7 +32,7 @@ def explanation(
 
     Args:
         facts: of the run.
-        found: its symptoms, what to change first comes first.
+        found: its symptoms, most urgent first.
         limits: the node `job` of the config.
     """
     verdict = judge(facts, limits)
@@ -65,15 +65,15 @@ def _verdict(facts: Facts, verdict: str, limits: DictConfig) -> Iterator[str]:
         yield from _wrapped(f"{text}{base and ', '}{base}.", "")
         yield from _wrapped(_against_base(facts, limits), "")
         if verdict == UNSURE:
-            yield f"  too few to tell; more: {on_run('evaluate', facts.path)}"
+            yield f"  too few for a verdict; run more: {on_run('evaluate', facts.path)}"
     elif facts.lines:
-        yield f"{verdict}: it has not played the held-out episodes."
+        yield f"{verdict}: no held-out episode was run."
     elif base:
         yield f"NOT TRAINED: {base} of {facts.scores[BASE]['n_episodes']} episodes."
         if facts.typed is not None:
-            yield f"  a residual on top of it: {command(facts)}"
+            yield f"  train a residual on top of it: {command(facts)}"
     else:
-        yield f"{verdict}: it ended before its first log line."
+        yield f"{verdict}: the run ended before its first log line."
 
 
 def _status(facts: Facts) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _status(facts: Facts) -> Iterator[str]:
     asked = facts.values["total_timesteps"]
     so_far = f"{status.upper()} after {facts.steps:,} of {asked:,} env steps"
     if error is None:
-        hint = "a process is running it, or is gone: job=resume knows"
+        hint = "a process still runs it or has died; job=resume finds out"
         yield so_far + (f"; {hint}" if status == "running" else "")
         return
     first = error["message"].splitlines()[0] if error["message"] else error["class"]
@@ -100,7 +100,7 @@ def _rate(facts: Facts, policy: str) -> str:
 
 
 def _against_base(facts: Facts, limits: DictConfig) -> str:
-    """The comparison with the base, and its limits."""
+    """Sentences on the comparison with the base and its uncertainty."""
     sentences = []
     pair = base_comparison(facts)
     if pair is not None:
@@ -108,16 +108,16 @@ def _against_base(facts: Facts, limits: DictConfig) -> str:
     if never_improved(facts):
         whose = ", that of init_from" if facts.info.get("init_from") else ""
         sentences.append(
-            f"Judged is the policy of step 0{whose}: training got no better."
+            f"The policy of step 0{whose} was evaluated: training did not improve it."
         )
-    sentences.append("One seed; others may differ by more.")
+    sentences.append("This is one seed; seeds may differ by more.")
     return " ".join(sentences)
 
 
 def _symptoms(found: Sequence[Symptom], limits: DictConfig, room: int) -> Iterator[str]:
-    """The symptoms in full while there is room, then the names of the others.
+    """Yield the symptoms that fit into `room` lines, then the names of the others.
 
-    A key is named once, with the first symptom that has it.
+    A key is suggested once, with the first symptom that has it.
     """
     named: set[str] = set()
     for number, symptom in enumerate(found):

@@ -1,4 +1,4 @@
-"""How good a run is, with its uncertainty."""
+"""The verdict on a run, with its uncertainty."""
 
 from omegaconf import DictConfig
 
@@ -15,7 +15,7 @@ def base_comparison(facts: Facts) -> statistics.McNemarResult | None:
 
 
 def judge(facts: Facts, limits: DictConfig) -> str:
-    """GOOD, FAIR or POOR; UNSURE after few episodes, NOT JUDGED after none.
+    """Return GOOD, FAIR or POOR; UNSURE after few episodes, NOT JUDGED after none.
 
     Args:
         facts: facts of the run.
@@ -38,5 +38,5 @@ def judge(facts: Facts, limits: DictConfig) -> str:
 
 
 def never_improved(facts: Facts) -> bool:
-    """Whether the judged policy is the one that the training began with."""
+    """Whether the evaluated policy is the one that the training began with."""
     return facts.policy_step == 0 and facts.steps > 0

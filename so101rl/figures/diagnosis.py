@@ -1,4 +1,4 @@
-"""What `job=explain` looks at in six panels, each with the limits of the rules."""
+"""The figure of `job=explain`: up to six panels with the limits of the rules."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ SMALL = 7.5  # font size of legends and limits [pt]
 BINS = 20  # of a histogram
 FILLED: dict[str, Any] = {"ms": 4.5, "mew": 0.3, "mec": "#444444"}
 HOLLOW: dict[str, Any] = {"color": LIMIT, "mfc": "none"}  # of the base's episodes
-# Label, style and rows of episodes that are drawn alike.
+# Label, style and episodes of each group that has a style of its own.
 Groups = Sequence[tuple[str, dict[str, Any], Sequence[Mapping[str, Any]]]]
 
 
@@ -46,10 +46,10 @@ def figure_diagnosis(
     """Draw the panels for which the run has data.
 
     Args:
-        run: trained, or evaluated, or both.
-        lines: of its `metrics.jsonl`, as `read_facts` gives them.
+        run: a run that was trained, evaluated, or both.
+        lines: those of its `metrics.jsonl`, as in `Facts.lines`.
         rows: those of its `episodes.csv` by policy.
-        limits: by symptom, as in `conf/job/explain.yaml`.
+        limits: by symptom, `symptoms` of `conf/job/explain.yaml`.
 
     Returns:
         Path of `figures/diagnosis.png` in the run directory; None without any data.
@@ -114,7 +114,7 @@ def _draw_learning(axes: "Axes", lines: Lines, evaluation: Mapping[str, Any]) ->
 def _draw_ends(axes: "Axes", rows: Rows, task: TaskInfo) -> None:
     """Draw the task's numbers at the end: two as points, one as a histogram.
 
-    In colour the episodes of the last policy, hollow the failed ones of the base.
+    Episodes of the last policy are in colour; failed ones of the base are hollow.
     """
     policy = list(rows)[-1]
     failed = [row for row in rows.get(BASE, ()) if not row["is_success"]]
@@ -156,7 +156,7 @@ def _draw_points(axes: "Axes", groups: Groups, numbers: Sequence[NumberInfo]) ->
 def _draw_histogram(
     axes: "Axes", groups: Groups, numbers: Sequence[NumberInfo]
 ) -> None:
-    """Draw how often which value of the first number occurs."""
+    """Draw a stacked histogram of the first number."""
     number = numbers[0]
     values = [_at_end(rows, number) for _, _, rows in groups]
     edges = np.histogram_bin_edges(np.concatenate(values), bins=BINS)
@@ -177,13 +177,13 @@ def _draw_histogram(
 
 
 def _leave_room(axes: "Axes", heights: np.ndarray) -> None:
-    """Scale the y axis so that a legend finds room above all points."""
+    """Scale the y axis so that a legend fits above all points."""
     low, high = min(0.0, heights.min()), max(heights.max(), 0.0)
     axes.set_ylim(low, low + 1.5 * (high - low or 1.0))
 
 
 def _at_end(rows: Sequence[Mapping[str, Any]], number: NumberInfo) -> np.ndarray:
-    """Return a number (k,) at the end of episodes, as it is shown."""
+    """Return a number at the end of k episodes (k,), in its shown unit."""
     return number.factor * np.array([row[f"{FINAL}{number.name}"] for row in rows])
 
 
@@ -248,7 +248,7 @@ def _finish(axes: "Axes", title: str, *, legend: bool = True) -> None:
 
 
 def _decades(axes: "Axes", axis: str = "y") -> None:
-    """Make an axis logarithmic, from one power of ten to another around all data."""
+    """Make an axis logarithmic, between the powers of ten that enclose the data."""
     from matplotlib.ticker import NullFormatter
 
     data = [getattr(line, f"get_{axis}data")() for line in axes.lines]
@@ -280,7 +280,7 @@ def _plot(
 def _limit(
     axes: "Axes", value: float, name: str, colour: str = LIMIT, *, left: bool = False
 ) -> None:
-    """Draw the value from which on a rule finds its symptom."""
+    """Draw the limit of a rule as a dotted line with a name."""
     axes.axhline(value, color=colour, ls=":", lw=1.1)
     axes.annotate(
         name,

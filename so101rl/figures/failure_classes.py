@@ -1,6 +1,6 @@
 """How episodes end: order, colour and name of a task's failure classes.
 
-Classes that the task does not tell of, as in old files, stand last.
+Classes that are not in the task's `failures`, as in old files, come last.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 SUCCESS_COLOUR, UNKNOWN_COLOUR = "#009E73", "#bbbbbb"
-# Of the first class that a task tells of, the second, and so on.
+# In the order of the task's `failures`.
 CLASS_COLOURS = (
     *("#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#4d4d4d", "#332288"),
     *("#E69F00", "#882255", "#0072B2", "#999933", "#661100", "#AA4499"),
@@ -22,7 +22,7 @@ CLASS_COLOURS = (
 
 
 def colour_of(failure: str, task: TaskInfo) -> str:
-    """Return the colour of a failure class or of success; unknown ones share one."""
+    """Return the colour of success or a failure class; unknown classes are grey."""
     if failure == SUCCESS:
         return SUCCESS_COLOUR
     if failure not in task.failures:
@@ -36,7 +36,7 @@ def label_of(failure: str) -> str:
 
 
 def in_order(failures: Iterable[str], task: TaskInfo) -> list[str]:
-    """Return the classes among `failures`: success, the task's, unknown ones."""
+    """Return the distinct `failures`: success, the task's in order, unknown ones."""
     present = set(failures)
     known = [name for name in (SUCCESS, *task.failures) if name in present]
     return known + sorted(present - set(known))

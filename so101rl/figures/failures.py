@@ -1,4 +1,4 @@
-"""What became of the base policy's episodes when the residual played them."""
+"""How the same episodes end with the base alone and with the residual."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ GAINED, LOST, UNCHANGED = SUCCESS_COLOUR, "#D55E00", "#7f8790"
 
 
 def figure_failures(run: RunDir) -> Path:
-    """Draw how the same episodes ended before and after.
+    """Draw how the same episodes end without and with the residual.
 
     Args:
         run: a run with the episodes of base and residual.
@@ -39,7 +39,7 @@ def figure_failures(run: RunDir) -> Path:
 
 
 def count(pairs: Sequence[tuple[str, str]], classes: Sequence[str]) -> np.ndarray:
-    """Episodes (k, k) by class with the base (row) and with the residual (column)."""
+    """Count episodes (k, k) by class with the base (row) and the residual (column)."""
     found = Counter(pairs)
     return np.array([[found[before, now] for now in classes] for before in classes])
 
@@ -59,7 +59,7 @@ def _draw_matrix(axes: "Axes", matrix: np.ndarray, classes: Sequence[str]) -> No
             axes.annotate(str(n), (j, i), ha="center", va="center", color=ink)
     names = [label_of(failure) for failure in classes]
     rows = [f"{name} ({n})" for name, n in zip(names, matrix.sum(1), strict=True)]
-    columns = [  # which are narrow
+    columns = [  # a word per line, because columns are narrow
         f"({n})\n" + name.replace(" ", "\n")
         for name, n in zip(names, matrix.sum(0), strict=True)
     ]

@@ -1,4 +1,4 @@
-"""How the object slides on the table, beside what Coulomb friction predicts."""
+"""How the object slides on the table, compared with Coulomb friction."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 MEASURED, EXPECTED, EVEN = GROUP_COLOURS[0], DARK, GROUP_COLOURS[5]
 SHOWN = 5.0  # [mm] of sliding
-AROUND = 0.08  # [s] before and after letting go
+AROUND = 0.08  # [s] shown before and after the release
 TOWS_SHOWN = 3  # the slowest, one in between, the fastest
 
 
 def figure_friction(directory: Path, *, pulls: Pulls, expected: Coulomb) -> Path:
-    """Draw a rising pull, a tow that lets go and a rising moment.
+    """Draw a rising pull, a tow that is released, and a rising moment.
 
     Args:
         directory: where the figure goes.
-        pulls: what was measured.
-        expected: what dry friction predicts.
+        pulls: measured motion.
+        expected: prediction of Coulomb friction.
 
     Returns:
         Path of `friction.png` in the directory.

@@ -12,9 +12,9 @@ from so101rl.runs.run_dir import RunDir
 
 
 def draw_all(run: RunDir) -> list[Path]:
-    """Draw the figures that an evaluated run has the data for; returns the files.
+    """Draw all figures of an evaluated run; returns the files.
 
-    An evaluation of the base policy alone has no figures of the residual.
+    Without episodes of the residual, the figures of the residual are left out.
     """
     drawn = [figure_summary(run), figure_trajectories(run), figure_starts(run)]
     if "residual" in read_failures(run):

@@ -1,4 +1,4 @@
-"""What figures read of a run: how its held-out episodes ended, and every step."""
+"""Reads the held-out episodes of a run: their failure classes and every step."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class HeldOutEpisode:
 
     Attributes:
         failure: failure class; `none` if it was solved.
-        steps: what happened.
-        poses: of each part that moves (T + 1, 3): x [m], y [m], yaw [rad].
+        steps: the recorded steps.
+        poses: by part that moves (T + 1, 3): x [m], y [m], yaw [rad].
     """
 
     failure: str
@@ -28,7 +28,7 @@ class HeldOutEpisode:
 
     @property
     def way(self) -> np.ndarray:
-        """Way (T + 1, 2) [m] of the first part that moves, or else of the tip."""
+        """Path x, y (T + 1, 2) [m] of the first part that moves, or else of the tip."""
         first = next(iter(self.poses.values()), self.steps.tip)
         return first[:, :2]
 
@@ -53,10 +53,10 @@ def read_failures(run: RunDir) -> dict[str, dict[int, str]]:
 
 
 def read_episodes(run: RunDir) -> dict[str, list[HeldOutEpisode]]:
-    """Every episode with its steps, by policy; the order is the same for all.
+    """Every episode with its steps, by policy, in the same order for all policies.
 
     Raises:
-        FigureError: the run has no `trajectories.npz`, as old ones have not.
+        FigureError: the run has no `trajectories.npz`.
     """
     path = run.path / TRAJECTORIES
     if not path.is_file():
@@ -94,6 +94,6 @@ def read_paired_failures(run: RunDir) -> list[tuple[str, str]]:
 
 def _missing(run: RunDir, name: str) -> FigureError:
     return FigureError(
-        f"{run.path} has no {name} to draw; this plays its episodes again and keeps "
-        f"every step: python main.py job=evaluate run={run.path}"
+        f"{run.path} has no {name}; this runs its episodes again and records them: "
+        f"python main.py job=evaluate run={run.path}"
     )

@@ -1,4 +1,4 @@
-"""How much the residual does, and what it does to the errors, second by second."""
+"""Size of the residual and numbers of the task over the time of an episode."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 RUNNING = "left: of the episodes still running"
 ENDED = "middle: of all, an episode that has ended keeps its last value"
-FEW = 0.1  # share of the episodes; a mean over fewer is drawn pale
+FEW = 0.1  # share of the episodes; a mean over fewer is pale
 
 
 def figure_residual(run: RunDir) -> Path:
-    """Draw size and saturation of the residual, numbers and ends, over an episode.
+    """Draw residual, clipping, the task's first two numbers and ends over time.
 
-    Of the task's numbers, the first two have a panel.
+    All are functions of the time since the start of an episode [s].
 
     Args:
         run: a run with `trajectories.npz` and the episodes of base and residual.
@@ -54,7 +54,7 @@ def figure_residual(run: RunDir) -> Path:
     hz, numbers = task.control_hz, task.numbers[:2]
     evaluation = run.evaluation()
     if evaluation is None:
-        raise FigureError(f"{run.path} has no {EVALUATION}, which says what alpha was")
+        raise FigureError(f"{run.path} has no {EVALUATION}, which holds alpha")
     columns = 3 if numbers else 2
     with new_figure(WIDTH * columns / 3, 4.9) as figure:
         panels = figure.subplots(2, columns, sharex=True)
@@ -88,11 +88,11 @@ def figure_residual(run: RunDir) -> Path:
 
 
 def over_time(rows: Sequence[np.ndarray], *, hold: bool) -> np.ndarray:
-    """Rows of different length as (n, T).
+    """Return n rows of different lengths as one array (n, T).
 
     Args:
-        rows: a number per step, per episode.
-        hold: whether the last number fills the rest of a row, or NaN.
+        rows: a row per episode, with a number per step.
+        hold: whether the rest of a row repeats its last number; otherwise it is NaN.
     """
     longest = max(len(row) for row in rows)
     filled = np.full((len(rows), longest), np.nan)
@@ -109,7 +109,7 @@ def _draw_effort(
     hz: int,
     largest: float,
 ) -> None:
-    """Mean over the episodes still running: an arm that has arrived does nothing."""
+    """Draw means over the running episodes only; ended ones have no residual."""
     sizes = over_time([e.steps.residual_l2 for e in episodes], hold=False)
     _draw_band(panels[0], sizes, hz, "residual")
     panels[0].axhline(largest, color=GREY, ls=":", lw=1.2)
@@ -123,7 +123,7 @@ def _draw_effort(
 
 
 def _draw_number(axes: "Axes", episodes: Episodes, number: NumberInfo, hz: int) -> None:
-    """Mean over all episodes: those still running are mostly failures."""
+    """Draw means over all episodes; running ones alone would mostly be failures."""
     lowest = 0.0
     for policy, own in episodes.items():
         values = [number.factor * e.steps.numbers[number.name] for e in own]
@@ -152,7 +152,7 @@ def _draw_ends(panels: Sequence["Axes"], episodes: Episodes, hz: int) -> None:
 
 
 def _draw_band(axes: "Axes", rows: np.ndarray, hz: int, policy: str) -> None:
-    """Mean and middle half of (n, T); pale where fewer than FEW of the rows go on."""
+    """Draw mean and middle half of rows (n, T); pale if fewer than FEW have values."""
     colour, seconds = POLICY_COLOURS[policy], (1 + np.arange(rows.shape[1])) / hz
     mean = np.nanmean(rows, axis=0)
     low, high = np.nanquantile(rows, (0.25, 0.75), axis=0)

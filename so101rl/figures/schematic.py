@@ -1,4 +1,4 @@
-"""A labelled drawing of the table from above: what the arm is asked to do, to scale."""
+"""A labelled drawing of the task on the table, from above and to scale."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from so101rl.runs.task import PartInfo
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BASE_RADIUS = 0.07  # [m] a circle around the pan axis that is smaller gets no label
+BASE_RADIUS = 0.07  # [m] circles of smaller radius get no label
 ARM, SAMPLE, REACH, TIP = "#f5ae1f", "#8a8f98", "#5aa877", "#1565c0"
 MARGIN = 0.1  # [m] around the parts where no arm is drawn
 
@@ -36,7 +36,7 @@ class Arm:
     """An arm that turns around a pan axis, from above.
 
     Attributes:
-        name: what the drawing calls it.
+        name: label in the drawing.
         base: outline of its base (m, 2) [m].
         pan_xy: the pan axis, centre of the workspace (2,) [m].
         pan_range: lowest and highest pan angle [rad]; positive pan turns clockwise.
@@ -66,13 +66,13 @@ def figure_schematic(
         path: the `.png` file.
         parts: what stands on the table, by name.
         starts: nominal start (3,) of each part that moves: x [m], y [m], yaw [rad].
-        samples: sampled starts (k, 3) of the first of them.
-        way: from its nominal start to where it should be (2,) [m]; None: unknown.
-        tip_xy: where the fingertip starts (2,) [m].
-        arm: None: it is not drawn.
+        samples: sampled starts (k, 3) of the first of these parts.
+        way: vector (2,) [m] from its nominal start to its goal; None: unknown.
+        tip_xy: start of the fingertip (2,) [m].
+        arm: the arm; None: it is not drawn.
 
     Returns:
-        Its path.
+        `path`.
     """
     with new_figure(6.6, 5.3) as figure:
         axes = figure.subplots()
@@ -101,7 +101,7 @@ def _shown(
     tip_xy: Point,
     arm: Arm | None,
 ) -> np.ndarray:
-    """Lowest and highest x and y (2, 2) [m] of the drawing."""
+    """Return the lowest and highest x and y (2, 2) [m] of the drawing."""
     if arm is not None:
         edge = arm.reach[1] + 0.02
         return np.array([(-0.13, -edge), (arm.pan_xy[0] + edge, edge)])

@@ -1,4 +1,4 @@
-"""What a search tried: objective by trial, what mattered, objective by parameter."""
+"""The figure of a search: objective by trial, importances, objective by parameter."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -33,18 +33,18 @@ EDGE = 0.035  # height of marks without a value, as a share of the panel
 COLUMNS, MOST = 3, 9  # panels of parameters in a row, and in all
 TOP, ROW = 2.9, 2.3  # heights of the rows [inch]
 REMARK = 32  # characters of a line of the remark
-FAR = 200  # ratio of the ends of a logarithmic scale that shows powers of ten alone
+FAR = 200  # ratio of the ends above which a logarithmic axis shows only powers of ten
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """What the figure of a search shows of a trial.
+    """A trial in the figure of a search.
 
     Attributes:
         number: of the trial.
         end: complete, pruned or failed.
-        values: of the objectives, if it is complete.
-        params: what it tried: numbers, or one of several texts.
+        values: values of the objectives, if the trial is complete.
+        params: tried values by key: numbers, or texts of `choices`.
     """
 
     number: int
@@ -59,9 +59,9 @@ class SearchedParam:
 
     Attributes:
         name: its key.
-        low: the least value; high: the greatest.
+        low: the least value; `high` is the greatest.
         is_log: whether the scale is logarithmic.
-        choices: the values of one that is no number.
+        choices: the values of a parameter that is not a number.
     """
 
     name: str
@@ -73,16 +73,16 @@ class SearchedParam:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """The figure of a search.
+    """The content of the figure of a search.
 
     Attributes:
-        title: a quiet line above.
+        title: a grey line above.
         objectives: by name, whether more is better.
         trials: those that have ended, by number.
-        best: number of the best trial; of several objectives, those that none beats.
-        params: what is searched.
+        best: number of the best trial; with several objectives, the Pareto front.
+        params: the searched parameters.
         importances: per parameter, its share of the first objective's variance.
-        remark: why there are none.
+        remark: why there are no importances.
     """
 
     title: str
@@ -100,7 +100,7 @@ class SearchResult:
 
     @property
     def shown(self) -> list[SearchedParam]:
-        """The parameters that matter most, the first of them first."""
+        """At most `MOST` parameters, the most important first."""
         by_share = sorted(
             self.params, key=lambda one: -self.importances.get(one.name, 0.0)
         )
@@ -108,7 +108,7 @@ class SearchResult:
 
 
 def figure_search(path: Path, search: SearchResult) -> Path:
-    """Draw what a search tried; returns the path of the PNG.
+    """Draw a search; returns the path of the PNG.
 
     Raises:
         FigureError: no trial is complete.
@@ -142,7 +142,7 @@ def figure_search(path: Path, search: SearchResult) -> Path:
 
 
 def _draw_history(axes: "Axes", search: SearchResult) -> None:
-    """The objective over trials, and the best of it so far."""
+    """Draw the objective over trials, and its best value so far."""
     from matplotlib.ticker import MaxNLocator
 
     ((name, more),) = search.objectives.items()
@@ -165,7 +165,7 @@ def _draw_history(axes: "Axes", search: SearchResult) -> None:
 
 
 def _draw_front(axes: "Axes", search: SearchResult) -> None:
-    """The first two objectives against each other, and the trials that none beats."""
+    """Draw the first two objectives against each other, and the Pareto front."""
     (one, more), (two, other), *_ = search.objectives.items()
     style: dict[str, Any] = {"color": BLUE, "ms": 5, "ls": ""}
     points = {trial.number: trial.values for trial in search.complete}
@@ -178,7 +178,7 @@ def _draw_front(axes: "Axes", search: SearchResult) -> None:
 
 
 def _draw_importances(axes: "Axes", search: SearchResult) -> None:
-    """A bar per parameter, with its name above."""
+    """Draw a bar per parameter, with its name above."""
     axes.set_title("Importance")
     shown = [one.name for one in search.shown if one.name in search.importances]
     if not shown:
@@ -199,7 +199,7 @@ def _draw_importances(axes: "Axes", search: SearchResult) -> None:
 
 
 def _draw_param(axes: "Axes", search: SearchResult, param: SearchedParam) -> None:
-    """The first objective over one parameter."""
+    """Draw the first objective over one parameter."""
     tried: dict[int, Any] = {
         one.number: one.params[param.name]
         for one in search.trials
@@ -220,7 +220,7 @@ def _draw_param(axes: "Axes", search: SearchResult, param: SearchedParam) -> Non
 
 
 def _log_axis(axes: "Axes", ratio: float) -> None:
-    """A logarithmic axis with a few plain numbers."""
+    """Make the x axis logarithmic, with a few plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -231,12 +231,12 @@ def _log_axis(axes: "Axes", ratio: float) -> None:
 
 
 def _scatter(axes: "Axes", search: SearchResult, x: Mapping[int, float]) -> None:
-    """Dots where trials have a value, marks on the lower edge where they have none."""
+    """Draw dots for trials with a value, and marks at the lower edge for others."""
     edge = axes.get_xaxis_transform()
     for end in (PRUNED, FAILED):
         numbers = [one.number for one in search.trials if one.end == end]
         at = [x[number] for number in numbers if number in x]
-        if at:  # or else the layout takes their place to be anywhere
+        if at:  # an empty line would disturb the layout
             heights = [EDGE] * len(at)
             axes.plot(at, heights, **STYLES[end], transform=edge, clip_on=False)
     points = {
@@ -266,5 +266,5 @@ def _wanted(more: bool) -> str:
 
 
 def _columns(points: Collection[Any]) -> tuple[list[Any], list[Any]]:
-    """X and y of points; the rest of their coordinates is not shown."""
+    """Return x and y of points; further coordinates are dropped."""
     return [point[0] for point in points], [point[1] for point in points]

@@ -1,4 +1,4 @@
-"""Which starts a policy solves: where the first part that moves was, how turned."""
+"""Which starts a policy solves: position and yaw of the first part that moves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,13 +41,13 @@ from so101rl.statistics import wilson
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GROUPS = 5  # of episodes with about the same number at the start
+GROUPS = 5  # groups of episodes with a similar number at the start
 MARGIN = 0.012  # [m] around the starts
 NEEDLE = 0.004  # [m] half the length of the line that shows a direction
 
 
 def figure_starts(run: RunDir) -> Path:
-    """Draw the start of every episode in the colour of its end, a panel per policy.
+    """Draw the start of every episode in the colour of its class, a panel per policy.
 
     Args:
         run: a run with `trajectories.npz`.
@@ -104,7 +104,7 @@ def _draw_starts(
 
 
 def _draw_success(axes: "Axes", episodes: Episodes, number: NumberInfo) -> None:
-    """Success of every policy by a number of the task at the start."""
+    """Draw the success of every policy over a number of the task at the start."""
     starts = {
         policy: number.factor * np.array([e.steps.numbers[number.name][0] for e in own])
         for policy, own in episodes.items()
@@ -114,7 +114,7 @@ def _draw_success(axes: "Axes", episodes: Episodes, number: NumberInfo) -> None:
     low = 0.0 if 0 <= low < high / 2 else low
     for i, (policy, own) in enumerate(episodes.items()):
         style: dict[str, Any] = {"color": POLICY_COLOURS[policy], "clip_on": False}
-        # Beside each other, not on top of each other.
+        # Policies are shifted, so that they do not cover each other.
         shift = 0.03 * (high - low) * (i - (len(episodes) - 1) / 2)
         order = np.argsort(starts[policy])
         for group in np.array_split(order, min(GROUPS, len(own))):

@@ -1,4 +1,4 @@
-"""What the arms of a study reached: learning curves, results, performance profile."""
+"""The figure of a study: results of the arms, learning curves, performance profile."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,26 +23,26 @@ from so101rl.statistics import profile
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# With three of Paul Tol's muted ones: a study has nine arms at most.
+# Six of Okabe and Ito, three of Paul Tol: a study has at most nine arms.
 COLOURS = (*GROUP_COLOURS, "#332288", "#882255", "#999933")
 BASE_COLOUR, SEED_COLOUR = "#6b6b6b", "#8a8a8a"
 NAME, REMARK, TITLE = 24, 32, 125  # characters of a line of these
 ROW = 0.47  # height of an arm's row [inch]
-EDGE = 0.04  # of the range of all results, left free beside them
+EDGE = 0.04  # free space beside the results, as a share of their range
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResult:
-    """What the figure of a study shows of one arm, or of one base.
+    """An arm, or its base, in the figure of a study.
 
     Attributes:
-        name: what it is called.
-        remark: a verdict in a word or two, beside it.
-        is_claim: whether a test has made that verdict.
-        is_base: whether nothing was learned.
-        values: the result by seed, as shown.
-        mean: over the seeds; low and high: the ends of its interval, if it has one.
-        curves: per seed the points (env steps, success rate).
+        name: its label.
+        remark: a short verdict, below the label.
+        is_claim: whether a test decided that verdict.
+        is_base: whether it is the base policy alone.
+        values: the result by seed, in the shown unit.
+        mean: mean over the seeds; `low` and `high` are the ends of its interval.
+        curves: per seed, the points (env steps, success rate).
     """
 
     name: str
@@ -58,12 +58,12 @@ class ArmResult:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResult:
-    """The figure of a study.
+    """The content of the figure of a study.
 
     Attributes:
-        title: a quiet line above.
-        label: what is measured, with its unit.
-        limits: that no result can leave; None: there is no such limit.
+        title: a grey line above.
+        label: the metric, with its unit.
+        limits: least and greatest possible result; None: unlimited.
         arms: from top to bottom.
     """
 
@@ -90,7 +90,7 @@ def figure_study(folder: Path, study: StudyResult) -> Path:
 
 
 def _styles(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
-    """Colour and line of each arm; bases are grey."""
+    """Return colour and line style of each arm; bases are grey."""
     styles, learned = [], 0
     for number, arm in enumerate(arms):
         if arm.is_base:
@@ -104,7 +104,7 @@ def _styles(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
 
 
 def _limits(study: StudyResult) -> tuple[float, float]:
-    """The range of all results and intervals, with a little space around."""
+    """Return the range of all results and intervals, with `EDGE` around."""
     ends = [value for arm in study.arms for value in arm.values.values()]
     ends += [arm.low for arm in study.arms if arm.low is not None]
     ends += [arm.high for arm in study.arms if arm.high is not None]
@@ -122,7 +122,7 @@ def _draw_results(
     styles: Sequence[dict[str, Any]],
     limits: tuple[float, float],
 ) -> None:
-    """A row per arm; its name, in its colour, is the legend of all panels."""
+    """Draw a row per arm; its coloured name is the legend of all panels."""
     arms = study.arms
     for y, (arm, style) in enumerate(zip(arms, styles, strict=True)):
         dots = list(arm.values.values())
@@ -163,7 +163,7 @@ def _draw_interval(
     colour: str,
     limits: tuple[float, float],
 ) -> None:
-    """A t interval is not clipped; an arrow stands for an end beyond the scale."""
+    """Draw an interval; an arrow marks an end outside of `limits`."""
     shown = [min(max(end, limits[0]), limits[1]) for end in ends]
     axes.plot(shown, [place] * 2, "-", color=colour, lw=1.6)
     for end, true, arrow in zip(shown, ends, "<>", strict=True):
@@ -175,7 +175,7 @@ def _draw_interval(
 def _draw_learning(
     axes: "Axes", arms: Sequence[ArmResult], styles: Sequence[dict[str, Any]]
 ) -> None:
-    """Mean over the seeds, and the middle half of them."""
+    """Draw the mean and the middle half of the seeds' learning curves."""
     import numpy as np
 
     for arm, style in zip(arms, styles, strict=True):
@@ -208,7 +208,7 @@ def _draw_profile(
     styles: Sequence[dict[str, Any]],
     limits: tuple[float, float],
 ) -> None:
-    """Which share of the seeds is above each result."""
+    """Draw the share of the seeds above each result."""
     for arm, style in zip(study.arms, styles, strict=True):
         steps = [limits[0], *sorted(set(arm.values.values())), limits[1]]
         shares = [100 * share.mean for share in profile(arm.values, steps)]

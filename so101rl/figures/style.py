@@ -40,7 +40,7 @@ STYLE: dict[Any, Any] = {
 # Okabe and Ito's palette; the two policies first.
 POLICY_COLOURS = {"base": "#E69F00", "residual": "#0072B2"}
 GROUP_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-GROUP_LINES = ("-", "--", ":")  # the next one when all colours are used
+GROUP_LINES = ("-", "--", ":")  # the next one is used when the colours repeat
 GREY, DARK = "#555555", "#333333"  # of elements without a group
 WIDTH = 9.8  # standard width of a figure [inch]
 LEGEND_COLUMNS = 8  # columns of a legend that fit below a figure of this width
@@ -52,7 +52,7 @@ class FigureError(So101Error):
 
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator["Figure"]:
-    """Yield an empty figure; draw and save it in the block, which sets the style.
+    """Yield an empty figure; draw and save it inside the block, which has the style.
 
     Args:
         width: of the figure [inch].
@@ -67,7 +67,7 @@ def new_figure(width: float, height: float) -> Iterator["Figure"]:
 
 def save(figure: "Figure", path: Path) -> Path:
     """Write a PNG or SVG and return its path; equal figures give equal bytes."""
-    # Left out, because they change the bytes: version and date.
+    # Version and date are left out, because they change the bytes.
     by_format: dict[str, dict[str, None]] = {
         ".png": {"Software": None},
         ".svg": {"Date": None, "Creator": None},
@@ -101,7 +101,7 @@ def steps_axis(axes: "Axes") -> None:
 
 
 def run_title(run: RunDir) -> str:
-    """Return groups, seed and name of a run in one line."""
+    """Return the options, seed and name of a run in one line."""
     groups = run.info["groups"]
     chosen = [groups[key] for key in ("env", "base_policy", "algo") if key in groups]
     parts = [" / ".join(chosen), f"seed {run.info['seed']}", run.info["name"]]

@@ -1,4 +1,4 @@
-"""What a run achieved: success, learning curve, failure classes."""
+"""The summary of a run: success, learning curve, failure classes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def figure_summary(run: RunDir) -> Path:
-    """Draw what a run achieved: success, learning curve, failure classes.
+    """Draw success, learning curve and failure classes of a run.
 
     Args:
         run: a run with an evaluation; without metrics the curve is left out.
@@ -94,7 +94,7 @@ def _draw_learning(
 
 
 def _mark_kept(axes: "Axes", lines: Sequence[Mapping[str, float]], step: int) -> None:
-    """Ring the checkpoint that was evaluated: the best on the select episodes."""
+    """Draw a ring around the point of the evaluated checkpoint."""
     kept = [point for point in curve(lines, "eval/success_rate") if point[0] == step]
     for x, rate in kept[-1:]:
         style: dict[str, Any] = {"mfc": "none", "mec": "#0072B2", "clip_on": False}

@@ -1,4 +1,4 @@
-"""The table as seen from above in every figure: y to the left, x up."""
+"""The table from above, the same in all figures: y to the left, x up."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,19 +16,19 @@ Point = Sequence[float] | np.ndarray
 Colour = tuple[float, ...]
 
 DARKEST = 0.5  # luminance up to which a colour is legible on white
-LONG = 1.05  # length over width from which on an outline has a direction
-# Distance of two ticks [m] on a table whose shorter side has at least this length [m].
+LONG = 1.05  # least length over width of an outline with a direction
+# (least length of the shorter side, distance of two ticks) [m], and the least distance.
 TICKS, LEAST_TICK = ((1.0, 0.2), (0.2, 0.1), (0.1, 0.05)), 0.02
-ROUND = 9  # corners that make a circle
+ROUND = 9  # least number of corners of a circle
 
 
 def on_page(points: Point) -> np.ndarray:
-    """Table points (..., 2) x, y as page points: y to the left, x up."""
+    """Return table points (..., 2) x, y as page points y, x."""
     return np.asarray(points)[..., ::-1]
 
 
 def spot(point: Point) -> tuple[float, float]:
-    """One table point x, y as a page point."""
+    """Return one table point x, y as a page point y, x."""
     x, y = point
     return y, x
 
@@ -69,7 +69,7 @@ def size_of(outline: np.ndarray) -> str:
 def long_axis(outline: np.ndarray) -> np.ndarray | None:
     """Return the direction (2,) in which an outline is longest.
 
-    None if there is none: the outline is a circle, a square, a regular polygon.
+    None for outlines without a longest direction, such as a circle or a square.
     """
     variances, axes = np.linalg.eigh(np.cov(outline.T))
     short, long = np.sqrt(np.maximum(variances, 0))
@@ -77,7 +77,7 @@ def long_axis(outline: np.ndarray) -> np.ndarray | None:
 
 
 def ink(rgba: Colour) -> Colour:
-    """Return a colour that is legible on white, made darker if it has to be."""
+    """Return a colour, darkened if necessary to be legible on white."""
     luminance = float(np.dot(rgba[:3], (0.2126, 0.7152, 0.0722)))
     factor = min(1.0, DARKEST / max(luminance, 1e-6))
     return tuple(float(factor * value) for value in rgba[:3])
@@ -86,7 +86,7 @@ def ink(rgba: Colour) -> Colour:
 def draw_fixed(
     axes: "Axes", parts: Mapping[str, PartInfo], zorder: float = 0.8
 ) -> None:
-    """Draw the outlines of the parts that do not move, to scale and pale."""
+    """Draw the outlines of the parts that do not move, in pale colours."""
     for part in fixed(parts).values():
         axes.fill(*on_page(part.outline).T, **_pale(part), zorder=zorder)
 
@@ -107,10 +107,10 @@ def _pale(part: PartInfo) -> dict[str, Any]:
 
 
 def show_part(axes: "Axes", part: np.ndarray) -> None:
-    """Let axes show a part of the table to scale, in mm.
+    """Make axes show a part of the table to scale, in mm.
 
     Args:
-        axes: what to set up.
+        axes: the axes to change.
         part: lowest and highest x and y (2, 2) [m].
     """
     from matplotlib.ticker import FuncFormatter, MultipleLocator

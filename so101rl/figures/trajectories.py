@@ -1,4 +1,4 @@
-"""Where fingertip and objects went, from above: all episodes, and a few in steps."""
+"""Paths of fingertip and objects from above: all episodes, and a few in steps."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -57,7 +57,7 @@ END: dict[str, Any] = {"fc": "#00000038", "ec": "black"}
 
 
 def figure_trajectories(run: RunDir) -> Path:
-    """Draw the paths of fingertip and objects, a row per policy, the same episodes.
+    """Draw paths of fingertip and objects; a row per policy with the same episodes.
 
     Args:
         run: a run with `trajectories.npz`.
@@ -95,9 +95,9 @@ def figure_trajectories(run: RunDir) -> Path:
 
 
 def commonest(episodes: Episodes) -> list[int]:
-    """Numbers of the first episodes that end in the commonest ways.
+    """Return the numbers of `SHOWN` episodes, the first of each way to end.
 
-    A way is what became of an episode with every policy, for example (missed, none).
+    A way has the class with each policy, such as (missed, none); common ways first.
     """
     by_policy = [[e.failure for e in own] for own in episodes.values()]
     ways = list(zip(*by_policy, strict=True))
@@ -158,7 +158,7 @@ def _filled(rgba: Sequence[float]) -> dict[str, Any]:
 def _drawn_points(
     episodes: Episodes, chosen: Sequence[int], task: TaskInfo
 ) -> np.ndarray:
-    """Points (k, 2) [m] that have to be in the figure."""
+    """Return points (k, 2) [m] that the axes must include."""
     return np.concatenate(list(_points(episodes, chosen, task)))
 
 

@@ -1,9 +1,8 @@
 """Confidence intervals, paired tests, and the claims that they support.
 
-Episodes are never pooled across seeds: five seeds of 100 episodes each make five
-numbers, not 500. Everything across seeds takes a mapping from seed to that seed's mean.
-Two arms that ran the same seeds, and two policies that played the same episodes, are
-compared in pairs.
+Episodes are never pooled across seeds: five seeds of 100 episodes each are 5 numbers,
+not 500. Functions across seeds take a mapping from seed to that seed's mean. Two arms
+are compared in pairs of the same seed, two policies in pairs of the same episode.
 """
 
 from so101rl.statistics.intervals import Interval, bca_interval, t_interval, wilson

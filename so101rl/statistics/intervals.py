@@ -49,7 +49,7 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     if not 0 <= k <= n or n == 0:
         raise StatisticsError(f"k={k} of n={n}: expected 0 <= k <= n and n > 0")
     check_share("confidence", confidence)
-    k, n = int(k), int(n)  # NumPy's counts would make NumPy's floats
+    k, n = int(k), int(n)  # so that the result is no NumPy float
     z, rate = NormalDist().inv_cdf(0.5 + confidence / 2), k / n
     middle = (2 * n * rate + z**2) / (2 * (n + z**2))
     half = z * math.sqrt(4 * n * rate * (1 - rate) + z**2) / (2 * (n + z**2))
@@ -59,7 +59,7 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
 def t_interval(means: Mapping[int, float], confidence: float = 0.95) -> Interval:
     """Return Student's t interval of the mean over seeds.
 
-    The ends are not clipped: an end beyond 0 or 1 shows that there are too few seeds.
+    The ends are not clipped: an end of a rate beyond 0 or 1 shows too few seeds.
     Equal means give an interval of width 0; `shape_warning` calls them `constant`.
 
     Args:
@@ -91,9 +91,8 @@ def bca_interval(
 ) -> Interval:
     """Return the BCa bootstrap interval of the mean over seeds (Efron 1987).
 
-    It follows the skew of the means, but is too narrow below some 20 seeds, where the
-    t interval is better: docs/statistics.md compares them. The same means and seed give
-    the same interval to the last bit.
+    It adapts to skewed means. Below about 20 seeds it is too narrow and the t interval
+    is better, see docs/statistics.md. Equal means and seeds give bitwise equal results.
 
     Args:
         means: seed -> mean, at least three that are not all equal.
@@ -106,8 +105,8 @@ def bca_interval(
     check_share("confidence", confidence)
     if are_equal(values):
         raise StatisticsError(
-            f"all {len(values)} seed means are {values[0]:g}: their bootstrap "
-            "interval has no width"
+            f"{len(values)} seed means={values[0]:g}: expected different means, as a "
+            "bootstrap interval of equal ones has no width"
         )
     low, high = bca_ends(np.array(values), confidence, RESAMPLES, seed)
     return Interval(math.fsum(values) / len(values), float(low), float(high))

@@ -33,7 +33,7 @@ def iqm_interval(means: Mapping[int, float], confidence: float = 0.95) -> Interv
         `Interval.mean` is the interquartile mean.
 
     Raises:
-        StatisticsError: the means in the middle are all equal, so there is no width.
+        StatisticsError: the means in the middle are all equal.
     """
     import numpy as np
 
@@ -53,7 +53,7 @@ def iqm_interval(means: Mapping[int, float], confidence: float = 0.95) -> Interv
 def iqm_ends(
     values: "np.ndarray", confidence: float
 ) -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
-    """Return the interquartile means (...) of values (..., n) and both ends."""
+    """Return the interquartile means (...) of values (..., n) and their ends (...)."""
     import numpy as np
     from scipy.stats import trim_mean, ttest_ind
 
@@ -68,8 +68,8 @@ def profile(
 ) -> list[Interval]:
     """Return the performance profile: the share of seeds above each threshold.
 
-    The band is a Wilson interval per threshold: it covers each share by itself, not the
-    whole curve at once.
+    The band is a Wilson interval per threshold: it holds for a single threshold, not
+    for all of them together.
 
     Args:
         means: seed -> mean, at least one.

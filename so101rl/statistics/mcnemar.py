@@ -1,4 +1,4 @@
-"""McNemar's test of two policies that played the same episodes."""
+"""McNemar's test of two policies on the same episodes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

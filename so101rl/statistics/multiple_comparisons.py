@@ -1,4 +1,4 @@
-"""Claims about several arms: enough pairs, and p values adjusted for their number."""
+"""Verdicts on several arms: a minimum of pairs, and p values adjusted by Holm."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Verdict:
             `undecided`, or `refused` if there are too few pairs to decide.
         p: p value, adjusted by Holm for all registered comparisons.
         comparison: the comparison itself.
-        needed: pairs with which each comparison can be decided.
+        needed: least number of pairs that can decide a comparison.
     """
 
     decision: str
@@ -43,7 +43,7 @@ class Verdict:
 
 def too_few_pairs(n: int, needed: int) -> str:
     """Return why n pairs allow no claim."""
-    return f"no claim: {n} paired seeds, it takes {needed}"
+    return f"no claim: {n} paired seeds, expected {needed} or more"
 
 
 def verdicts(
@@ -56,7 +56,7 @@ def verdicts(
     Args:
         comparisons: by name; p is adjusted for their number.
         alpha: probability of any false claim among them.
-        registered: number of comparisons, if some have no result.
+        registered: number of registered comparisons; None: all have a result.
     """
     needed = seeds_needed(max(1, registered or len(comparisons)), alpha)
     adjusted = holm({name: c.p for name, c in comparisons.items()}, registered)
@@ -74,7 +74,7 @@ def holm(
 ) -> dict[str, float]:
     """Adjust p values for their number by Holm's step-down method (1979).
 
-    `registered` comparisons that have no p value count as p = 1.
+    Of the `registered` comparisons, those without a p value count as p = 1.
     """
     m = len(p_values) if registered is None else registered
     if m < len(p_values):
@@ -95,7 +95,7 @@ def smallest_p(n: int) -> float:
 
 
 def seeds_needed(comparisons: int = 1, alpha: float = 0.05) -> int:
-    """Return the least number of paired seeds that can decide each of m comparisons.
+    """Return the least number of paired seeds that can decide each of m `comparisons`.
 
     That is the least n with m * 2 / 2**n <= alpha: 6 for one, 8 for 4, 9 for 8; never
     below 6, whatever alpha is.

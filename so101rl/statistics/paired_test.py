@@ -1,4 +1,4 @@
-"""The sign-flip test of two arms that ran the same seeds."""
+"""The sign-flip test of two arms with the same seeds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from so101rl.statistics.seed_means import (
 if TYPE_CHECKING:
     import numpy as np
 
-LARGEST_EXACT = 16  # pairs of which all sign flips are counted
+LARGEST_EXACT = 16  # largest number of pairs with all sign flips counted
 FLIPS = 99_999  # random sign flips for more pairs
 BATCH = 1_000  # flips in memory at once
-TINY = 1e-9  # of a probability
+TINY = 1e-9  # a probability just above 0
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Comparison:
 def paired_test(
     a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95
 ) -> Comparison:
-    """Compare two arms that ran the same seeds, in pairs.
+    """Compare two arms with the same seeds, in pairs.
 
     The test flips the signs of the differences: all 2**n flips up to 16 pairs, a
     seeded random draw of them above. `verdicts` turns its result into a claim.
@@ -62,7 +62,7 @@ def paired_test(
         confidence: coverage that the intervals aim at, in (0, 1).
 
     Raises:
-        StatisticsError: a seed has no partner, there are too few, or one is not finite.
+        StatisticsError: an arm lacks a seed, there are too few, or one is not finite.
     """
     import numpy as np
 
@@ -87,8 +87,8 @@ def improvement(
     """Return P(A > B) for a seed of each arm, ties count half, and its interval.
 
     The estimate is Mann-Whitney's U / (n m); the interval is Newcombe's (2006, method
-    5), which keeps a width even if the arms do not overlap. The arms need not share
-    seeds; if they do, the interval is rather too wide than too narrow.
+    5), which has a width even if the arms do not overlap. The arms need not share
+    seeds; if shared seeds correlate, the interval is too wide.
 
     Args:
         a: seed -> mean of the one arm, at least two.
@@ -106,14 +106,14 @@ def improvement(
 def improvement_ends(
     point: float, n: int, m: int, confidence: float
 ) -> tuple[float, float]:
-    """Return the ends of the interval: where U / (n m) is z standard errors away."""
+    """Return the values theta with |point - theta| = z standard errors of theta."""
     from scipy.optimize import brentq
     from scipy.special import ndtri
 
     z, others = float(ndtri(0.5 + confidence / 2)), (n + m) / 2 - 1
 
     def off(theta: float) -> float:
-        """Squared distance of theta from the point, minus z squared variances there."""
+        """Squared distance of theta from the point, minus z^2 of its variances."""
         shared = 1 + others * ((1 - theta) / (2 - theta) + theta / (1 + theta))
         return (point - theta) ** 2 - z * z * theta * (1 - theta) * shared / (n * m)
 

@@ -10,15 +10,15 @@ from so101rl.statistics.paired_test import Comparison
 from so101rl.statistics.seed_means import StatisticsError, check_share
 
 MOST = 10**9  # largest number of seeds that is considered
-LARGEST = 100.0  # effect [standard deviations]; any test shows it
+LARGEST = 100.0  # effect [standard deviations] that any test shows
 
 
 class Plan(NamedTuple):
-    """What an undecided comparison could have shown; None if it is unknown.
+    """What an undecided comparison can show with 80 % power; None: unknown.
 
     Attributes:
-        detectable: difference that its number of pairs shows with 80 % power.
-        seeds_for: pairs that show the observed difference with 80 % power.
+        detectable: smallest difference that its number of pairs shows.
+        seeds_for: number of pairs that show a difference as large as observed.
     """
 
     detectable: float | None = None
@@ -26,10 +26,10 @@ class Plan(NamedTuple):
 
 
 def plan(comparison: Comparison, comparisons: int = 1, alpha: float = 0.05) -> Plan:
-    """Return what a comparison could have shown.
+    """Return the detectable difference and the needed seeds of a comparison.
 
     Uses the level `alpha / comparisons`, at which Holm's method tests the smallest p.
-    The comparison may need fewer pairs than `seeds_for`, but never more.
+    This level is the strictest, so `seeds_for` may be larger than necessary.
 
     Args:
         comparison: undecided comparison.
@@ -41,7 +41,7 @@ def plan(comparison: Comparison, comparisons: int = 1, alpha: float = 0.05) -> P
     n, sd, level = comparison.n, comparison.sd, alpha / comparisons
     is_enough = n >= seeds_needed(comparisons, alpha)
     pairs = None
-    with suppress(StatisticsError):  # a difference of nearly 0 takes too many to count
+    with suppress(StatisticsError):  # a difference near 0 needs too many
         pairs = seeds_for(comparison.difference.mean, sd, alpha=level)
     return Plan(detectable(n, sd, alpha=level) if is_enough else None, pairs)
 
@@ -63,7 +63,7 @@ def detectable(n: int, sd: float, power: float = 0.8, alpha: float = 0.05) -> fl
     needed = seeds_needed(1, alpha)
     if n < needed:
         raise StatisticsError(f"n={n}: expected {needed} or more at alpha={alpha}")
-    # In standard deviations: at 0 the power is alpha / 2, at the end it is 1.
+    # The power is alpha / 2 at an effect of 0, and 1 at LARGEST.
     effect = brentq(lambda effect: t_power(n, effect, alpha) - power, 0, LARGEST)
     return float(effect) * sd
 
@@ -73,8 +73,8 @@ def seeds_for(
 ) -> int:
     """Return the number of paired seeds that show a difference with this power.
 
-    It is at least `seeds_needed(1, alpha)`: with fewer, the sign-flip test decides
-    nothing.
+    It is at least `seeds_needed(1, alpha)`, below which the sign-flip test cannot
+    reach the level alpha.
 
     Args:
         difference: mean difference between the arms; its sign does not matter.
@@ -94,7 +94,7 @@ def seeds_for(
     )
     if place == len(candidates):
         raise StatisticsError(
-            f"a difference of {difference} with sd {sd} takes more than {MOST} seeds"
+            f"difference={difference} with sd={sd} needs more than {MOST} seeds"
         )
     return candidates[place]
 

@@ -14,15 +14,15 @@ class StatisticsError(So101Error):
 
 
 def sorted_values(means: Mapping[int, float], least: int) -> list[float]:
-    """Return the means in ascending order, so that the order of seeds never matters.
+    """Return the means in ascending order, so that results ignore the order of seeds.
 
     Raises:
         StatisticsError: there are fewer than `least`, or one is not finite.
     """
     if not isinstance(means, Mapping):
         raise StatisticsError(
-            f"{len(means)} numbers without seeds: expected seed -> mean, never the "
-            "episodes of several seeds"
+            f"{len(means)} numbers without seeds: expected a mapping seed -> mean, "
+            "not episodes"
         )
     if len(means) < least:
         raise StatisticsError(f"{len(means)} seed means: expected {least} or more")

@@ -7,7 +7,7 @@ from itertools import pairwise
 from so101rl.statistics.seed_means import are_equal, sorted_values
 
 SKEW = 1.0  # |skewness| of the means above which a t interval covers too little
-BIMODAL_GAP = 0.6  # share of the range without any mean that makes two groups
+BIMODAL_GAP = 0.6  # gap, as a share of the range, that separates two groups
 
 
 def shape_warning(means: Mapping[int, float]) -> str | None:
@@ -20,7 +20,7 @@ def shape_warning(means: Mapping[int, float]) -> str | None:
         means: seed -> mean, at least two.
 
     Returns:
-        `constant`, `bimodal`, `skewed`, or None if no reason is seen.
+        `constant`, `bimodal`, `skewed`, or None.
     """
     ordered = sorted_values(means, least=2)
     if are_equal(ordered):

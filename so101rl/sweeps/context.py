@@ -1,4 +1,4 @@
-"""What was typed for a sweep, and how its jobs are called."""
+"""The command line of a sweep, and how it composes and calls its jobs."""
 
 import contextlib
 import sys
@@ -25,13 +25,13 @@ NO_SEARCH = "all"  # the option of `sweep` that runs combinations or a study
 
 @dataclass(frozen=True)
 class SweepContext:
-    """One `python main.py -m ...`.
+    """The call `python main.py -m ...` of one sweep.
 
     Attributes:
-        config: composed from what was typed, `hydra` included.
+        config: the sweep's composed config, with the node `hydra`.
         loader: composes the jobs' configs.
         program_words: what follows `python` to call this program again.
-        arguments: what was typed, without what only Hydra reads.
+        arguments: the typed overrides, without those of `hydra`.
     """
 
     config: DictConfig
@@ -64,7 +64,7 @@ class SweepContext:
         return parser.parse_overrides(list(words))
 
     def typed(self) -> list[Override]:
-        """The overrides typed that tell jobs apart or set what they do."""
+        """The typed overrides, without `SWEEP_KEYS` and `INHERITED`."""
         left_out = (*SWEEP_KEYS, *INHERITED)
         typed = self.parsed(self.arguments)
         return [item for item in typed if not item.key_or_group.startswith(left_out)]
@@ -83,7 +83,7 @@ class SweepContext:
         return cfg
 
     def program(self, n_jobs: int) -> Program:
-        """How to call a job, if `n_jobs` at a time share the machine."""
+        """How to call a job; `n_jobs` at a time share the cores."""
         sources = self.config.hydra.runtime.config_sources
         (conf,) = (one.path for one in sources if one.provider == "main")
         keys = {item.key_or_group for item in self.typed()}
@@ -92,7 +92,7 @@ class SweepContext:
         return Program(self.program_words, Path(conf), (*common, *self._inherited()))
 
     def _inherited(self) -> list[str]:
-        """The overrides that tell every job where parts of the user's own are."""
+        """The typed overrides of the keys in `INHERITED`."""
         words = [*self.config.hydra.overrides.hydra, *self.arguments]
         typed = self.parsed(words)
         return [one.input_line or "" for one in typed if one.key_or_group in INHERITED]
@@ -106,7 +106,7 @@ class SweepContext:
     def tracked(self, sweep: SweepDir, conclude: Callable[[], None]) -> Iterator[None]:
         """Mirror the sweep to its trackers while the block runs it.
 
-        At its end `conclude` writes the results, also after an error.
+        `conclude` is called when the block ends, also after an error.
         """
         chosen = self.config.hydra.runtime.choices
         groups = {

@@ -56,7 +56,7 @@ def quoted(text: str) -> str:
 def every_combination(typed: Sequence["Override"], sweep: str) -> list[Job]:
     """Return a job per combination of the typed values, numbered as by Hydra.
 
-    The runs record `sweep`, the name of the sweep.
+    Each run records `sweep`, the sweep's name.
 
     Raises:
         SweepError: there are too many jobs, or an override is an interval, not a list.

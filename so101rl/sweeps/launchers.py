@@ -1,7 +1,7 @@
-"""Jobs through a launcher of Hydra's: joblib, submitit and the like.
+"""Runs jobs through a Hydra launcher, such as joblib or submitit.
 
-A launcher takes a list of jobs and returns when all have ended. They cannot be pruned,
-and what happens when a process dies depends on the launcher: joblib gives up the list.
+A launcher takes a list of jobs and returns when all have ended. It cannot prune a job.
+If the process of a job dies, joblib stops the whole list; submitit loses only this job.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"  # Hydra's d
 def chosen_launcher(
     context: HydraContext, task: TaskFunction, config: DictConfig
 ) -> Launcher | None:
-    """The launcher that was chosen; None for processes of our own."""
+    """Return the chosen launcher; None for Hydra's default: then jobs are processes."""
     if config.hydra.launcher._target_ == BASIC:
         return None
     return Plugins.instance().instantiate_launcher(context, task, config)
@@ -48,13 +48,13 @@ class LauncherJobs:
         self.running[job.name] = folder
 
     def ended(self, wait_s: float) -> list[tuple[str, Outcome]]:
-        """Run the list; returns when all of it has ended, whatever `wait_s` is."""
+        """Run the list and return when all jobs have ended; `wait_s` is ignored."""
         del wait_s
         words, folders = self._words, self.running
         self._words, self.running = [], {}
         if words:
             self._launcher.launch(words, initial_job_idx=0)
-        missing = Outcome("failed", "bug", "its launcher left no run")
+        missing = Outcome("failed", "bug", "the launcher ended without a run")
         return [(name, run_outcome(one) or missing) for name, one in folders.items()]
 
     def prune(self, name: str) -> None:
@@ -70,7 +70,7 @@ Runner = Processes | LauncherJobs
 def make_runner(
     program: Program, launcher: Launcher | None, timeout_s: float | None
 ) -> Runner:
-    """What runs jobs: a launcher, or processes with a timeout [s]."""
+    """Return a runner of jobs: the launcher, or processes with a timeout [s]."""
     if launcher is not None:
         return LauncherJobs(launcher, program)
     return Processes(program, timeout_s)

@@ -26,7 +26,7 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        status: status in `run.json`; without one `finished`, `failed` or `killed`.
+        status: that of `run.json`; else `finished`, `failed`, `killed` or `to do`.
         kind: kind of the failure, see `runs.failures`; empty if there was none.
         reason: message of the failure in one line; empty if there was none.
     """
@@ -98,7 +98,7 @@ def run_outcome(folder: Path, wait_s: float = WAIT_FOR_EXIT_S) -> Outcome | None
 
 
 def is_done(folder: Path) -> bool:
-    """Whether the job in a folder has ended for good; returns without waiting."""
+    """Whether the outcome in a folder is final; does not wait for a process."""
     found = run_outcome(folder, wait_s=0)
     return found is not None and found.is_final
 

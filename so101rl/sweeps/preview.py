@@ -1,4 +1,4 @@
-"""What a sweep would run, and an estimate of its time and disk."""
+"""Lists the jobs of a sweep without running them; estimates their time and disk."""
 
 import contextlib
 import functools
@@ -69,27 +69,27 @@ def total(each: Sequence[Cost | None], n_jobs: int) -> str:
     sources = sorted({one.source for one in known})
     ran = "Nothing was run."
     if PROBE in sources:
-        ran = "Only short trainings were run, to measure them; nothing is kept of them."
+        ran = "Only short trainings were run, to measure them, and deleted."
     if len(known) < len(each):
-        return f"{runs}; how long is known of trainings alone. {ran}"
+        return f"{runs}; only the time of trainings can be estimated. {ran}"
     seconds = sum(one.seconds for one in known) / min(n_jobs, len(known))
     seconds = max(seconds, *(one.seconds for one in known), 0.0)
     size = format_size(sum(one.size for one in known))
     estimate = f"about {format_duration(seconds)}, {size}"
-    return f"{runs}: {estimate}; known from {' and '.join(sources)}. {ran}"
+    return f"{runs}: {estimate}; taken from {' and '.join(sources)}. {ran}"
 
 
 class CostEstimator:
-    """Estimates what runs cost: from earlier ones like them, or from a probe."""
+    """Estimates the cost of runs from similar earlier runs or a short training."""
 
     def __init__(
         self, compose: Callable[[Sequence[str]], DictConfig], program: Program
     ) -> None:
         self._compose, self._program = compose, program
-        self._known: dict[str, Cost] = {}  # arms of a study often cost the same
+        self._known: dict[str, Cost] = {}  # by `_cost_key`
 
     def of(self, words: Sequence[str]) -> Cost | None:
-        """The cost of the run with these overrides; None if it is no training.
+        """The cost of the run with these overrides; None if the job does not train.
 
         Raises:
             SweepError: the probe failed.
@@ -109,7 +109,7 @@ class CostEstimator:
 
     @functools.cached_property
     def _earlier(self) -> dict[str, list[RunDir]]:
-        """Finished trainings, by what decides their cost."""
+        """Finished trainings by `_cost_key`."""
         found: dict[str, list[RunDir]] = {}
         for run in find_runs(OUTPUT_ROOTS):
             trained = run.info["groups"].get("job") == "train"
@@ -118,15 +118,15 @@ class CostEstimator:
         return found
 
     def _probe(self, cfg: DictConfig, words: Sequence[str]) -> Cost:
-        """Train for a few seconds, and extrapolate."""
+        """Train at most `PROBE_STEPS` env steps, and extrapolate."""
         steps = min(PROBE_STEPS, cfg.total_timesteps)
         short = (f"total_timesteps={steps}", f"log_every={PROBE_LOG}", "tracking=none")
         given = [word for word in words if not word.startswith("tracking=")]
         job = Job("probe", (*given, *short), {"sweep": "dry run"})
         with tempfile.TemporaryDirectory() as name:
             folder, began = Path(name) / job.name, time.monotonic()
-            print("no run like these yet: measuring a short training ...", flush=True)
-            # Closing it stops the training, too, if this is stopped.
+            print("no similar earlier run: measuring a short training ...", flush=True)
+            # If this is interrupted, closing `processes` stops the training.
             with contextlib.closing(Processes(self._program)) as processes:
                 processes.start(job, folder)
                 ((_, found),) = processes.ended(math.inf)
@@ -161,7 +161,7 @@ def _extrapolated(
         last = line["step"]
     rest = max(0.0, wall - trained)
     n, m = cfg.evaluation.select_episodes, cfg.evaluation.n_episodes
-    score = rest * n / (2 * n + 2 * m)  # at most, of the rest, for one evaluation
+    score = rest * n / (2 * n + 2 * m)  # at most, for one evaluation [s]
     scores = max(0, cfg.total_timesteps // cfg.evaluation.every - 1)
     seconds = cfg.total_timesteps / timed[-1]["time/fps"] + rest + scores * score
     buffer = cfg.algo.get("buffer_size")  # it is part of each checkpoint

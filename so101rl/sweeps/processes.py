@@ -67,7 +67,7 @@ class JobProcess:
             os.kill(self.process.pid, number)
 
     def stop(self, number: int, patience_s: float) -> None:
-        """Send a signal, and SIGKILL if the process still runs after that time [s]."""
+        """Send a signal; set the time of SIGKILL to `patience_s` [s] from now."""
         self.signal(number)
         self.kill_at = time.monotonic() + patience_s
 
@@ -152,6 +152,6 @@ class Processes:
             return found
         assert self._timeout_s is not None
         error = timeout_entry(self._timeout_s)
-        if (one.folder / RUN).is_file():  # or else it was stopped before it began
+        if (one.folder / RUN).is_file():  # absent if it was stopped very early
             RunDir.open(one.folder).mark_failed(error)
         return Outcome("failed", error["kind"], error["message"])

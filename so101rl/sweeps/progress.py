@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # ended jobs that stay on the screen
 TAIL = 4096  # bytes of a log that are read for its last line
-RATES = ("rollout/success_rate", "eval/success_rate")  # the first one is shown
+RATES = ("rollout/success_rate", "eval/success_rate")  # the first that is logged
 STATUSES = ("finished", "pruned", "failed", "killed")
 
 
@@ -82,7 +82,7 @@ class SweepProgress:
             print(f"[{done}] {line}", flush=True)
 
     def add_jobs(self, n: int) -> None:
-        """Expect more jobs, or fewer if `n` is below zero."""
+        """Add `n` to the number of expected jobs; `n` may be negative."""
         self._total += n
 
     def summary(self) -> str:
@@ -143,7 +143,7 @@ def last_line(folder: Path) -> Mapping[str, float]:
 
 
 def success_rates(folder: Path) -> str:
-    """Success rates of a run, such as `base 70%, residual 84%`; empty without any."""
+    """Success rates of a run, such as `base 70%, residual 84%`; may be empty."""
     return ", ".join(f"{name} {rate:.0%}" for name, rate in _rates(folder).items())
 
 

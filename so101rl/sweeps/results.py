@@ -27,7 +27,7 @@ def conclude_jobs(
 ) -> None:
     """Write and print the results so far of all jobs in the folder of a sweep.
 
-    `ends` says by name how jobs ended that have no run in their folder.
+    `ends` has outcomes by name; they are used for jobs without a run directory.
     """
     import pandas as pd
 
@@ -52,7 +52,7 @@ def conclude_jobs(
 
 
 def env_steps(folder: Path) -> int:
-    """Env steps of a run: the last logged, or more if it was stopped after that."""
+    """Env steps of a run: the last logged, or those of a later `INTERRUPTED`."""
     lines, _ = read_jsonl(folder / METRICS)
     logged = int(lines[-1]["step"]) if lines else 0
     stopped = folder / INTERRUPTED
@@ -60,12 +60,12 @@ def env_steps(folder: Path) -> int:
 
 
 def _row(job: Job, folder: Path, end: Outcome | None) -> dict[str, Any]:
-    """A job's line of the table: what it is, and the results of its run."""
+    """A job's row of `JOBS`: name, overrides, status, and the results of its run."""
     about = {"job": job.name, **job.part_of, "overrides": " ".join(job.overrides)}
     if not (folder / RUN).is_file():
         log, end = log_of(folder), end or Outcome("to do")
         if end.status == "to do" and log.exists() and log.stat().st_size > 0:
-            end = Outcome("failed", reason=f"no run; see {log}")  # it was started
+            end = Outcome("failed", reason=f"no run; see {log}")  # it started
         return {**about, "status": end.status, "reason": end.reason, "env_steps": 0}
     run = RunDir.open(folder)
     error = run.info["error"]
@@ -81,7 +81,7 @@ def _row(job: Job, folder: Path, end: Outcome | None) -> dict[str, Any]:
 
 
 def _values(rows: Sequence[Row], arm: str, metric: str) -> list[float]:
-    """The metric of an arm's runs that have finished with it."""
+    """The metric of an arm's finished runs, of those that have it."""
     own = [row for row in rows if row["arm"] == arm and row["status"] == "finished"]
     return [row[metric] for row in own if metric in row]
 
@@ -89,7 +89,7 @@ def _values(rows: Sequence[Row], arm: str, metric: str) -> list[float]:
 def _arms_table(
     rows: Sequence[Row], done: Mapping[str, Sequence[float]], metric: str
 ) -> str:
-    """A line per arm; which is better is left to the registered test."""
+    """A line per arm; only the registered test may compare arms."""
     lines = [
         f"| arm | seeds done | {metric}, mean | failed |",
         "| --- | --: | --: | --: |",
@@ -104,7 +104,7 @@ def _arms_table(
 
 
 def _jobs_table(jobs: Sequence[Job], rows: Sequence[Row]) -> str:
-    """A line per job, with the overrides that not all have."""
+    """A line per job, with the overrides that are not common to all jobs."""
     common = set.intersection(*(set(job.overrides) for job in jobs))
     lines = [f"| job | {METRIC} | status | overrides |", "| --: | --: | --- | --- |"]
     for job, row in [*zip(jobs, rows, strict=True)][:SHOWN_JOBS]:
@@ -117,7 +117,7 @@ def _jobs_table(jobs: Sequence[Job], rows: Sequence[Row]) -> str:
 
 
 def _facts(rows: Sequence[Row], counts: Mapping[str, int]) -> str:
-    """How many jobs ended how, and why they failed."""
+    """Lines with the number of jobs per status, the env steps and the failures."""
     ends = ", ".join(f"{number} {status}" for status, number in counts.items())
     steps = sum(row["env_steps"] for row in rows)
     lines = [f"- jobs: {len(rows)}: {ends}", f"- env steps: {steps:,}"]
@@ -130,7 +130,7 @@ def _facts(rows: Sequence[Row], counts: Mapping[str, int]) -> str:
 
 
 def _registration(content: Mapping[str, Any]) -> str:
-    """What was registered, and the deviations from it."""
+    """Lines with the registration, its deviations and the command of the report."""
     first = f"- registered: {content['registered']}, sha256 {content['sha256'][:12]}"
     changes = [change for one in content["deviations"] for change in one["changes"]]
     report = f"`python main.py job=report experiment={content['name']}`"

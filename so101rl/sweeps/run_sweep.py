@@ -37,13 +37,13 @@ def run_sweep(
 
     Args:
         context: config and command line of the sweep.
-        launcher: Hydra launcher that gets all jobs at once; None for own processes.
+        launcher: Hydra launcher that gets all jobs at once; None for processes.
         n_jobs: processes at a time; None for one per core.
         timeout_s: time limit of a job [s]; None for no limit.
         dry_run: only show what would be run.
 
     Raises:
-        So101Error: it cannot start, or a job gave no result.
+        So101Error: the sweep cannot start, or a job has not finished.
     """
     n_parallel = n_jobs or n_threads(None)
     if dry_run:
@@ -71,14 +71,14 @@ def run_all(
     *,
     n_jobs: int,
 ) -> dict[str, Outcome]:
-    """Run or resume the jobs that have not ended for good, `n_jobs` at a time.
+    """Run or resume the jobs without a final outcome, `n_jobs` at a time.
 
     Returns:
         The outcome of each job by name, in the order of `jobs`.
 
     Raises:
         BrokenSweep: three jobs in a row failed for the same reason, and some are left.
-        KeyboardInterrupt, Terminated: by Ctrl+C and SIGTERM, once the jobs have saved.
+        KeyboardInterrupt, Terminated: on Ctrl+C and SIGTERM, after the jobs saved.
     """
     ends: dict[str, Outcome] = {}
     queue: deque[Job] = deque()
@@ -107,7 +107,7 @@ def run_all(
 
 
 def _show(context: SweepContext, n_jobs: int) -> None:
-    """Print what would be run."""
+    """Print the jobs that would run."""
     if context.config.study is None:
         jobs = every_combination(context.typed(), context.name)
     else:

@@ -38,23 +38,23 @@ class StudyPlan:
 
     @property
     def warning(self) -> str:
-        """A line if no verdict is possible with so few seeds; else empty."""
+        """A line that says that the seeds are too few for a verdict; else empty."""
         level = self.promised["significance"]
         seeds, comparisons = len(self.promised["seeds"]), len(self.settings) - 1
         needed = seeds_needed(comparisons, level)
         if seeds >= needed:
             return ""
         return (
-            f"NO VERDICT POSSIBLE: {seeds} seeds cannot decide {comparisons} "
-            f"comparisons at {level:g}, it takes {needed} (study.seeds)\n"
+            f"NO VERDICT POSSIBLE: study.seeds={seeds}: expected {needed} or more for "
+            f"{comparisons} comparisons at study.significance={level:g}\n"
         )
 
 
 def study_of(context: "SweepContext") -> StudyPlan:
-    """The study that was typed, checked.
+    """Build and check the study of the config.
 
     Raises:
-        So101Error: the study or one of its arms cannot work.
+        So101Error: the study or one of its arms is invalid.
     """
     study = context.plain("study")
     _check(study)
@@ -79,7 +79,7 @@ def study_of(context: "SweepContext") -> StudyPlan:
 
 
 def _check(study: Mapping[str, Any]) -> None:
-    """Raise if the node `study` is wrong; its metric is not checked."""
+    """Raise if the node `study` is invalid; its metric is not checked."""
     arms = study["arms"]
     for name in arms:
         if not ARM.fullmatch(name):
@@ -96,7 +96,7 @@ def _check(study: Mapping[str, Any]) -> None:
 
 
 def _check_metric(metric: str, tests: Collection[str]) -> None:
-    """Raise if no run will have the metric."""
+    """Raise if no run of the study computes the metric."""
     policy, _ = find_metric(metric)
     test = policy.partition(ON)[2]
     if test and test not in tests:

@@ -1,4 +1,4 @@
-"""Trackers mirror the run directory; they are fed from it and from nothing else."""
+"""Trackers mirror the run directory and read nothing else."""
 
 from so101rl.tracking.base import Mirror, Tracker, TrackerError, make_mirror
 

@@ -1,4 +1,4 @@
-"""What a tracker does, and the processes that keep its failures away from the run."""
+"""The interface of trackers; each runs in its own process, so it cannot stop a run."""
 
 import contextlib
 import logging
@@ -34,12 +34,12 @@ class TrackerError(So101Error):
 
 
 class Tracker(ABC, Generic[Mirrored]):
-    """Mirrors one run elsewhere. May block and may raise: `Mirror` guards the run.
+    """Mirrors one run; it may block and raise, since `Mirror` runs it in a process.
 
-    A tracker of sweeps does the same with the folder of a whole sweep.
+    A tracker of sweeps mirrors the folder of a sweep.
 
     Attributes:
-        place: address of the mirror; another address is another mirror.
+        place: address of the mirror, which identifies it.
     """
 
     place: str = ""
@@ -64,7 +64,7 @@ class Tracker(ABC, Generic[Mirrored]):
 class Mirror:
     """All trackers of a run by name, each in its own process.
 
-    A thread would slow down the training, because the import of MLflow takes seconds.
+    A thread would slow down the training: importing MLflow takes seconds.
     The first failure of a tracker is logged as a warning and ends that tracker; the run
     continues, and the run directory holds everything.
 
@@ -118,7 +118,7 @@ def followed(
 ) -> Iterator[None]:
     """Mirror a sweep while the block runs it, and record how it ended.
 
-    The folder of the sweep is locked and defined; see `SweepDir.begin` for the rest.
+    The caller has locked and defined the sweep; `SweepDir.begin` gets the rest.
     """
     trackers = _make_trackers(cfg).items()
     of_sweeps = {key: tracker.of_sweeps() for key, tracker in trackers}
@@ -142,14 +142,14 @@ class _Worker:
                 [sys.executable, "-m", "so101rl.tracking.follow"],
                 stdin=subprocess.PIPE,  # the task; it is closed when the run ends
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                start_new_session=True,  # Ctrl+C is for the run alone
+                start_new_session=True,  # Ctrl+C reaches only the run
             )
             assert self._process.stdin is not None
             self._process.stdin.write(task)
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # the process has ended already, which `join` reports
-        except Exception as error:  # design: tracking never costs a run
+        except Exception as error:  # a tracker's error never ends a run
             log.warning("%s could not be started: %r", self._name, error)
 
     def run_ended(self) -> None:
@@ -178,7 +178,7 @@ class _Worker:
 
 
 class LogReader:
-    """Reads both logs of a run, each time from where the last reading ended."""
+    """Reads new lines of both logs of a run, from the end of the last reading on."""
 
     def __init__(self) -> None:
         self._offsets = {METRICS: 0, TIMINGS: 0}
@@ -189,7 +189,7 @@ class LogReader:
         """Yield new scalars as (name, value, step, unix time [s])."""
         metrics, timings = (self._new_lines(run, name) for name in (METRICS, TIMINGS))
         self._clocks += [line[CLOCK] for line in timings]
-        count = len(metrics)  # every metrics line has its timings line, written first
+        count = len(metrics)  # the timings line of a metrics line is written first
         clocks, self._clocks = self._clocks[:count], self._clocks[count:]
         timed = [*zip(metrics, clocks, strict=True)]
         for line, clock in [*timed, *((line, line[CLOCK]) for line in timings)]:

@@ -56,7 +56,7 @@ def _deliver(run: RunDir | SweepDir, name: str, tracker: Tracker[Any] | None) ->
 
 @contextlib.contextmanager
 def receipt(run: RunDir | SweepDir, name: str, tracker: Tracker[Any]) -> Iterator[None]:
-    """Write a receipt if the block succeeds; its hashes are from before the block."""
+    """Write a receipt after a block without error, with the hashes from before it."""
     hashes = _hashes(run)
     yield
     write_atomic(_receipt(run, name, tracker), to_json(hashes))

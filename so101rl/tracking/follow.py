@@ -1,7 +1,7 @@
-"""One tracker's process: `Mirror` starts it, and closes its standard input at the end.
+"""The process of one tracker, started by `Mirror`; it ends with its standard input.
 
-Standard input is also closed if the run's process is killed. Everything else is read
-from the folder of the run or sweep.
+Standard input is closed at the end of the run, also if the run is killed. The tracker
+reads everything else from the folder of the run or sweep.
 """
 
 import logging
@@ -17,12 +17,12 @@ from so101rl.tracking.delivery import receipt
 
 log = logging.getLogger(__name__)
 
-LOCK_PATIENCE_S = 5.0  # for the lock of a process that is ending [s]
-NICENESS = 19  # the lowest priority: the training goes first
+LOCK_PATIENCE_S = 5.0  # longest wait for the lock of an ending process [s]
+NICENESS = 19  # the lowest priority, below the training
 
 
 def main() -> None:
-    """Do the task that is the first object on standard input."""
+    """Follow the run or sweep that is pickled on standard input."""
     os.nice(NICENESS)
     name, tracker, run, every_s = pickle.load(sys.stdin.buffer)
     follow(name, tracker, run, every_s)
@@ -42,7 +42,7 @@ def follow(
         _wait_for_status(run)
         with receipt(run, name, tracker):
             tracker.finish(run)
-    except Exception as error:  # design: tracking never costs a run
+    except Exception as error:  # a tracker's error never ends a run
         reason = f"{type(error).__name__}: {error}"
         later = f"job=sync run={run.path}" if isinstance(run, RunDir) else "job=sync"
         log.warning(
@@ -55,7 +55,7 @@ def follow(
 def _wait_for_status(run: Mirrored) -> None:
     """Wait until the status is no longer `running`.
 
-    The pipe of a killed process closes a moment before the kernel frees its lock.
+    If a process is killed, its pipe closes shortly before its lock is freed.
     """
     end = time.monotonic() + LOCK_PATIENCE_S
     while (now := type(run).open(run.path)).info["status"] == "running":

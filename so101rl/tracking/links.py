@@ -1,6 +1,6 @@
-"""Print where MLflow compares runs, for `make ui`: `python -m so101rl.tracking.links`.
+"""Prints MLflow addresses of runs for `make ui`: `python -m so101rl.tracking.links`.
 
-The addresses open experiments on their runs, and those of a sweep by a search filter.
+One address shows all runs of an experiment, another filters those of a sweep.
 """
 
 import sys
@@ -11,15 +11,15 @@ from so101rl.tracking.mlflow_mirror import SWEEP_UID
 from so101rl.tracking.mlflow_store import KIND, MlflowStore
 from so101rl.tracking.mlflow_sweep import JOB
 
-# Parameters of MLflow's page: its pages for models, and charts beside the runs.
+# Parameters of an MLflow address: its pages for models, with charts of the runs.
 CHARTS = {"workflowType": "machine_learning", "compareRunsMode": "CHART"}
-SWEEPS = 5  # the newest of them
+SWEEPS = 5  # number of sweeps, newest first
 
 
 def links(store: Path, server: str) -> list[str]:
-    """A line per experiment in a sqlite file, and per sweep of the newest.
+    """A line per experiment in a sqlite file, and one for each of the newest sweeps.
 
-    Empty if the file does not exist yet.
+    Empty if the file does not exist.
     """
     if not store.exists():
         return []
@@ -44,7 +44,7 @@ def links(store: Path, server: str) -> list[str]:
 
 
 def _page(server: str, experiment_id: str, **parameters: str) -> str:
-    """The address of an experiment's runs."""
+    """The address of the runs of an experiment, with further URL parameters."""
     query = urlencode(CHARTS | parameters)
     return f"{server}/#/experiments/{experiment_id}/runs?{query}"
 

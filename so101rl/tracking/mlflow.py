@@ -18,24 +18,24 @@ from so101rl.tracking.mlflow_store import MlflowStore
 from so101rl.tracking.mlflow_sweep import MlflowSweep
 
 FILES = (RUN, EVALUATION, EPISODES, ".hydra", "figures", "videos")
-JOB, SEARCHED = "job ", "search "  # begin keys of what a sweep is
+JOB, SEARCHED = "job ", "search "  # prefixes of the keys of `what` in `sweep.json`
 
 
 class MlflowTracker(MlflowMirror[RunDir]):
     """One MLflow run per run directory."""
 
     def __init__(self, *, uri: str, experiment: str) -> None:
-        """Prepare without touching the store.
+        """Keep the arguments; `start` opens the store.
 
         Args:
             uri: `sqlite:///FILE` or the address of a server.
-            experiment: its name; `{env}` stands for the run's choice of that group.
+            experiment: its name; `{env}` is replaced by the run's option of this group.
         """
         super().__init__(MlflowStore(uri, experiment))
         self._logs = LogReader()
 
     def of_sweeps(self) -> MlflowSweep:
-        """A run per sweep, above those of its jobs."""
+        """Return the tracker of sweeps; its runs are the parents of the jobs' runs."""
         return MlflowSweep(self._store)
 
     def start(self, run: RunDir) -> None:
@@ -57,11 +57,11 @@ class MlflowTracker(MlflowMirror[RunDir]):
         self._send(metrics=new)
 
     def finish(self, run: RunDir) -> None:
-        """Send the rest, results, files and the true status."""
+        """Send the remaining log lines, results, files and final status."""
         self.push(run)
         ended = RunDir.open(run.path)
         check_ended(run.path, ended.info)
-        # The clock of the last line: evaluated again, they are the same numbers.
+        # The time of the last log line, so that a second delivery is the same.
         clock = int(1000 * self._logs.last_clock) or milliseconds(ended.info["ended"])
         self._send(metrics=final_metrics(results(run), clock))
         self._send_files(run.path, FILES)
@@ -71,13 +71,13 @@ class MlflowTracker(MlflowMirror[RunDir]):
 def _params(run: RunDir) -> Iterator[tuple[str, str]]:
     """Yield the chosen options and the config keys that may change what is learned.
 
-    The run's files hold the whole config. As parameters, all other keys would hide
-    those by which runs differ.
+    The run's files hold the whole config. Other keys are no parameters, so that the
+    differences between runs are easy to see.
     """
     for group, option in run.info["groups"].items():
         if group not in NEUTRAL_KEYS:
             yield group, str(option)
-    source = run.info.get("init_from")  # whose name says more than its directory
+    source = run.info.get("init_from")  # its name is more readable than its directory
     values = settings(run.config(), without=NEUTRAL_KEYS)
     if source:
         values["init_from"] = source["name"]
@@ -87,7 +87,7 @@ def _params(run: RunDir) -> Iterator[tuple[str, str]]:
 
 
 def _name(run: RunDir, sweep: SweepDir | None) -> str:
-    """A run's name; below a sweep its folder there, and in what it differs."""
+    """A run's name; in a sweep, its folder there and the overrides that differ."""
     if sweep is None:
         return str(run.info["name"])
     folder = str(run.path.relative_to(sweep.path))
@@ -112,7 +112,7 @@ def _short(value: object) -> str:
 def _tags(run: RunDir) -> dict[str, str]:
     info = run.info
     tags = {"run_dir": str(run.path), "job": str(info["groups"].get("job"))}
-    member = info.get("part_of") or {}  # flat, so that the page can filter by them
+    member = info.get("part_of") or {}  # one tag per key, to filter by
     tags |= {key: str(value) for key, value in member.items()}
     tags["seed"] = str(info["seed"])
     return {**tags, "resume": info["resume"]} if "resume" in info else tags

@@ -21,7 +21,7 @@ METRICS_PER_BATCH, PARAMS_PER_BATCH, VALUE_CHARS = 1000, 100, 6000
 NOTE, COLOUR, PARENT = "mlflow.note.content", "mlflow.runColor", "mlflow.parentRunId"
 SWEEP_UID = "sweep_uid"  # the tag of a job's run that names its sweep
 RESULT_STEP = 0  # MLflow draws a bar for a metric whose only step is 0
-STATUS = {"pruned": "KILLED"}  # MLflow has no such status; the tag `status` has it
+STATUS = {"pruned": "KILLED"}  # not a status of MLflow; the tag `status` keeps it
 _NOT_IN_NAMES = re.compile(r"[^\w./: -]")
 
 
@@ -50,17 +50,17 @@ class MlflowMirror(Tracker[Mirrored]):
                 self._experiment_id,
                 start_time=milliseconds(info["started"]),
                 run_name=name,
-                tags={"uid": info["uid"], COLOUR: colour},  # so that it is found again
+                tags={"uid": info["uid"], COLOUR: colour},  # `find_run` needs the uid
             )
         else:
             self._client.update_run(found.info.run_id, status="RUNNING")
             for tag in {"error", NOTE} & found.data.tags.keys():
-                self._client.delete_tag(found.info.run_id, tag)  # it has gone on since
+                self._client.delete_tag(found.info.run_id, tag)  # of an earlier end
         self._run_id = found.info.run_id
         self._send(tags=tags)
 
     def _close_run(self, info: Mapping[str, Any], note: str) -> None:
-        """Send how it ended."""
+        """Send the note, the error and the final status."""
         tags = {NOTE: note, "status": info["status"]}
         if info["error"]:
             tags["error"] = format_error(info["error"])
@@ -76,7 +76,7 @@ class MlflowMirror(Tracker[Mirrored]):
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Send in batches, with names and lengths that MLflow accepts."""
+        """Send in batches; shorten and rename what MLflow would refuse."""
         from mlflow.entities import Param, RunTag
 
         for batch in _batches(metrics, METRICS_PER_BATCH):
@@ -91,7 +91,7 @@ class MlflowMirror(Tracker[Mirrored]):
             self._client.log_batch(self._run_id, tags=cut)
 
     def _send_files(self, folder: Path, names: Iterable[str]) -> None:
-        """Send files and folders of a folder, those that exist."""
+        """Send the files and folders `names` of a folder; skip missing ones."""
         for name in names:
             path = folder / name
             if path.is_dir():
@@ -112,7 +112,7 @@ class MlflowMirror(Tracker[Mirrored]):
 
 
 def final_metrics(numbers: Mapping[str, float], clock_ms: int) -> "list[Metric]":
-    """Results as MLflow's metrics of one time [ms]."""
+    """Return results as MLflow metrics, all at the unix time `clock_ms` [ms]."""
     from mlflow.entities import Metric
 
     return [
@@ -122,9 +122,9 @@ def final_metrics(numbers: Mapping[str, float], clock_ms: int) -> "list[Metric]"
 
 
 def check_ended(folder: Path, info: Mapping[str, Any]) -> None:
-    """Raise if a run or sweep has no end: only a whole one can be finished."""
+    """Raise if a run or sweep has not ended."""
     if info["ended"] is None:
-        raise TrackerError(f"{folder}: its status is running, so it has no end")
+        raise TrackerError(f"{folder}: status=running: expected one that has ended")
 
 
 def find_run(client: "MlflowClient", experiment_id: str, uid: str) -> "Run | None":
@@ -134,7 +134,7 @@ def find_run(client: "MlflowClient", experiment_id: str, uid: str) -> "Run | Non
 
 
 def free_colour(client: "MlflowClient", experiment_id: str) -> str:
-    """A colour that none of the last runs has; MLflow's own are often the same."""
+    """A colour that none of the last runs has; MLflow's own often repeat."""
     last = client.search_runs([experiment_id], max_results=len(GROUP_COLOURS) - 1)
     taken = {run.data.tags.get(COLOUR) for run in last}
     return next(colour for colour in GROUP_COLOURS if colour not in taken)
@@ -155,7 +155,7 @@ def _batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
 
 
 def _common_tags(info: Mapping[str, Any]) -> dict[str, str]:
-    """Which run or sweep it is, and which code ran."""
+    """Tags with the uid, name, command and commit of a run or sweep."""
     tags = {"uid": info["uid"], "name": info["name"], "command": info["command"]}
     tags["mlflow.source.name"] = "main.py"
     git = info["git"]

@@ -1,4 +1,4 @@
-"""Where MLflow keeps runs: a server, or a sqlite file that one process sets up."""
+"""Where MLflow keeps runs: a server, or a sqlite file with a lock."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ from so101rl.tracking.base import TrackerError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# With this tag MLflow opens an experiment on its runs, not on its pages for LLM traces.
+# With this tag MLflow's page of an experiment shows its runs, not its LLM traces.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
@@ -22,7 +22,7 @@ class MlflowStore:
 
     Args:
         uri: `sqlite:///FILE` or the address of a server.
-        experiment: name of experiments; `{env}` stands for the choice of that group.
+        experiment: name of experiments; `{env}` is replaced by the group's option.
 
     Attributes:
         place: identifies the store and its experiments.

@@ -35,7 +35,7 @@ class MlflowSweep(MlflowMirror[SweepDir]):
         self._connect(run.info["groups"])
         self._open_run(run.info, run.info["name"], {**_tags(run), NOTE: _note(run)})
         what = {key: str(value) for key, value in run.info["what"].items()}
-        if len(what) <= PARAMS_PER_BATCH:  # a longer list of jobs is in the files
+        if len(what) <= PARAMS_PER_BATCH:  # otherwise only the files list the jobs
             self._send(params=what)
         self._link_children(run.info["uid"])
 
@@ -93,5 +93,5 @@ def _note(sweep: SweepDir) -> str:
 
 
 def _tags(sweep: SweepDir) -> dict[str, str]:
-    """Return the tags; a filter by `sweep` shows the jobs too, which have the same."""
+    """Return the tags; jobs have the same tag `sweep`, so a filter by it shows both."""
     return {"sweep": sweep.info["name"], "job": JOB, "sweep_dir": str(sweep.path)}

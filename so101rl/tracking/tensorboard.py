@@ -28,7 +28,7 @@ class TensorboardTracker(Tracker[RunDir]):
             ) from error
         folder = run.file("tensorboard/events").parent
         for old in folder.glob("events.*"):
-            old.unlink()  # or everything would be there twice
+            old.unlink()  # the logs are read again from the beginning
         self._writer = SummaryWriter(str(folder))
 
     def push(self, run: RunDir) -> None:

@@ -1,1 +1,1 @@
-"""Watching a policy or the task: in a window, in a browser, in pictures."""
+"""Shows a policy or the task: in a window, in a browser, or as pictures."""

@@ -8,9 +8,9 @@ SLOWEST, FASTEST = 1 / 8, 4.0  # times real time
 
 
 class Command(Enum):
-    """What a key does, and which key it is.
+    """A command of the viewers, and its key.
 
-    MuJoCo's viewers use these keys for the same or not at all; they use every letter.
+    MuJoCo's viewers use every letter; these keys they do not use, or use alike.
 
     Attributes:
         label: what is printed on the key.
@@ -37,12 +37,12 @@ RESTARTS = (Command.AGAIN, Command.NEXT, Command.PREVIOUS)
 
 @dataclass(frozen=True, kw_only=True)
 class Controls:
-    """What is shown, and how.
+    """The state of a viewer.
 
     Attributes:
-        episode: number as in `episodes.csv`; it chooses the seed.
+        episode: number as in `episodes.csv`, which determines the seed.
         residual: whether the residual acts; None without a residual.
-        paused: whether the simulation stands still.
+        paused: whether the simulation is paused.
         speed: multiple of real time.
     """
 

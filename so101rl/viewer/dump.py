@@ -16,10 +16,10 @@ SIZE = (640, 480)  # [px] width and height
 
 
 class DumpError(So101Error):
-    """`replay=` does not name a file that a diverged training wrote."""
+    """`replay=` names no readable dump of a diverged training."""
 
     def __init__(self, path: Path, reason: object) -> None:
-        """Name the file, and why it cannot be used."""
+        """Build the message from the file and the reason."""
         super().__init__(
             f"replay={path}: expected a file that a diverged training wrote, "
             f"RUN_DIR/dumps/step-N.npz ({reason})."
@@ -30,7 +30,7 @@ class Dump(NamedTuple):
     """The states of the environment that diverged.
 
     Attributes:
-        model: the drawn world.
+        model: the model of the scene.
         states: its finite `qpos` (T, nq), oldest first.
         hz: their rate [Hz].
     """
@@ -51,7 +51,7 @@ def read_dump(path: Path) -> Dump:
         raise DumpError(path, error) from error
     finite = states[np.isfinite(states).all(axis=1)]
     if not len(finite):
-        raise DumpError(path, "it has no finite state")
+        raise DumpError(path, "no state is finite")
     return Dump(model, finite, hz)
 
 

@@ -21,20 +21,20 @@ def write_pictures(env: ResidualEnv, *, directory: Path, seed: int) -> list[Path
     """Draw the task from above and take a picture with every camera.
 
     Args:
-        env: the task; its episodes' start poses are the samples in the drawing.
+        env: the task; the drawing shows the start poses of its n episodes.
         directory: where the pictures go.
         seed: root of the episodes' seeds.
 
     Returns:
-        Their paths: `schematic.png`, `front.png`, `top.png`, `wrist.png`; a robot
-        without a camera has no picture of it.
+        Paths of `schematic.png` and of `front.png`, `top.png`, `wrist.png` as far as
+        the model has these cameras.
     """
     seeds = episode_seeds(seed, "report", env.num_envs)
     env.reset(seed=seeds)
     world = drawable(env.env.hardware)
     path = directory / "schematic.png"
     _draw_schematic(env.env, path)
-    env.reset(seed=seeds)  # the drawing has moved the objects of the first one
+    env.reset(seed=seeds)  # the drawing has moved the objects of env 0
     paths, model, (width, height) = [path], world.drawn_model(), SIZE
     known = {model.camera(i).name for i in range(model.ncam)}
     with SceneRenderer(model=model, width=width, height=height) as renderer:
@@ -46,7 +46,7 @@ def write_pictures(env: ResidualEnv, *, directory: Path, seed: int) -> list[Path
 
 
 def _draw_schematic(task: TaskEnv, path: Path) -> None:
-    """Draw the nominal start, and those of the running episodes as samples."""
+    """Draw the nominal start, and the starts of all envs as samples."""
     objects = task.hardware.objects
     moving = {name: flat(poses) for name, poses in objects.read().items()}
     samples = next(iter(moving.values()), np.zeros((0, 3))).copy()

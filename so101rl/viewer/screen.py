@@ -13,13 +13,13 @@ from so101rl.scene import appearance
 from so101rl.viewer.controls import Command
 from so101rl.viewer.session import Session
 
-MAX_DELAY = 0.5  # [s] largest delay that is caught up; more is skipped
+MAX_DELAY = 0.5  # [s] of lost time that is made up; the rest is skipped
 
 Lines = Sequence[tuple[str, str]]
 
 
 class ScreenError(So101Error):
-    """A window or a page for a browser cannot be opened."""
+    """The viewer cannot be opened in a window or a browser."""
 
     def __init__(self, reason: object, *, remedy: str) -> None:
         """Build the message from the reason and the remedy."""
@@ -28,7 +28,7 @@ class ScreenError(So101Error):
 
 
 class Screen(Protocol):
-    """Shows an `MjData` and reports keys, buttons and mouse forces."""
+    """Shows an `MjData`, and receives keys, buttons and mouse forces."""
 
     def is_open(self) -> bool:
         """Whether the screen is still open."""
@@ -62,7 +62,7 @@ def play(
     states: np.ndarray,
     hz: float,
 ) -> None:
-    """Repeat states (T, nq) until the screen is closed."""
+    """Show states (T, nq) at `hz` [Hz], again and again until the screen is closed."""
     due = time.monotonic()
     for step in itertools.cycle(range(len(states))):
         if not screen.is_open():
@@ -81,7 +81,7 @@ def _sleep(due: float) -> float:
 
 
 def set_view(camera: mujoco.MjvCamera, options: mujoco.MjvOption) -> None:
-    """Put a viewer's movable camera where `front` is, and hide the collision geoms."""
+    """Give a viewer's free camera the view of `front`, and hide the collision geoms."""
     options.geomgroup[3] = 0
     position, target, _, _ = appearance.VIEWS[appearance.FRONT]
     ahead = np.subtract(target, position)

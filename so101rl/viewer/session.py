@@ -1,4 +1,4 @@
-"""A policy at work, episode after episode, controlled by a viewer's commands."""
+"""Runs a policy in one episode after the other, controlled by viewer commands."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ END_SHOWN = 1.0  # [s] that the end of an episode is shown before the next begin
 
 
 class Session:
-    """One simulated arm that can be watched and pushed.
+    """The simulation of one env that a viewer shows, with forces from the mouse.
 
     Args:
         env: the task, a batch of one.
-        policy: gives the residuals; None: the base policy alone.
-        root: root of the episodes' seeds, which are those of an evaluation.
+        policy: returns the residuals; None: the base policy alone.
+        root: root of the seeds; the episodes are those of an evaluation with this root.
         episode: number of the first episode.
     """
 
@@ -35,11 +35,11 @@ class Session:
         env.env.autoreset = False  # the end of an episode is shown for a while
         self._env, self._root = env, root
         self._policy: Policy = policy or NoResidual(len(env.env.control.names))
-        # Its `state` (n, nstate) is all of the physics, as mjSTATE_INTEGRATION.
+        # Its `state` (n, nstate) is MuJoCo's mjSTATE_INTEGRATION.
         self._world: Any = drawable(env.env.hardware)
         self.model = self._world.drawn_model()
         self.data = mujoco.MjData(self.model)
-        # Bodies that a viewer can pull at, by name.
+        # Ids of the bodies that a viewer can pull, by name.
         self._bodies = {name: self.model.body(name).id for name in env.env.scene.free}
         self.controls = Controls(
             episode=episode, residual=None if policy is None else True
@@ -65,7 +65,7 @@ class Session:
             self._step()
 
     def advance(self) -> None:
-        """Do one control step, or wait after the end and begin the next episode."""
+        """Do a control step, or after an end wait and then begin the next episode."""
         if self.controls.paused:
             return
         if self._outcome is None:
@@ -76,7 +76,7 @@ class Session:
             self.do(Command.NEXT)
 
     def draw(self) -> None:
-        """Copy the current state into `data`, without the forces of a viewer."""
+        """Copy the current state into `data`; set the viewer's forces to zero."""
         mujoco.mj_setState(self.model, self.data, self._world.state[0], STATE)
         mujoco.mj_forward(self.model, self.data)
         self.data.xfrc_applied[:] = 0
@@ -120,7 +120,7 @@ class Session:
         for name, body in self._bodies.items():
             self._pulled[name] = self.data.xfrc_applied[body].copy()
             self._env.env.hardware.objects.pull(name, self._pulled[name][None])
-        # Also when it is off: a recurrent policy must see every observation.
+        # Also while it is off, because a recurrent policy needs every observation.
         residual = self._policy.act(self._obs)
         if self.controls.residual is False:
             residual = np.zeros_like(residual)

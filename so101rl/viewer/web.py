@@ -1,4 +1,4 @@
-"""MuJoCo's own viewer in a browser, served to this machine alone.
+"""MuJoCo's own viewer in a browser of this machine.
 
 The browser draws, so the simulating process needs neither display nor OpenGL.
 """
@@ -25,9 +25,9 @@ from so101rl.errors import ConfigError
 from so101rl.viewer.controls import Command
 from so101rl.viewer.screen import Lines, ScreenError, set_view
 
-LOCALHOST = "127.0.0.1"  # whoever reaches the port controls the viewer
+LOCALHOST = "127.0.0.1"  # only this machine, because the port has no password
 LAST_PORT = 65535
-# Without keyboard navigation, or keys would also move through the buttons.
+# Without keyboard navigation, in which keys would also select buttons.
 FLAGS = int(imgui.WindowFlags.AlwaysAutoResize) | int(imgui.WindowFlags.NoNav)
 
 
@@ -35,8 +35,8 @@ class Panel(plugin.ViewerPlugin):
     """Mouse, keys and a box of texts and buttons; runs in the viewer's thread.
 
     Attributes:
-        commands: not yet fetched.
-        lines: names and values to be shown.
+        commands: commands that `Web.commands` has not returned yet.
+        lines: names and values that the box shows.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Panel(plugin.ViewerPlugin):
 
     @messages.handler
     def on_init(self, event: viewer_protocol.ViewerInitEvent) -> None:
-        """Look as the window does."""
+        """Set the same view as in the window, and a light theme."""
         ux.setup_theme(ux.GuiTheme.LIGHT)
         set_view(event.viewer.camera, event.viewer.vis_options)
 
@@ -68,7 +68,7 @@ class Panel(plugin.ViewerPlugin):
 
     @messages.handler
     def on_gui(self, _: messages.BuildGuiEvent) -> None:
-        """Draw the box."""
+        """Draw the box with the lines and a button per command."""
         imgui.SetNextWindowPos(imgui.Vec2(10, 10), imgui.Cond.FirstUseEver)
         if imgui.Begin("so101rl", None, FLAGS)[0]:
             for name, value in self.lines:
@@ -94,12 +94,12 @@ class Web:
         self._model, self._data = model, data
 
     def is_open(self) -> bool:
-        """Whether it is still served; browsers may come and go."""
+        """Whether the server runs, with or without a browser."""
         try:
             return bool(self._handle.is_running())
         except (OSError, RuntimeError) as error:
             raise ScreenError(
-                str(error).partition(",")[0], remedy="job.port=0 takes a free one"
+                str(error).partition(",")[0], remedy="job.port=0 chooses a free port"
             ) from error
 
     def commands(self) -> list[Command]:
@@ -115,7 +115,7 @@ class Web:
 
 @contextmanager
 def open_web(model: mujoco.MjModel, data: mujoco.MjData, *, port: int) -> Iterator[Web]:
-    """Serve a viewer that shows `data`; leaving the context ends it.
+    """Serve a viewer that shows `data` until the context ends.
 
     Args:
         model: the drawn model.
@@ -135,7 +135,7 @@ def open_web(model: mujoco.MjModel, data: mujoco.MjData, *, port: int) -> Iterat
 
 
 def _local_viewer() -> type:
-    """MuJoCo's web viewer, which by itself listens on all interfaces, on localhost."""
+    """Return MuJoCo's web viewer, changed to listen only on `LOCALHOST`."""
     try:
         from mujoco.experimental.studio.web_viewer import WebViewer
     except ImportError as error:

@@ -12,7 +12,7 @@ import mujoco
 from so101rl.viewer.controls import Command
 from so101rl.viewer.screen import Lines, ScreenError, set_view
 
-CLOSING = 5.0  # [s] that a closing window is waited for
+CLOSING = 5.0  # [s] longest wait for a closing window
 HELP_KEYS = "\n".join(command.label for command in Command)
 HELP_TEXTS = "\n".join(command.text for command in Command)
 BY_NUMBER = {command.glfw: command for command in Command}
@@ -27,7 +27,7 @@ class Window:
 
     Args:
         handle: what `mujoco.viewer.launch_passive` returned.
-        pressed: numbers of keys, appended by its thread.
+        pressed: numbers of pressed keys, appended by the viewer's thread.
     """
 
     def __init__(self, handle: Any, pressed: deque[int]):
@@ -40,7 +40,7 @@ class Window:
         return bool(self._handle.is_running())
 
     def commands(self) -> list[Command]:
-        """Commands of the keys pressed since the last call; other keys are MuJoCo's."""
+        """Commands of the keys pressed since the last call; other keys are ignored."""
         pressed = [self._pressed.popleft() for _ in range(len(self._pressed))]
         return [BY_NUMBER[key] for key in pressed if key in BY_NUMBER]
 
@@ -59,7 +59,7 @@ class Window:
 
 @contextmanager
 def open_window(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[Window]:
-    """Open a window that shows `data`; leaving the context closes it."""
+    """Open a window that shows `data` until the context ends."""
     import glfw  # here, because both imports look for a display
     from mujoco import viewer
 
@@ -82,6 +82,6 @@ def open_window(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[Window]:
         with handle:
             yield Window(handle, pressed)
     finally:
-        # The process would crash if it ended while the viewer's thread draws.
+        # The process crashes if it ends while the viewer's thread draws.
         for thread in set(threading.enumerate()) - before:
             thread.join(timeout=CLOSING)

@@ -16,7 +16,7 @@ METRIC = "residual/success_rate"
 # Per seed the solved episodes of 20: b is better than a in every pair, c is not.
 A, B = [8, 9, 10, 8, 11, 9, 10, 7], [12, 14, 13, 12, 16, 13, 15, 11]
 SOLVED = {"a": A, "b": B, "c": [9, 8, 12, 7, 11, 10, 9, 8]}
-FEW = "no claim: {} paired seeds, it takes 7"
+FEW = "no claim: {} paired seeds, expected 7 or more"
 NO_RUNS, NOT_SHOWN = "no claim: runs are missing", "no difference shown"
 
 

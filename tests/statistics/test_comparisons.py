@@ -105,7 +105,7 @@ def test_verdicts_are_adjusted_for_all_comparisons():
     assert described(six=six) == ["slower than B"]
     # 2 * 2 / 2**7, then 2 / 2**6
     assert described(six=six, up=up) == ["slower than B"] * 2
-    few = "no claim: 6 paired seeds, it takes 7"
+    few = "no claim: 6 paired seeds, expected 7 or more"
     assert described(six=six, down=down, none=none) == [
         *(few, "faster than B", "no difference shown")
     ]

@@ -15,12 +15,12 @@ MIB, DRY = 2**20, "hydra.sweeper.dry_run=true"
 def test_parallel_runs_share_the_time_and_not_the_disk():
     each = [Cost(60.0, MIB, "a"), Cost(60.0, MIB, "b"), Cost(120.0, 2 * MIB, "a")]
     assert total(each, 2) == (
-        "3 runs, 2 at a time: about 2 min, 4.2 MB; known from a and b. Nothing was run."
+        "3 runs, 2 at a time: about 2 min, 4.2 MB; taken from a and b. Nothing was run."
     )
     assert "about 2 min," in total(each, 8)  # no shorter than the longest
     assert "about 4 min" in total(each, 1)
     text = total([each[0], None], 2)  # one unknown makes the sum unknown
-    assert text.startswith("2 runs, 2 at a time; how long is known of trainings alone")
+    assert text.startswith("2 runs, 2 at a time; only the time of trainings can")
 
 
 def test_it_lists_the_jobs_that_are_left_with_what_earlier_ones_took(lab):
@@ -40,7 +40,7 @@ def test_it_lists_the_jobs_that_are_left_with_what_earlier_ones_took(lab):
         for n, alpha in enumerate((0.3, 0.7))
     ]
     assert last.startswith("4 runs")
-    assert last.endswith("known from earlier runs. Nothing was run.")
+    assert last.endswith("taken from earlier runs. Nothing was run.")
     settings = ("hydra.sweeper.n_trials=5", "hydra.sweeper.seeds=2")
     answer = lab.run("sweep=residual", *settings, "init_from=null", DRY)
     assert answer.code == 0, answer.err
@@ -51,7 +51,7 @@ def test_it_lists_the_jobs_that_are_left_with_what_earlier_ones_took(lab):
     answer = lab.run("job=evaluate", "base_policy=jacobian,hybrid", DRY)
     _, first, _, last = answer.out.splitlines()
     assert first.split() == ["0", "?", "base_policy=jacobian"]
-    assert "known of trainings alone. Nothing was run." in last
+    assert "trainings can be estimated. Nothing was run." in last
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_without_earlier_runs_a_short_training_is_measured_and_named(
     answer = lab.run(word, "n_envs=4,8", DRY)
     assert "measuring a short training" in answer.out
     if message is None:
-        assert "known from short trainings. Only short trainings were" in answer.out
+        assert "taken from short trainings. Only short trainings were" in answer.out
         assert answer.code == 0 and "Nothing was run" not in answer.out
     else:
         assert answer.code == 2 and message in answer.err

@@ -97,7 +97,7 @@ def test_a_launcher_gets_all_jobs_at_once_and_stopped_ones_as_resumed(tmp_path):
     jobs = LauncherJobs(launcher, Program((), tmp_path, ("a=1",)))
     for name in ("old", "new"):
         jobs.start(Job(name, ("b=2",)), tmp_path / name)
-    no_run = Outcome("failed", "bug", "its launcher left no run")
+    no_run = Outcome("failed", "bug", "the launcher ended without a run")
     assert jobs.ended(1.0) == [("old", Outcome("finished")), ("new", no_run)]
     assert jobs.ended(1.0) == []
     resume = ["a=1", "job=resume", f"run='{tmp_path / 'old'}'"]

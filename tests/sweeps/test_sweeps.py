@@ -289,4 +289,4 @@ def test_a_sweep_that_cannot_work_leaves_nothing_behind(lab, study, sweep, messa
 
 def test_a_study_with_too_few_seeds_warns_before_it_runs(study):
     answer = study("job=evaluate", "hydra.sweeper.dry_run=true", seeds=3)
-    assert "NO VERDICT POSSIBLE: 3 seeds cannot decide 1 comparisons" in answer.out
+    assert "VERDICT POSSIBLE: study.seeds=3: expected 6 or more for 1" in answer.out

@@ -175,10 +175,10 @@ def test_a_worker_is_known_by_its_folder_alone(tmp_path, monkeypatch):
     [
         ("postgresql+psycopg://me:secret@host/db", "PGPASSFILE"),
         ("postgresql+psycopg://host/db?password=secret", "PGPASSFILE"),
-        ("postgresql+psycopg://me:secret@host:port/db", "it is no address"),
+        ("postgresql+psycopg://me:secret@host:port/db", "not an address"),
         ("mysql://host/db", "expected sqlite"),
-        ("sqlite:///:memory:", "no other process can see it"),
-        ("study.db", "it is no address"),
+        ("sqlite:///:memory:", "only one process can use it"),
+        ("study.db", "not an address"),
         ("postgresql+psycopg://127.0.0.1:1/nobody", r"127\.0\.0\.1:1"),
         ("sqlite:///{}", "not a database"),
     ],

@@ -138,7 +138,7 @@ def test_a_run_that_goes_on_keeps_its_mirror_and_gets_its_true_status(tmp_path, 
     run.log(1, {"a": 1.0})
     size = run.log_size()
     run.log(2, {"a": 2.0})
-    with pytest.raises(TrackerError, match="it has no end"):
+    with pytest.raises(TrackerError, match="has ended"):
         mirror(run, store)
     assert mirrored(store, run).info.status == "RUNNING"
     run.finish("killed", KeyboardInterrupt())

@@ -1,1 +1,1 @@
-"""Rules by subject: every function is the rule for the symptom of its name."""
+"""Rules by subject: each public function is the rule of the symptom with its name."""

@@ -1,4 +1,4 @@
-"""Symptoms of the residual itself: too weak, too strong, unused, clipped."""
+"""Symptoms of the residual: too weak, too strong, unused, clipped."""
 
 from omegaconf import DictConfig
 
@@ -46,7 +46,7 @@ def little_authority(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"alpha is {facts.alpha:g}, and the residual is no better than the base alone",
-        "The residual may not add enough to undo what the base does wrong.",
+        "The residual may be too small to correct the errors of the base.",
     )
 
 
@@ -62,13 +62,13 @@ def residual_saturated(facts: Facts, limits: DictConfig) -> Finding | None:
 
 
 def residual_unused(facts: Facts, limits: DictConfig) -> Finding | None:
-    """The residual hardly does anything."""
+    """The residual is close to zero."""
     size = facts.size()
     if not facts.alpha or size is None or size[0] > limits.share:
         return None
     return Finding(
         f"|alpha * residual| is {size[0]:.1%} of its maximum ({size[1]})",
-        "A correction costs more penalty than it gains, or nothing was learned.",
+        "Corrections cost more penalty than they gain reward, or nothing was learned.",
     )
 
 
@@ -92,5 +92,5 @@ def worse_than_base(facts: Facts, limits: DictConfig) -> Finding | None:
     return Finding(
         f"the base solves {base:.0%}; of the same episodes, the residual fails "
         f"{pair.lost} that the base solves and solves {pair.won} that it fails",
-        "The residual disturbs a base that works.",
+        "The residual makes a working base worse.",
     )

@@ -1,4 +1,4 @@
-"""Symptoms of the updates: steps too large, exploration, value network."""
+"""Symptoms of the updates: their size, exploration, value network."""
 
 from statistics import fmean
 
@@ -20,7 +20,7 @@ def diverged(facts: Facts, limits: DictConfig) -> Finding | None:
     hint = error["message"].partition("\n")[2]
     return Finding(
         "the training ended in NaN or infinity",
-        f"Numbers grew beyond all limits. {hint}".strip(),
+        f"Values or losses grew without bound. {hint}".strip(),
     )
 
 
@@ -34,7 +34,7 @@ def unstable_updates(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"approx_kl up to {worst:.2g}, clip_fraction {mean:.0%} on average",
-        "An update carries the policy beyond what its data tells; it forgets skills.",
+        "Updates change the policy more than its data supports; skills are lost.",
     )
 
 
@@ -45,18 +45,18 @@ def critic_grows(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"critic_loss from {early:.2g} to {late:.2g}",
-        "The critic chases its own estimates, and the policy follows them.",
+        "The critic learns from its own growing errors, and the policy from them.",
     )
 
 
 def exploration_lost(facts: Facts, limits: DictConfig) -> Finding | None:
-    """The exploration noise is gone."""
+    """The exploration noise is almost zero."""
     for metric, least in ((STD, limits.std), (ENTROPY, limits.ent_coef)):
         late = facts.late(metric)
         if late is not None and late < least:
             return Finding(
                 f"{metric.removeprefix('train/')} fell to {late:.2g}",
-                "Hardly any noise is left: nothing new is tried any more.",
+                "With almost no noise, the policy tries nothing new.",
             )
     return None
 
@@ -68,7 +68,7 @@ def exploration_stays(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"std from {early:.2f} to {late:.2f}",
-        "The policy learns to live with noise; what counts is how it does without.",
+        "The policy is trained with much noise, but evaluated without.",
     )
 
 
@@ -79,5 +79,5 @@ def value_poor(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"explained_variance {variance:.2f}, value_loss {loss:.2g} at the end",
-        "It hardly foresees the returns: a good action and a lucky one look the same.",
+        "Good actions cannot be told from lucky ones: returns are hardly predicted.",
     )

@@ -1,4 +1,4 @@
-"""Symptoms of the result: how episodes fail, and where a success rate misleads."""
+"""Symptoms of the result: failure classes, and success rates that mislead."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -48,7 +48,7 @@ def base_solves(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"the base alone solves {facts.success(BASE):.0%}",
-        "There is little left to win. Try a task that needs a residual.",
+        "Little is left to improve. Try a task that needs a residual.",
     )
 
 
@@ -60,7 +60,7 @@ def selection_luck(facts: Facts, limits: DictConfig) -> Finding | None:
     n = facts.values["evaluation.select_episodes"]
     return Finding(
         f"{max(select):.0%} of {n} select episodes, {success:.0%} of the held-out ones",
-        "The best of several noisy scores flatters; more episodes choose better.",
+        "The best of several noisy scores is too high; more episodes reduce this.",
     )
 
 
@@ -70,7 +70,7 @@ def not_randomized(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         "randomization has no terms",
-        "All episodes begin alike, held-out ones too: nothing is said of others.",
+        "All episodes start alike, held-out ones too: success elsewhere is unknown.",
     )
 
 
@@ -86,5 +86,5 @@ def worse_elsewhere(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"{success:.0%} as trained, {rate:.0%} with another {worst.changed}",
-        "It knows its own world by heart; train it where worlds differ more.",
+        "The policy fits only its own world; train it with more randomization.",
     )

@@ -16,7 +16,7 @@ def nothing_solved(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"not one solved episode in {facts.steps:,} env steps",
-        "It takes a base that gets there sometimes, or a reward that leads there.",
+        "It needs a base that succeeds sometimes, or a reward that leads to success.",
     )
 
 
@@ -33,7 +33,7 @@ def fell_back(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"select episodes: {best:.0%} at best, {last:.0%} at the end",
-        "It lost what it could do. Judged is the best checkpoint; the rest was wasted.",
+        "The policy became worse again. The best checkpoint is evaluated.",
     )
 
 
@@ -48,7 +48,7 @@ def still_rising(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"select episodes: {before:.0%} in the middle, {last:.0%} at the end",
-        "It was still getting better when it ended.",
+        "Success was still rising when the training ended.",
     )
 
 
@@ -63,12 +63,12 @@ def flat(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"select episodes: {first:.0%} at first, {last:.0%} at the end",
-        "What is rewarded, tried or allowed does not lead further.",
+        "Reward, exploration or alpha may limit the success.",
     )
 
 
 def too_short(facts: Facts, limits: DictConfig) -> Finding | None:
-    """It had only a fraction of the steps that conf/algo has."""
+    """The training had far fewer env steps than conf/algo has."""
     asked, usual = (
         facts.values.get(key) for key in ("total_timesteps", "algo.total_timesteps")
     )
@@ -76,28 +76,28 @@ def too_short(facts: Facts, limits: DictConfig) -> Finding | None:
         return None
     return Finding(
         f"{asked:,} env steps; conf/algo has {usual:,}",
-        "The training ended before the algorithm usually gets there.",
+        "The training is shorter than the algorithm usually needs.",
     )
 
 
 def noise_gap(facts: Facts, limits: DictConfig) -> Finding | None:
-    """With exploration noise it solves much more, or much less, than without."""
+    """Success with exploration noise differs much from success without."""
     noisy, quiet = facts.late(ROLLOUT), facts.late(SELECT)
     if noisy is None or quiet is None or abs(noisy - quiet) < limits.gap:
         return None
     return Finding(
         f"rollouts {noisy:.0%}, the same policy without noise {quiet:.0%}",
-        "It leans on the exploration noise and stumbles without it."
+        "The policy needs the exploration noise and fails without it."
         if noisy > quiet
-        else "The noise spoils what the policy can do, and so most of its data.",
+        else "The noise makes a good policy fail, so its data are mostly failures.",
     )
 
 
 def slow(facts: Facts, limits: DictConfig) -> Finding | None:
-    """It had few env steps per second."""
+    """The training had few env steps per second."""
     if facts.fps is None or facts.fps > limits.fps:
         return None
     return Finding(
         f"{facts.fps:,.0f} env steps per second (median)",
-        "Most of the time goes into updates, or the machine was busy.",
+        "Updates take most of the time, or the machine was busy.",
     )

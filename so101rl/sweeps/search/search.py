@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 WAIT_S = 0.5  # between two looks at running trials [s]
-ASK_S = 2.0  # before asking again when there was no trial [s]
+ASK_S = 2.0  # wait before asking again if there was no trial [s]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan:
-    """What the search `name` looks for.
+    """The objectives of a search, and the runs of its trials.
 
     Attributes:
-        sign: factor of the report for the pruner: -1 if more of it is better and less
-            of the objective, or the other way round.
+        sign: factor of the report for the pruner: -1 if report and objective have
+            opposite directions, else 1.
     """
 
     name: str
@@ -57,7 +57,7 @@ class SearchPlan:
 
 @dataclass
 class RunningTrial:
-    """A trial of Optuna's some of whose runs are running."""
+    """An Optuna trial of which at least one run is running."""
 
     trial: "Trial"
     n_started: int = 0  # runs that have started
@@ -74,16 +74,16 @@ class RunningTrial:
 class Search:
     """Keeps `n_jobs` trials running until there are enough.
 
-    A trial's runs follow each other if the runner can prune: then the first may show
-    that the others are not needed. Otherwise they start together.
+    A trial's runs run one after the other if the runner can prune, since a pruned run
+    makes the rest unnecessary. Otherwise they start together.
 
     Args:
-        plan: what it looks for.
+        plan: the objectives and runs.
         trials: the study.
-        ask: gives the next trial.
-        folder: the sweep's, locked.
-        runner: runs the jobs; with one that cannot prune, nobody sends heartbeats
-            meanwhile, so that this must be the study's only worker.
+        ask: returns the next trial, or None if there are enough.
+        folder: the sweep's folder, locked by this process.
+        runner: runs the jobs; if it cannot prune, no heartbeats are sent while jobs
+            run, so this must be the study's only worker.
         n_jobs: trials at a time.
         heartbeat_s: time between two heartbeats [s].
     """
@@ -108,12 +108,12 @@ class Search:
         self._next_beat = self._next_ask = 0.0
 
     def run(self) -> None:
-        """Run trials until enough have ended; waits for those of other workers.
+        """Run trials until enough have ended; wait for those of other workers.
 
         Raises:
             BrokenSweep: three in a row failed for the same reason.
             SweepError: the study cannot be reached any more.
-            KeyboardInterrupt, Terminated: by Ctrl+C and SIGTERM, once the runs have
+            KeyboardInterrupt, Terminated: on Ctrl+C and SIGTERM, after the runs have
                 saved; their trials are queued again.
         """
         with contextlib.ExitStack() as at_end:
@@ -121,12 +121,12 @@ class Search:
             at_end.enter_context(self._trials.database_errors())
             at_end.enter_context(self._progress)
             at_end.callback(self._trials.interrupt)
-            at_end.callback(self._runner.close)  # first
+            at_end.callback(self._runner.close)  # called first
             while self._start_trials() or not self._trials.is_done:
                 if not self._running:  # other workers are not done yet
                     time.sleep(ASK_S)
                 ended = [self._end_run(*end) for end in self._runner.ended(WAIT_S)]
-                for found in filter(None, ended):  # recorded before one may raise
+                for found in filter(None, ended):  # `check` may raise
                     self._breaker.check(found)
                 for name, one in self._running.items():
                     self._read_reports(name, one)
@@ -168,7 +168,7 @@ class Search:
         lines, one.offset = read_jsonl(self._folder / name / METRICS, one.offset)
         for line in lines:
             if one.is_pruned or self._plan.report not in line or not line["step"]:
-                continue  # step 0 is the base policy, whatever the values
+                continue  # at step 0 only the base policy acts
             one.last = line[self._plan.report]
             if self._report(one, line["step"]):
                 self._prune(name, one)
@@ -176,8 +176,8 @@ class Search:
     def _report(self, one: RunningTrial, step: int) -> bool:
         """Report a trial's mean to the pruner; returns whether to stop the trial.
 
-        Steps count on from run to run; those beyond the budget, as of whole rollouts,
-        count as its end. At its end a trial has its result and is not judged.
+        Steps are summed over the trial's runs; a step beyond a run's budget counts as
+        the budget. At the last step of the last run nothing is reported.
         """
         plan = self._plan
         step = len(one.values) * plan.total + min(step, plan.total)
@@ -196,7 +196,7 @@ class Search:
         """Record a run's end, and start the trial's next run or end the trial.
 
         Returns:
-            What the breaker counts; None if other runs of the trial are still missing.
+            What the breaker counts; None for a run without values while others run.
         """
         one = self._running[name]
         folder = self._folder / name
@@ -221,7 +221,7 @@ class Search:
         return found
 
     def _judge(self, folder: Path, one: RunningTrial) -> tuple[Outcome, list[float]]:
-        """How a finished run counts, and its objectives; without them it has failed."""
+        """Return outcome and objectives of a finished run; it may count as failed."""
         if one.is_pruned:
             return Outcome("pruned"), []
         prunes = self._runner.can_prune and self._trials.prunes
@@ -251,7 +251,7 @@ class Search:
             self._progress.add_jobs(len(self._plan.seeds))
 
     def _beat(self) -> None:
-        """Send a heartbeat if it is time, and stop trials that others took for lost."""
+        """Send heartbeats every `heartbeat_s` [s]; stop trials that others failed."""
         if time.monotonic() < self._next_beat:
             return
         lost = self._trials.beat()
@@ -262,12 +262,12 @@ class Search:
 
 
 def read_objectives(folder: Path, names: Sequence[str]) -> tuple[Outcome, list[float]]:
-    """A finished run's objectives.
+    """Return a finished run's outcome and objectives.
 
-    A run without a value, as for the time to a success without one, has diverged.
+    It is `diverged` if a value is not finite, such as the time to success without one.
 
     Raises:
-        SweepError: there is no such result.
+        SweepError: no run has a result of this name.
     """
     run = RunDir.open(folder)
     found = results(run)

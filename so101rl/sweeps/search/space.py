@@ -1,4 +1,4 @@
-"""From Hydra's grammar to Optuna's distributions, and back to overrides and presets."""
+"""Turns overrides into Optuna's distributions, and trials into overrides, presets."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 LOG = "log"  # the tag of values on a logarithmic scale
-MAX_VALUES = 10_000  # of one key: with more an interval is meant
+MAX_VALUES = 10_000  # of one key; more need an interval
 EXPECTED = (
     "expected interval(a,b), int(interval(a,b)), tag(log, interval(a,b)), "
     "choice(a,b,c) or range(a,b,step)"
@@ -24,13 +24,13 @@ EXPECTED = (
 
 
 def space(items: Iterable[Override]) -> "dict[str, BaseDistribution]":
-    """The values to try, by key, of overrides that have several.
+    """Return the distribution of each override with several values, by key.
 
-    As everywhere in Hydra, `range` excludes its end and `interval` includes both.
-    Listed values stay the text that was typed, whatever they mean.
+    As in Hydra, `range` excludes its end and `interval` includes both ends. Listed
+    values stay text as typed, numbers too.
 
     Raises:
-        SweepError: one of them cannot be searched.
+        SweepError: an override cannot be searched.
     """
     return {item.get_key_element(): _distribution(item) for item in items}
 
@@ -46,7 +46,7 @@ def words(params: Mapping[str, Any]) -> list[str]:
 def preset(params: Mapping[str, Any], head: str) -> str:
     """A yaml file for `conf/experiment/` that sets a trial's values.
 
-    Its second line is `head`, which a list of presets shows.
+    Its second line is the comment `head`, which lists of presets show.
     """
     typed = OverridesParser.create().parse_overrides(words(params))
     chosen = [i for i in typed if i.key_or_group in GROUPS or "/" in i.key_or_group]
@@ -88,7 +88,7 @@ def _distribution(item: Override) -> "BaseDistribution":
     tags = found.tags if isinstance(found, Sweep) else set()
     if tags - {LOG} or (tags and not isinstance(found, IntervalSweep)):
         raise SweepError(
-            f"{item.input_line}: the only tag is {LOG}, of intervals; {EXPECTED}"
+            f"{item.input_line}: a tag other than {LOG} of an interval; {EXPECTED}"
         )
     if isinstance(found, IntervalSweep):
         return _interval(item, found)

@@ -18,14 +18,14 @@ EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 DRIVERS = ("psycopg", "psycopg2", "asyncpg", "pg8000")
 SQLITE_S = 60  # how long sqlite waits for another writer [s]
 PG_LOCK = 0x501_01  # number of our advisory lock in PostgreSQL; arbitrary
-PG_TIMEOUT = "5min"  # after which a machine that vanished loses it
+PG_TIMEOUT = "5min"  # after which PostgreSQL frees the lock of a lost machine
 
 
 def sqlite_url(path: Path) -> str:
     """The address of a sqlite file.
 
     Raises:
-        SweepError: its path cannot be part of an address.
+        SweepError: the path contains ? or %, which have a meaning in an address.
     """
     from sqlalchemy.engine import make_url
 
@@ -42,7 +42,7 @@ def check_url(url: str) -> "URL":
     """Parse a database's address without connecting.
 
     Raises:
-        SweepError: several processes cannot share it, or it holds a password.
+        SweepError: it is invalid, holds a password, or allows only one process.
     """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -50,8 +50,8 @@ def check_url(url: str) -> "URL":
     try:
         found = make_url(url)
     except (ArgumentError, ValueError) as error:
-        # The message does not repeat it: it may hold a password.
-        raise SweepError(f"{KEY}: it is no address; {EXPECTED}") from error
+        # The address may hold a password, so the message does not show it.
+        raise SweepError(f"{KEY}: not an address; {EXPECTED}") from error
     if found.password is not None or "password" in found.query:
         raise SweepError(
             f"{KEY}: expected an address without a password, which every run would "
@@ -61,15 +61,15 @@ def check_url(url: str) -> "URL":
     if kind not in ("sqlite", "postgresql"):
         raise SweepError(f"{KEY}={url}: {EXPECTED}")
     if kind == "sqlite" and found.database in (None, "", ":memory:"):
-        raise SweepError(f"{KEY}={url}: no other process can see it; {EXPECTED}")
+        raise SweepError(f"{KEY}={url}: only one process can use it; {EXPECTED}")
     return found
 
 
 def open_storage(url: str, heartbeat_s: int, grace_s: int) -> "RDBStorage":
-    """Optuna's view of a database; makes its tables if it has none.
+    """Open a database as a storage of Optuna; create missing tables.
 
     Raises:
-        SweepError: it cannot be used.
+        SweepError: the database cannot be used.
     """
     from optuna.exceptions import ExperimentalWarning
     from optuna.storages import RDBStorage
@@ -90,9 +90,9 @@ def open_storage(url: str, heartbeat_s: int, grace_s: int) -> "RDBStorage":
 
 @contextlib.contextmanager
 def exclusive(url: str) -> Iterator[None]:
-    """Let only one process at a time into the block, of those that share a database.
+    """Lock a database: only one process at a time can run the block.
 
-    A process that dies within the block releases it.
+    The lock is freed when the block ends or the process dies.
     """
     from sqlalchemy import create_engine, text
     from sqlalchemy.pool import NullPool
@@ -107,7 +107,7 @@ def exclusive(url: str) -> Iterator[None]:
         return
     engine = create_engine(address, poolclass=NullPool)
     timeout = text(f"SET idle_in_transaction_session_timeout = '{PG_TIMEOUT}'")
-    with engine.connect() as connection:  # it is freed when the connection ends
+    with engine.connect() as connection:  # which holds the lock
         connection.execute(timeout)
         connection.execute(text(f"SELECT pg_advisory_xact_lock({PG_LOCK})"))
         yield
@@ -118,7 +118,7 @@ def database_errors(url: str) -> Iterator[None]:
     """Turn database errors in the block into short messages.
 
     Raises:
-        SweepError: it cannot be reached, or no longer.
+        SweepError: the database cannot be reached or used.
     """
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import DBAPIError, NoSuchModuleError

@@ -1,4 +1,4 @@
-"""The results of a search: a table, a figure, and the best values to go on with."""
+"""The results of a search: a table, a figure, and a preset with the best values."""
 
 import shlex
 from collections import Counter
@@ -34,8 +34,8 @@ STATUS = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED}  # by Optuna's
 MIN_COMPLETE = 10  # complete trials that importances are computed from
 FOREST_SEED = 0  # seed of the random forest that computes importances
 CAUTION = (
-    "The best of many trials looks better than it is on the episodes that chose it. "
-    "Train it with other seeds, and let `job=report` compare."
+    "The value of the best trial is too high on average, because it was chosen by this "
+    "value. Train it with other seeds, and compare with `job=report`."
 )
 
 
@@ -180,7 +180,7 @@ class SearchSummary:
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
     def _next_commands(self, folder: Path) -> str:
-        """What to type to train with the first of the best trials."""
+        """The commands that train with the first of the best trials."""
         one, name = self.top[0], self.plan.name
         fixed = [word for word in self.plan.fixed if not word.startswith("sweep=")]
         line = shlex.join(["python", "main.py", *fixed, *words(one.params)])
@@ -198,7 +198,7 @@ class SearchSummary:
             n_done = len(self.ended) - len(failed)
             full = n_done * len(self.plan.seeds) * self.plan.total
             share = f"{self.env_steps / full:.0%}"
-            cost += f", {share} of the cost of as many complete trials"
+            cost += f", {share} of what they cost without pruning"
         shares = [f"{name} {own:.0%}" for name, own in self.importances.items()]
         facts = {
             "trials": self.counts,

@@ -1,9 +1,9 @@
 """The trials of a search: an Optuna study that one or several workers share.
 
-A lost trial, whose worker or process is gone, has failed, and its values are queued
-again: for Optuna the retry is another trial, here both are attempts at the same one. A
-worker is known by its folder, so that it gives up its old trials at once when it is
-started again; those of others are lost when their heartbeat stops.
+A trial is lost if its worker or process dies. It is marked as failed, and its values
+are queued again: for Optuna as another trial, here as another attempt at the same one.
+A worker keeps an id in its folder: when it starts again, it fails its old trials at
+once. Trials of other workers are lost when their heartbeats stop.
 """
 
 import contextlib
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
 WORKER_ID = ".worker"  # a file in the folder of a worker
 SETTINGS, OWNER = "what", "owner"  # user attributes of the study, and of a trial
-RUNG = "completed_rung_"  # prefix of what Optuna's successive halving notes in a trial
+RUNG = "completed_rung_"  # prefix of trial attributes of Optuna's successive halving
 MAX_LOSSES = 4  # of one trial; after so many it stays failed
 
 
 class Trials:
-    """A study of Optuna's in a database.
+    """An Optuna study in a database.
 
     Args:
         url: address of the database.
         name: name of the study.
         directions: `maximize` or `minimize`, one per objective.
-        settings: by name, all that must be the same for every worker.
-        folder: where this worker's runs go.
+        settings: the settings that must be equal for all workers, by name.
+        folder: this worker's folder, which holds its runs.
         n_trials: number of trials to finish, by all workers together.
         heartbeat_s: time between two heartbeats [s].
         grace_s: time without a heartbeat after which a trial is lost [s].
@@ -60,7 +60,7 @@ class Trials:
         heartbeat_s: int,
         grace_s: int,
     ) -> None:
-        """Open or create the study; give up what this worker left running.
+        """Open or create the study; fail the trials that this worker left running.
 
         Raises:
             SweepError: the study has other settings, or cannot be reached.
@@ -93,10 +93,10 @@ class Trials:
         sampler: "Callable[[int], BaseSampler]",
         pruner: "BasePruner",
     ) -> "Trial | None":
-        """The next trial; None if there are enough.
+        """Return the next trial; None if there are `n_trials`.
 
-        There is a sampler for the n-th trial, so that its values do not depend on who
-        asks, nor on how often the search was stopped before.
+        `sampler(n)` returns the sampler of the n-th trial, so that the values do not
+        depend on the worker or on earlier interruptions.
         """
         with exclusive(self._url):
             self._retry_lost()
@@ -113,7 +113,7 @@ class Trials:
                 study_id, trial.number
             )
             self._storage.record_heartbeat(trial_id)
-            # Last: a trial without an owner was not asked for completely.
+            # Last, because a trial without an owner counts as incomplete.
             trial.set_user_attr(OWNER, " ".join(self._owner))
         self._running[trial.number] = trial_id
         return trial
@@ -146,27 +146,27 @@ class Trials:
     ) -> None:
         """End a trial of this worker.
 
-        A complete trial has `values`, one per objective; another has the state `PRUNED`
+        A complete trial has `values`, one per objective; others have the state `PRUNED`
         or `FAIL`. A failure whose attribute `kind` is in `RESUMABLE` counts as a loss.
         """
         from optuna.exceptions import UpdateFinishedTrialError
 
         trial_id = self._running[number]
-        with contextlib.suppress(UpdateFinishedTrialError):  # counted as lost meanwhile
+        with contextlib.suppress(UpdateFinishedTrialError):  # counted as lost by then
             for name, value in attributes.items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
         self._end(number, state, values)
         del self._running[number]
 
     def interrupt(self) -> None:
-        """End the trials of this worker, which stops, and queue their values again."""
+        """End this worker's trials because it stops, and queue their values again."""
         with exclusive(self._url):
             for number in [*self._running]:
                 self.tell(number, state="FAIL", interrupted=True)
             self._retry_lost()
 
     def beat(self) -> list[int]:
-        """Send a heartbeat for what runs, and fail trials of workers that send none.
+        """Send heartbeats of this worker's trials; fail those whose heartbeats stopped.
 
         Returns:
             The trials of this worker that another one has counted as lost.
@@ -184,12 +184,12 @@ class Trials:
         return [one for one in self._last_attempts() if one.state.is_finished()]
 
     def database_errors(self) -> contextlib.AbstractContextManager[None]:
-        """A block whose database errors become short messages."""
+        """Turn database errors in the block into short messages."""
         return database_errors(self._url)
 
     @property
     def is_done(self) -> bool:
-        """Whether enough trials have ended, whichever worker ran them."""
+        """Whether `n_trials` have ended, counting those of all workers."""
         with exclusive(self._url):
             self._retry_lost()
             return len(self.finished()) >= self.n_trials
@@ -233,14 +233,14 @@ class Trials:
         return list(found.values())
 
     def _retry_lost(self) -> None:
-        """Queue the values of lost trials again; call it while it is `exclusive`.
+        """Queue the values of lost trials again; the caller holds the `exclusive` lock.
 
-        It repeats what a worker that was killed in the middle of it left undone.
+        If a worker is killed during this call, the next call completes it.
         """
         from optuna.storages import RetryHeartbeatStaleTrialCallback
 
         for one in self._all_running():
-            if OWNER not in one.user_attrs:  # its worker was killed while it asked
+            if OWNER not in one.user_attrs:  # its worker died in `ask`
                 self._end(one.number, "FAIL")
         trials = self.study.get_trials(deepcopy=False)
         for one in self._last_attempts():
@@ -248,16 +248,16 @@ class Trials:
             if _is_lost(one) and sum(map(_is_at_fault, attempts)) < MAX_LOSSES:
                 retry = copy.deepcopy(one)
                 retry.user_attrs = {}
-                # What samplers noted is kept, such as a generation; pruners begin anew.
+                # A sampler's attributes stay, such as a generation; a pruner's do not.
                 notes = one.system_attrs.items()
                 retry.system_attrs = {k: v for k, v in notes if not k.startswith(RUNG)}
                 if not any(OWNER in attempt.user_attrs for attempt in attempts):
-                    retry.params, retry.distributions = {}, {}  # perhaps incomplete
+                    retry.params, retry.distributions = {}, {}  # may be incomplete
                 RetryHeartbeatStaleTrialCallback()(self.study, retry)
 
 
 def owner(folder: Path) -> tuple[str, str]:
-    """A worker's id, which its folder keeps, and machine and path for people.
+    """Return a worker's id, a file in its folder, and its machine and path as text.
 
     The id is random because containers often share machine name and path.
     """
@@ -275,12 +275,12 @@ def _attempts(trial: "FrozenTrial") -> list[int]:
 
 
 def _is_lost(trial: "FrozenTrial") -> bool:
-    """Whether an attempt failed without a reason of its own."""
+    """Whether an attempt failed for a reason in `RESUMABLE`, or for none."""
     kind = trial.user_attrs.get("kind", RESUMABLE[0])
     return trial.state.name == "FAIL" and kind in RESUMABLE
 
 
 def _is_at_fault(trial: "FrozenTrial") -> bool:
-    """Whether a lost attempt may be the trial's own fault, such as lack of memory."""
+    """Whether a trial may have caused its own loss, such as by its use of memory."""
     attributes = trial.user_attrs
     return _is_lost(trial) and OWNER in attributes and "interrupted" not in attributes

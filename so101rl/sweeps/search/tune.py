@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 GRID = "optuna.samplers.GridSampler"
 DIRECTIONS = ("maximize", "minimize")
-MIXER = 0x9E3779B1  # an odd number; spreads neighbouring seeds (Knuth's golden ratio)
+MIXER = 0x9E3779B1  # odd; maps neighbouring seeds far apart (Knuth's hash)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +77,12 @@ class Settings:
 
     @property
     def objectives(self) -> list[str]:
-        """Names of the results that count."""
+        """Names of the results that the search optimises."""
         return _as_list(self.objective)
 
     @property
     def directions(self) -> list[str]:
-        """One per objective."""
+        """`maximize` or `minimize`, one per objective."""
         return _as_list(self.direction)
 
     @property
@@ -106,17 +106,17 @@ def _as_list(value: str | ListConfig) -> list[str]:
 def tune(
     context: SweepContext, settings: Settings, *, launcher: Launcher | None
 ) -> None:
-    """Search until `n_trials` have ended, and print what was found.
+    """Search until `n_trials` have ended, and print the results.
 
-    Without a launcher of Hydra's, the jobs run in our own processes.
+    Without a launcher, each job runs in its own process.
 
     Raises:
-        So101Error: it cannot start, or the same failure came three times in a row.
+        So101Error: it cannot start, or three trials in a row fail for one reason.
     """
     if launcher is not None and settings.storage is not None:
         raise SweepError(
             f"hydra.sweeper.storage={settings.storage}: expected null with a launcher "
-            "of Hydra's, which sends no heartbeats to other workers"
+            "of Hydra's, because it sends no heartbeats to other workers"
         )
     plan, distributions = _plan(context, settings)
     sampler, size = make_sampler(settings, distributions)
@@ -169,7 +169,7 @@ def _show(
     distributions: "Distributions",
     n_trials: int,
 ) -> None:
-    """Print what would be searched, and the cost."""
+    """Print the searched values and the estimated cost."""
     costs = CostEstimator(context.compose, context.program(settings.at_a_time))
     each = costs.of([*plan.fixed, f"seed={plan.seeds[0]}"])
     for key, one in distributions.items():
@@ -181,7 +181,7 @@ def _show(
 def _plan(
     context: SweepContext, settings: Settings
 ) -> "tuple[SearchPlan, dict[str, BaseDistribution]]":
-    """What to look for, and the values to try; what was typed wins over `params`."""
+    """Return the plan and the values to try; typed ones replace those in `params`."""
     params = [f"{key!s}={value}" for key, value in settings.params.items()]
     items = {
         item.get_key_element(): item
@@ -214,7 +214,7 @@ def _plan(
 def _check_ends(
     context: SweepContext, plan: SearchPlan, distributions: "Distributions"
 ) -> None:
-    """Compose a run at both ends of the space, so that no trial has a wrong config."""
+    """Compose a run at both ends of the space, to find invalid values in advance."""
     for end in (0, -1):
         values = {}
         for key, one in distributions.items():
@@ -224,8 +224,8 @@ def _check_ends(
         cfg = context.compose([*plan.fixed, *words(values), f"seed={plan.seeds[0]}"])
         if cfg.evaluation.role != "tune":
             raise SweepError(
-                f"evaluation.role={cfg.evaluation.role}: expected tune; a report on "
-                "episodes that chose the settings would be worthless"
+                f"evaluation.role={cfg.evaluation.role}: expected tune, because a "
+                "report must not use the episodes that chose the settings"
             )
 
 
@@ -234,8 +234,8 @@ def make_sampler(
 ) -> "tuple[Callable[[int], BaseSampler], int]":
     """A function that makes the sampler of the n-th trial, and the number of trials.
 
-    Each trial has a sampler with its own seed: one for all would begin again with its
-    first values when a search continues.
+    Each trial has a sampler with its own seed: a single sampler would repeat its first
+    values when a search continues.
     """
     if settings.sampler._target_ == GRID:
         return _grid_sampler(distributions, settings.seed)
@@ -253,7 +253,7 @@ def _grid_sampler(
 ) -> "tuple[Callable[[int], BaseSampler], int]":
     """As `make_sampler`: the n-th trial is the n-th combination of a shuffled grid.
 
-    Optuna's own grid sampler ends a search by itself, which works only in its own loop.
+    Optuna's grid sampler is not used: it ends a search by stopping Optuna's own loop.
     """
     from optuna.samplers import PartialFixedSampler, RandomSampler
 
@@ -272,7 +272,7 @@ def _comparable(
     distributions: "Distributions",
     settings: Settings,
 ) -> dict[str, Any]:
-    """All settings that make trials comparable, by name."""
+    """The settings that must be equal for trials to be comparable, by name."""
     searched = {f"search {key}": str(one) for key, one in distributions.items()}
     cfg = context.compose([*plan.fixed, f"seed={plan.seeds[0]}"])
     objectives = zip(settings.directions, plan.objectives, strict=True)
