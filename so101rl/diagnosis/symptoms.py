@@ -17,7 +17,7 @@ RULES: dict[str, Rule] = {
     for name, rule in getmembers(module, isfunction)
     if rule.__module__ == module.__name__ and not name.startswith("_")
 }
-CLASS = "dominant_failure"  # the entry of failure classes that have no own one
+CLASS = "dominant_failure"  # the entry of failure classes without their own
 del RULES[CLASS]
 
 

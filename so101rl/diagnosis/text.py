@@ -31,7 +31,7 @@ def explanation(
     """Return the lines that `job=explain` prints.
 
     Args:
-        facts: of the run.
+        facts: facts of the run.
         found: its symptoms, most urgent first.
         limits: the node `job` of the config.
     """

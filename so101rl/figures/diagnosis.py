@@ -36,7 +36,7 @@ SMALL = 7.5  # font size of legends and limits [pt]
 BINS = 20  # of a histogram
 FILLED: dict[str, Any] = {"ms": 4.5, "mew": 0.3, "mec": "#444444"}
 HOLLOW: dict[str, Any] = {"color": LIMIT, "mfc": "none"}  # of the base's episodes
-# Label, style and episodes of each group that has a style of its own.
+# Label, style and episodes, per group of episodes.
 Groups = Sequence[tuple[str, dict[str, Any], Sequence[Mapping[str, Any]]]]
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Six of Okabe and Ito, three of Paul Tol: a study has at most nine arms.
 COLOURS = (*GROUP_COLOURS, "#332288", "#882255", "#999933")
 BASE_COLOUR, SEED_COLOUR = "#6b6b6b", "#8a8a8a"
-NAME, REMARK, TITLE = 24, 32, 125  # characters of a line of these
+NAME, REMARK, TITLE = 24, 32, 125  # longest lines of these [characters]
 ROW = 0.47  # height of an arm's row [inch]
 EDGE = 0.04  # free space beside the results, as a share of their range
 

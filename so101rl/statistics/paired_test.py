@@ -113,7 +113,7 @@ def improvement_ends(
     z, others = float(ndtri(0.5 + confidence / 2)), (n + m) / 2 - 1
 
     def off(theta: float) -> float:
-        """Squared distance of theta from the point, minus z^2 of its variances."""
+        """Return (point - theta)^2 - z^2 * (variance of the estimate at theta)."""
         shared = 1 + others * ((1 - theta) / (2 - theta) + theta / (1 + theta))
         return (point - theta) ** 2 - z * z * theta * (1 - theta) * shared / (n * m)
 

@@ -73,7 +73,7 @@ class SweepContext:
         """A job's config, as its process will compose it.
 
         Raises:
-            So101Error: a value cannot work.
+            So101Error: a value is invalid.
         """
         words = [*self._inherited(), *words]
         name = self.config.hydra.job.config_name

@@ -30,7 +30,7 @@ class Job:
     Attributes:
         name: name of its folder inside the sweep's folder.
         overrides: overrides on its command line.
-        part_of: place in the sweep that its run records: sweep, arm, trial.
+        part_of: what its run records: names of the sweep, the arm, the trial.
     """
 
     name: str

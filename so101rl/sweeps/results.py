@@ -52,7 +52,7 @@ def conclude_jobs(
 
 
 def env_steps(folder: Path) -> int:
-    """Env steps of a run: the last logged, or those of a later `INTERRUPTED`."""
+    """Env steps of a run: the last logged, or that of the checkpoint `INTERRUPTED`."""
     lines, _ = read_jsonl(folder / METRICS)
     logged = int(lines[-1]["step"]) if lines else 0
     stopped = folder / INTERRUPTED
@@ -81,7 +81,7 @@ def _row(job: Job, folder: Path, end: Outcome | None) -> dict[str, Any]:
 
 
 def _values(rows: Sequence[Row], arm: str, metric: str) -> list[float]:
-    """The metric of an arm's finished runs, of those that have it."""
+    """The metric of an arm's finished runs; runs without it are left out."""
     own = [row for row in rows if row["arm"] == arm and row["status"] == "finished"]
     return [row[metric] for row in own if metric in row]
 

@@ -141,7 +141,7 @@ def _define(context: SweepContext, sweep: SweepDir) -> list[Job]:
 
 
 def _check_results(ends: Mapping[str, Outcome], folder: Path) -> None:
-    """Raise if not every job has finished, with the first few failures."""
+    """Raise an error with the first failures unless every job has finished."""
     failed = {name: end for name, end in ends.items() if end.status != "finished"}
     if not failed:
         return

@@ -10,7 +10,7 @@ SLOWEST, FASTEST = 1 / 8, 4.0  # times real time
 class Command(Enum):
     """A command of the viewers, and its key.
 
-    MuJoCo's viewers use every letter; these keys they do not use, or use alike.
+    In MuJoCo's viewers these keys have no other meaning, but every letter has one.
 
     Attributes:
         label: what is printed on the key.

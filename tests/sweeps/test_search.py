@@ -123,7 +123,7 @@ def test_failed_trials_are_recorded_and_lost_ones_tried_again(tmp_path, can_prun
         ("1 / 0", {"fixed": ["kind=bug"]}),
         ("expected one of the results: residual/", {"objectives": ["base/success_rate"],
          "can_prune": False, "seeds": (0, 1)}),
-        (r"report=eval/rate: metrics\.jsonl has no such number",
+        (r"report=eval/rate: expected a metric in metrics\.jsonl",
          {"report": "eval/rate"}),
     ],
 )  # fmt: skip

@@ -196,7 +196,7 @@ class Search:
         """Record a run's end, and start the trial's next run or end the trial.
 
         Returns:
-            What the breaker counts; None for a run without values while others run.
+            The outcome that the breaker counts; None for a failure if others still run.
         """
         one = self._running[name]
         folder = self._folder / name
@@ -226,7 +226,7 @@ class Search:
             return Outcome("pruned"), []
         prunes = self._runner.can_prune and self._trials.prunes
         if prunes and math.isnan(one.last):
-            reason = f"report={self._plan.report}: {METRICS} has no such number"
+            reason = f"report={self._plan.report}: expected a metric in {METRICS}"
             return Outcome("failed", "config", reason), []
         try:
             return read_objectives(folder, self._plan.objectives)
@@ -267,7 +267,7 @@ def read_objectives(folder: Path, names: Sequence[str]) -> tuple[Outcome, list[f
     It is `diverged` if a value is not finite, such as the time to success without one.
 
     Raises:
-        SweepError: no run has a result of this name.
+        SweepError: the run has no result of this name.
     """
     run = RunDir.open(folder)
     found = results(run)
@@ -278,7 +278,7 @@ def read_objectives(folder: Path, names: Sequence[str]) -> tuple[Outcome, list[f
             known = ", ".join(sorted(found)) or "none"
             raise SweepError(f"objective={name}: expected one of the results: {known}")
         if not math.isfinite(found.get(name, math.nan)):
-            reason = f"objective={name}: this run has no such number"
+            reason = f"objective={name}: expected a finite number in this run"
             return Outcome("failed", "diverged", reason), []
     return Outcome("finished"), [found[name] for name in names]
 

@@ -1,4 +1,4 @@
-"""Turns overrides into Optuna's distributions, and trials into overrides, presets."""
+"""Turns overrides into Optuna distributions, and trials into overrides and presets."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -88,7 +88,7 @@ def _distribution(item: Override) -> "BaseDistribution":
     tags = found.tags if isinstance(found, Sweep) else set()
     if tags - {LOG} or (tags and not isinstance(found, IntervalSweep)):
         raise SweepError(
-            f"{item.input_line}: a tag other than {LOG} of an interval; {EXPECTED}"
+            f"{item.input_line}: unknown tag, or tag of a list; {EXPECTED}"
         )
     if isinstance(found, IntervalSweep):
         return _interval(item, found)

@@ -204,7 +204,7 @@ class Trials:
             raise SweepError(
                 f"study {self.study.study_name} was begun with other settings:\n  "
                 + "\n  ".join(changed[:3])
-                + "\nTake the change back, or choose another hydra.sweeper.study_name."
+                + "\nUndo the change, or choose another hydra.sweeper.study_name."
             )
 
     def _end(
