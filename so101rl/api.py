@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +62,8 @@ class LoadedRun:
         self._checkpoint = checkpoint
         _check_checkpoint(self.path / CHECKPOINTS, checkpoint)
         cfg = self._compose()
-        with user_errors():
-            env = build_env(cfg, 1)
+        with user_errors(), closing(build_env(cfg, 1)) as env:
             self._policy, self.step = load_policy(cfg, env)
-            env.close()
         self._space = env.single_observation_space
         n_actions = len(env.env.control.names)
         alpha: Any = OmegaConf.to_container(cfg.residual, resolve=True)
@@ -298,9 +297,9 @@ def _build(
 
 
 def _build_seeded(cfg: DictConfig, n: int) -> ResidualEnv:
-    """Build a batch of `n` environments, reset with a random seed."""
+    """Build a batch of `n` environments with a random seed for their first reset."""
     with user_errors():
         batch = build_env(cfg, n)
     # Gymnasium's users expect random episodes if they give no seed.
-    batch.reset(seed=secrets.randbits(32))
+    batch.seed(secrets.randbits(32))
     return batch

@@ -1,6 +1,7 @@
 """Builds all objects of a composed config; no other module connects them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
 from so101rl.algos.initialization import set_exploration, zero_last_layers
-from so101rl.base_policies.base import BasePolicy
+from so101rl.base_policies.base import BasePolicy, close_policy
 from so101rl.config.threads import n_threads
 from so101rl.envs.base import TaskEnv
 from so101rl.envs.wrappers.residual import ResidualEnv
@@ -48,7 +49,8 @@ def build_env(
     """
     task = build_task(cfg, n_envs)
     if beside is None:
-        return _with_residual(cfg, task, _build_base_policy(cfg, [task]), 0, owns=True)
+        with _base_policy(cfg, [task]) as base_policy:
+            return _with_residual(cfg, task, base_policy, 0, owns=True)
     first_id = beside.first_id
     return _with_residual(cfg, task, beside.base_policy, first_id, owns=False)
 
@@ -61,22 +63,28 @@ def build_envs(cfg: DictConfig, sizes: Sequence[int]) -> list[ResidualEnv]:
         sizes: number of environments of each batch; their ids follow one another.
     """
     tasks = [build_task(cfg, n) for n in sizes]
-    base_policy = _build_base_policy(cfg, tasks)
-    return [
-        _with_residual(cfg, task, base_policy, sum(sizes[:i]), owns=False)
-        for i, task in enumerate(tasks)
-    ]
+    with _base_policy(cfg, tasks) as base_policy:
+        return [
+            _with_residual(cfg, task, base_policy, sum(sizes[:i]), owns=False)
+            for i, task in enumerate(tasks)
+        ]
 
 
-def _build_base_policy(cfg: DictConfig, tasks: Sequence[TaskEnv]) -> BasePolicy:
-    """Build the base policy of all environments of a run."""
-    return instantiate(
+@contextmanager
+def _base_policy(cfg: DictConfig, tasks: Sequence[TaskEnv]) -> Iterator[BasePolicy]:
+    """Build the base policy of all environments; close it if the block fails."""
+    base_policy = instantiate(
         cfg.base_policy,
         _convert_="all",
         n_envs=sum(task.num_envs for task in tasks),
         n_threads=n_threads(cfg.n_threads),
         action_names=tasks[0].control.names,
     )
+    try:
+        yield base_policy
+    except BaseException:
+        close_policy(base_policy)
+        raise
 
 
 def _with_residual(

@@ -1,5 +1,6 @@
 """Evaluate policies on held-out episodes, as every training does at its end."""
 
+import contextlib
 from typing import Any
 
 import mujoco
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 from so101rl.build import build_env
 from so101rl.envs.task import describe
 from so101rl.envs.wrappers.residual import ResidualEnv
+from so101rl.errors import ConfigError
 from so101rl.evaluation.referee import Referee
 from so101rl.evaluation.rollout import Episode, episode_rows, run_episodes
 from so101rl.evaluation.videos import write_videos
@@ -94,16 +96,16 @@ def _tested(
     seeds: list[int],
     step: int,
 ) -> dict[str, list[Episode]]:
-    """Run the same episodes in each of `evaluation.tests`; keys are `policy@test`."""
+    """Run the same episodes in each of `evaluation.tests`; keys are `policy on test`."""
     played = {}
     for test, randomization in cfg.evaluation.tests.items():
         test_cfg = cfg.copy()
         test_cfg.randomization = randomization
         env = build_env(test_cfg, held_out.num_envs, beside=held_out)
-        env.progress(step)
-        for name, policy in policies.items():
-            played[tested_as(name, test)] = run_episodes(env, policy, seeds)
-        env.close()
+        with contextlib.closing(env):
+            env.progress(step)
+            for name, policy in policies.items():
+                played[tested_as(name, test)] = run_episodes(env, policy, seeds)
     return played
 
 
@@ -126,6 +128,19 @@ def held_out_size(cfg: DictConfig) -> int:
     hardware: Any = get_class(cfg.hardware._target_)
     most = hardware.max_n or MAX_BATCH
     return min(cfg.evaluation.n_episodes, MAX_BATCH, most)
+
+
+def check_conditions(cfg: DictConfig) -> None:
+    """Refuse `evaluation.tests` for an arm that is not simulated.
+
+    Raises:
+        ConfigError: a real arm cannot be given other conditions.
+    """
+    hardware: Any = get_class(cfg.hardware._target_)
+    if cfg.evaluation.tests and not hardware.simulated:
+        names = ", ".join(cfg.evaluation.tests)
+        expected = f"none: {hardware.__name__} is not simulated"
+        raise ConfigError("evaluation.tests", got=names, expected=expected)
 
 
 def check_graphics(cfg: DictConfig, env: ResidualEnv) -> None:

@@ -1,6 +1,7 @@
 """`job=friction`: pull at the simulated object and compare with what Coulomb says."""
 
 import copy
+from contextlib import closing
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -19,10 +20,9 @@ def friction(cfg: DictConfig) -> None:
     plain = copy.deepcopy(cfg)
     plain.randomization.terms = {}
     plain.env.control_hz = cfg.env.physics_hz  # not to miss the moment when it slips
-    env = build_env(plain, WORLDS)
-    expected = coulomb(env.env.scene)
-    pulls = pull(env.env, rise=cfg.job.rise, speed=cfg.job.speed)
-    env.close()
+    with closing(build_env(plain, WORLDS)) as env:
+        expected = coulomb(env.env.scene)
+        pulls = pull(env.env, rise=cfg.job.rise, speed=cfg.job.speed)
     terms = [
         f"randomization.terms.{name}"
         for name, term in cfg.randomization.terms.items()

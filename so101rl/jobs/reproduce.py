@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -47,24 +48,24 @@ def reproduce(cfg: DictConfig) -> float:
     cfg = cfg.copy()
     OmegaConf.update(cfg, "job", first.config().job, merge=False)
     cfg.run = None
-    trainer = Trainer(cfg)
-    source = warm_start(cfg, trainer.model, trainer.identity)
-    check_same_source(first.info, source)
-    second = RunDir.create(
-        next_folder(FOLDER, f"{first.info['name']}-"),
-        cfg=OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]),
-        command=shlex.join(sys.argv),
-        groups=first.info["groups"],
-        seeds=first.info["seeds"],
-        resume=trainer.exactness,
-        init_from=source,
-        base_policy=trainer.identity,
-    )
-    for name in ("overrides.yaml", "hydra.yaml"):  # what was typed, and chosen
-        typed = first.path / ".hydra" / name
-        if typed.is_file():
-            shutil.copy(typed, second.file(f".hydra/{name}"))
-    trainer.run(second)
+    with closing(Trainer(cfg)) as trainer:
+        source = warm_start(cfg, trainer.model, trainer.identity)
+        check_same_source(first.info, source)
+        second = RunDir.create(
+            next_folder(FOLDER, f"{first.info['name']}-"),
+            cfg=OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]),
+            command=shlex.join(sys.argv),
+            groups=first.info["groups"],
+            seeds=first.info["seeds"],
+            resume=trainer.exactness,
+            init_from=source,
+            base_policy=trainer.identity,
+        )
+        for name in ("overrides.yaml", "hydra.yaml"):  # what was typed, and chosen
+            typed = first.path / ".hydra" / name
+            if typed.is_file():
+                shutil.copy(typed, second.file(f".hydra/{name}"))
+        trainer.run(second)
     found = list(compare_results(first.path, second.path))
     if found:
         raise ReproduceError(

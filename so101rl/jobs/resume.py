@@ -1,6 +1,7 @@
 """`job=resume`: continue a run that ended early; it ends as if never interrupted."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +35,28 @@ def resume(cfg: DictConfig) -> float | None:
     if cfg.run is None:
         raise ResumeError("job=resume needs run=RUN_DIR (or run=latest)")
     run = RunDir.open(cfg.run)
-    with run.locked():
-        if run.info["status"] == "finished":
-            print(f"{run.path} is finished: nothing to do")
-            return None
-        _refuse_changes(cfg, run)
-        trainer = Trainer(cfg)
-        _refuse_other_base(run, trainer.identity)
-        exactness = trainer.exactness
-        if run.info.get("cpu") != cpu_name():
-            exactness = f"approximate: it began on {run.info.get('cpu')}"
-        if exactness != "exact":
-            print(f"resuming is {exactness}", flush=True)
-        checkpoint.repair_interrupted_saves(run.checkpoints)
-        step, state = load_newest_checkpoint(run.checkpoints)
-        if state is None:
-            check_same_source(
-                run.info, warm_start(cfg, trainer.model, trainer.identity)
-            )
-        size = state["logs"] if state else 0
-        run.reopen(step=step, metrics=size, resume=exactness)
-    return trainer.run(run, start=state)
+    with ExitStack() as stack:
+        with run.locked():
+            if run.info["status"] == "finished":
+                print(f"{run.path} is finished: nothing to do")
+                return None
+            _refuse_changes(cfg, run)
+            trainer = stack.enter_context(closing(Trainer(cfg)))
+            _refuse_other_base(run, trainer.identity)
+            exactness = trainer.exactness
+            if run.info.get("cpu") != cpu_name():
+                exactness = f"approximate: it began on {run.info.get('cpu')}"
+            if exactness != "exact":
+                print(f"resuming is {exactness}", flush=True)
+            checkpoint.repair_interrupted_saves(run.checkpoints)
+            step, state = load_newest_checkpoint(run.checkpoints)
+            if state is None:
+                check_same_source(
+                    run.info, warm_start(cfg, trainer.model, trainer.identity)
+                )
+            size = state["logs"] if state else 0
+            run.reopen(step=step, metrics=size, resume=exactness)
+        return trainer.run(run, start=state)
 
 
 def load_newest_checkpoint(folder: Path) -> tuple[int, Mapping[str, Any] | None]:

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -21,16 +22,17 @@ def train(cfg: DictConfig) -> float:
     """
     runtime = HydraConfig.get().runtime
     # What cannot work is refused by these two, before there is a run directory.
-    trainer = Trainer(cfg)
-    source = warm_start(cfg, trainer.model, trainer.identity)
-    run = RunDir.create(
-        Path(runtime.output_dir),
-        cfg=cfg,
-        command=shlex.join(sys.argv),
-        groups=runtime.choices,
-        seeds={f"{role}_first": first for role, first in first_seeds(cfg.seed).items()},
-        resume=trainer.exactness,
-        init_from=source,
-        base_policy=trainer.identity,
-    )
-    return trainer.run(run)
+    with closing(Trainer(cfg)) as trainer:
+        source = warm_start(cfg, trainer.model, trainer.identity)
+        first = first_seeds(cfg.seed)
+        run = RunDir.create(
+            Path(runtime.output_dir),
+            cfg=cfg,
+            command=shlex.join(sys.argv),
+            groups=runtime.choices,
+            seeds={f"{role}_first": seed for role, seed in first.items()},
+            resume=trainer.exactness,
+            init_from=source,
+            base_policy=trainer.identity,
+        )
+        return trainer.run(run)

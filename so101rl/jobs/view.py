@@ -1,6 +1,6 @@
 """`job=view`: watch a policy in a window or a browser, or take pictures of the task."""
 
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 
 import mujoco
@@ -35,25 +35,25 @@ def view(cfg: DictConfig) -> None:
     elif window:
         show(cfg, window)
     else:
-        env = build_env(cfg, SAMPLES)
         directory = Path(cfg.job.directory)
-        for path in write_pictures(env, directory=directory, seed=cfg.seed):
-            print(path)
+        with closing(build_env(cfg, SAMPLES)) as env:
+            for path in write_pictures(env, directory=directory, seed=cfg.seed):
+                print(path)
 
 
 def show(cfg: DictConfig, window: bool | str) -> None:
     """Show a policy at work until window or browser is closed."""
     policy: Policy | None = None
-    step, env = 0, build_env(cfg, 1)
-    if cfg.run is not None or cfg.checkpoint is not None:
-        policy, step = load_policy(cfg, env)
-    env.progress(step)
-    session = Session(env, policy, root=cfg.seed, episode=cfg.job.episode)
-    with (
-        suppress(KeyboardInterrupt),  # Ctrl+C is a way to end it
-        open_screen(cfg, window, session.model, session.data) as screen,
-    ):
-        watch(screen, session)
+    with closing(build_env(cfg, 1)) as env:
+        if cfg.run is not None or cfg.checkpoint is not None:
+            policy, step = load_policy(cfg, env)
+            env.progress(step)
+        session = Session(env, policy, root=cfg.seed, episode=cfg.job.episode)
+        with (
+            suppress(KeyboardInterrupt),  # Ctrl+C is a way to end it
+            open_screen(cfg, window, session.model, session.data) as screen,
+        ):
+            watch(screen, session)
 
 
 def replay(cfg: DictConfig, window: bool | str) -> None:

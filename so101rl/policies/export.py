@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,11 @@ def export_policy(cfg: DictConfig) -> Path:
     """
     if cfg.run is None:
         raise ExportError("job=export needs run=RUN_DIR (or run=latest)")
-    env = build_env(cfg, cfg.job.n_envs)
+    with closing(build_env(cfg, cfg.job.n_envs)) as env:
+        return _export(cfg, env)
+
+
+def _export(cfg: DictConfig, env: ResidualEnv) -> Path:
     if not isinstance(env.single_observation_space, Box):
         groups = ", ".join(env.single_observation_space)  # type: ignore[arg-type]
         raise ExportError(
@@ -51,7 +56,6 @@ def export_policy(cfg: DictConfig) -> Path:
     content = torchscript.script(module)
     seeds = episode_seeds(cfg.seed, "report", cfg.job.n_envs)
     n, worst = compare(content, module, policy, env, seeds, cfg.job.observations)
-    env.close()
     found = f"largest difference of an action {worst:.1e} on {n} observations"
     if not worst <= cfg.job.tolerance:
         raise ExportError(

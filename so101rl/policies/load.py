@@ -26,7 +26,7 @@ def load_policy(cfg: DictConfig, env: ResidualEnv) -> tuple[ModelPolicy, int]:
             path,
             algo=cfg.algo._target_,
             trust=cfg.trust,
-            observations=env.single_observation_space,
+            observations=SpacesVecEnv(env).observation_space,
         )
         return ModelPolicy(model), model.num_timesteps
     path = Path(cfg.checkpoint or Path(cfg.run) / BEST)

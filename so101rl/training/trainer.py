@@ -1,9 +1,11 @@
 """Training from start to evaluation: environments, algorithm and callbacks."""
 
 import contextlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.utils import get_class
 from omegaconf import DictConfig
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -13,6 +15,7 @@ from so101rl.envs.task import describe
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.errors import ConfigError
 from so101rl.evaluation.evaluate import check_graphics, evaluate_policies, held_out_size
+from so101rl.files import to_json
 from so101rl.policies import checkpoint
 from so101rl.policies.policy import ModelPolicy, NoResidual, Policy
 from so101rl.runs.run_dir import RunDir
@@ -42,18 +45,20 @@ class Trainer:
 
     def __init__(self, cfg: DictConfig):
         self._cfg = cfg
+        _check_simulated(cfg)
         sizes = (cfg.n_envs, cfg.evaluation.select_episodes, held_out_size(cfg))
-        self._envs = build_envs(cfg, sizes)
-        train, self._select_env, self._report_env = self._envs
-        seeds = episode_seeds(cfg.seed, "train", cfg.n_envs)
-        self._vec_env = SB3VecEnv(train, seeds)
-        self.model: BaseAlgorithm = build_algo(cfg, self._vec_env)
-        device = str(cfg.algo.get("device", "auto")).partition(":")[0]
-        if device not in ("auto", self.model.device.type):  # SB3 falls back silently
-            expected = "cpu: torch sees no such device here"
-            raise ConfigError("algo.device", got=cfg.algo.device, expected=expected)
-        check_graphics(cfg, self._report_env)
-        self._mirror = make_mirror(cfg.tracking)
+        with contextlib.ExitStack() as stack:
+            train, self._select_env, self._report_env = build_envs(cfg, sizes)
+            stack.callback(close_policy, train.base_policy)  # last, when all is over
+            for env in (train, self._select_env, self._report_env):
+                stack.callback(env.close)
+            seeds = episode_seeds(cfg.seed, "train", cfg.n_envs)
+            self._vec_env = SB3VecEnv(train, seeds)
+            self.model: BaseAlgorithm = build_algo(cfg, self._vec_env)
+            _check_device(cfg, self.model)
+            check_graphics(cfg, self._report_env)
+            self._mirror = make_mirror(cfg.tracking)
+            self._to_close = stack.pop_all()
 
     @property
     def exactness(self) -> str:
@@ -63,14 +68,13 @@ class Trainer:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells the base policy from another."""
-        return self._report_env.base_policy.identity()
+        """What tells the base policy from another, as `run.json` has it."""
+        found = self._report_env.base_policy.identity()
+        return json.loads(to_json(found))
 
     def close(self) -> None:
         """Close environments and base policy; safe to call twice."""
-        close_policy(self._report_env.base_policy)
-        for env in self._envs:
-            env.close()
+        self._to_close.close()
 
     def run(self, run: RunDir, *, start: Mapping[str, Any] | None = None) -> float:
         """Train to the end and evaluate base and residual on held-out episodes.
@@ -145,3 +149,19 @@ class Trainer:
         checkpoint.export_zip(model, run.path / "final_model.zip")
         evaluation.fire()
         return checkpoint.load(model, folder / "best")
+
+
+def _check_simulated(cfg: DictConfig) -> None:
+    """Refuse to train on an arm that is not simulated."""
+    hardware: Any = get_class(cfg.hardware._target_)
+    if not hardware.simulated:
+        expected = "a simulated one to train with; job=evaluate takes a real arm"
+        raise ConfigError("hardware", got=hardware.__name__, expected=expected)
+
+
+def _check_device(cfg: DictConfig, model: BaseAlgorithm) -> None:
+    """Refuse a device that torch does not see; Stable-Baselines3 takes another one."""
+    device = str(cfg.algo.get("device", "auto")).partition(":")[0]
+    if device not in ("auto", model.device.type):
+        expected = "cpu: torch sees no such device here"
+        raise ConfigError("algo.device", got=cfg.algo.device, expected=expected)

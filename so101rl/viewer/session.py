@@ -126,4 +126,6 @@ class Session:
             residual = np.zeros_like(residual)
         self._obs, _, solved, over, info = self._env.step(residual)
         if solved[0] or over[0]:
-            self._outcome = "solved" if solved[0] else str(info["failure"][0])
+            self._outcome = (
+                "solved" if info["is_success"][0] else str(info["failure"][0])
+            )

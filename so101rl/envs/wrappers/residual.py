@@ -107,6 +107,13 @@ class ResidualEnv(VectorEnv):
             self.single_observation_space, self.num_envs
         )
 
+    def seed(self, seed: int | Sequence[int]) -> None:
+        """Set the seeds of the next episodes; see `Generators.seed`."""
+        self.env.generators.seed(seed)
+        several = self._all if np.isscalar(seed) else 0
+        self._seeds = np.zeros_like(self._all) + np.asarray(seed) + several
+        self._episodes[:] = 0
+
     def progress(self, step: int) -> None:
         """Set alpha to its value after `step` env steps."""
         self.alpha = self._schedule.at(step)
@@ -118,11 +125,9 @@ class ResidualEnv(VectorEnv):
         options: dict[str, Any] | None = None,
     ) -> tuple[LearnerObs, dict[str, Any]]:
         """Begin a new episode in every environment; see `TaskEnv.reset`."""
-        obs, info = self.env.reset(seed=seed, options=options)
         if seed is not None:
-            several = self._all if np.isscalar(seed) else 0
-            self._seeds = np.zeros_like(self._all) + np.asarray(seed) + several
-            self._episodes[:] = 0
+            self.seed(seed)
+        obs, info = self.env.reset(options=options)
         self._reset_base(self._all)
         self.base_action = self._propose(obs, self._all)
         return self._encode(obs, self.base_action, self._all), info
@@ -147,7 +152,8 @@ class ResidualEnv(VectorEnv):
         if idle.any():  # nobody needs an action of those that stand still
             running = np.flatnonzero(~idle)
             self.base_action = np.zeros_like(self.base_action)
-            self.base_action[running] = self._propose(obs, running)
+            if len(running):
+                self.base_action[running] = self._propose(obs, running)
         else:
             self.base_action = self._propose(obs, self._all)
         encoded = self._encode(obs, self.base_action, self._all)
@@ -180,10 +186,10 @@ class ResidualEnv(VectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Close the task, and the base policy if nobody else uses it."""
         try:
+            self.env.close(**kwargs)  # first: an arm must not wait for a policy
+        finally:
             if self._owns_base:
                 close_policy(self.base_policy)
-        finally:
-            self.env.close(**kwargs)
 
     def _reset_base(self, rows: np.ndarray) -> None:
         """Begin episodes of the base policy in the environments `rows` (k,)."""
@@ -238,7 +244,11 @@ class ResidualEnv(VectorEnv):
             named = {f"{TOLD}{name}": value for name, value in told.items()}
             own = [name for name in self.layout.names if name not in named]
             obs = {name: obs[name] for name in own} | named
-        return self.layout.encode(obs, action)
+        try:
+            return self.layout.encode(obs, action)
+        except DivergedError as error:  # which counts the rows that it got
+            row = None if error.env is None else int(rows[error.env])
+            raise DivergedError(error.point, error.detail, env=row) from error
 
 
 def _check_needs(base_policy: BasePolicy, env: TaskEnv) -> None:
