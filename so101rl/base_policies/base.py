@@ -45,6 +45,14 @@ class BasePolicy(ABC):
             Actions (k, a) in [-1, 1], one element per name of the task's control.
         """
 
+    def looks(self, ids: np.ndarray) -> np.ndarray:
+        """Return for which environments `ids` (k,) the next `act` needs a new picture.
+
+        Of a camera that only the policy reads, the others keep their last picture. A
+        policy whose chunk of actions still lasts needs none.
+        """
+        return np.ones(len(ids), bool)
+
     def tells(self, ids: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return what a learner may see of the policy, as `base/NAME`, each (k, d).
 

@@ -65,6 +65,9 @@ class Hybrid(BasePolicy):
         far = np.linalg.norm(obs["goal"], axis=1, keepdims=True) > self._distance
         return np.where(far, first, second)
 
+    def looks(self, ids: np.ndarray) -> np.ndarray:
+        return np.any([policy.looks(ids) for policy in self._policies.values()], axis=0)
+
     def tells(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         return {
             f"{name}/{key}": value

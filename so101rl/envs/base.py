@@ -317,7 +317,7 @@ class TaskEnv(Resumable, VectorEnv, ABC):
         size = self.sensors.noise.size
         rngs = self.generators.envs
         draw = np.array([rngs[i].standard_normal(size) for i in ids])
-        first = self.sensors.observe(ids, draw, self.target_qpos)
+        first = self.sensors.observe(ids, draw, self.target_qpos, first=True)
         if len(ids) == self.num_envs:
             self.obs = first
         else:

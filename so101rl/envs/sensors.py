@@ -52,6 +52,9 @@ class Sensors:
         self.poses = {name: np.tile(pose, (n, 1)) for name, pose in objects.items()}
         self.noise = Noise(n, len(home), tuple(objects))
         self._looks: list[str] = []  # pictures that somebody asked for
+        # The last pictures of cameras that are not always needed, and when they are.
+        self._kept: dict[str, np.ndarray] = {}
+        self._is_needed: Callable[[np.ndarray], np.ndarray] | None = None
         self._needs_jac = False  # whether somebody asked for what `tool` adds to `fk`
         self._derived: dict[str, Compute] = {
             "ee_pos": self._ee_pos,
@@ -97,6 +100,20 @@ class Sensors:
             if name.startswith(CAMERA) and name not in self._looks:
                 self._looks.append(name)
 
+    def draw_when(
+        self, names: Iterable[str], is_needed: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
+        """Draw some of the requested pictures only where they are needed.
+
+        Args:
+            names: their observations.
+            is_needed: tells of environments (k,) which need a new picture (k,) bool; it
+                is not asked at the beginning of an episode.
+        """
+        for name in names:
+            self._kept[name] = np.zeros((len(self._ids), *self.shapes[name]), np.uint8)
+        self._is_needed = is_needed
+
     def read(self) -> np.ndarray:
         """Read arms and objects; return the joint velocities (n, j) [rad/s]."""
         self.measured, speeds = self._hardware.arm.read()
@@ -104,7 +121,12 @@ class Sensors:
         return speeds
 
     def observe(
-        self, ids: np.ndarray | slice, draw: np.ndarray, target_qpos: np.ndarray
+        self,
+        ids: np.ndarray | slice,
+        draw: np.ndarray,
+        target_qpos: np.ndarray,
+        *,
+        first: bool = False,
     ) -> Obs:
         """Return the noisy observations of the environments `ids` (k,).
 
@@ -112,6 +134,7 @@ class Sensors:
             ids: the environments.
             draw: standard normal numbers (k, noise.size).
             target_qpos: servo targets (n, j) [rad].
+            first: whether these environments begin an episode.
         """
         speeds = self.read()
         qpos, qvel, poses = self.noise.disturb(
@@ -123,17 +146,26 @@ class Sensors:
         )
         # A copy, because a reset writes into the targets.
         named = _named(qpos, qvel, target_qpos[ids].copy(), poses)
-        return Obs(named | self._pictures(self._ids[ids]), self._derived)
+        return Obs(named | self._pictures(self._ids[ids], first=first), self._derived)
 
     def restored(self, measured: Mapping[str, np.ndarray]) -> Obs:
         """Return observations of saved arrays; pictures are drawn again."""
         self.read()
-        return Obs({**measured, **self._pictures(self._ids)}, self._derived)
+        return Obs({**measured, **self._pictures(self._ids, first=True)}, self._derived)
 
-    def _pictures(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """Draw what the requested cameras see of the environments `ids` (k,)."""
-        images = self._hardware.images
-        return {name: images(name.removeprefix(CAMERA), ids) for name in self._looks}
+    def _pictures(self, ids: np.ndarray, *, first: bool) -> dict[str, np.ndarray]:
+        """Return what the requested cameras see of the environments `ids` (k,)."""
+        found = {}
+        for name in self._looks:
+            camera, kept = name.removeprefix(CAMERA), self._kept.get(name)
+            if kept is None or self._is_needed is None:
+                found[name] = self._hardware.images(camera, ids)
+                continue
+            seen = ids if first else ids[self._is_needed(ids)]
+            if len(seen):
+                kept[seen] = self._hardware.images(camera, seen)
+            found[name] = kept[ids]
+        return found
 
     def _ee_pos(self, obs: Obs) -> dict[str, np.ndarray]:
         if self._needs_jac:  # one pass gives all three

@@ -62,6 +62,7 @@ def describe(env: "TaskEnv") -> dict[str, Any]:
         "joints": list(env.robot.joints),
         "actions": list(env.control.names),
         "simulated": env.hardware.simulated,
+        "left_out": list(env.dropped),
         "parts": {
             name: {
                 "free": part.free,

@@ -72,6 +72,7 @@ def evaluate_policies(
             "n_episodes": n,
             "policy_step": step,
             "alpha": env.alpha.tolist(),
+            **_interventions(env),
         }
     )
     run.write_episodes(row for name in played for row in rows[name])
@@ -89,6 +90,14 @@ def evaluate_policies(
     return float(scores[list(policies)[-1]]["success_rate"])
 
 
+def _interventions(env: ResidualEnv) -> dict[str, Any]:
+    """Return how often the guard of a real arm changed a target, by kind."""
+    guard: Any = env.env.hardware.arm
+    if env.env.hardware.simulated:
+        return {}
+    return {"guard": dict(guard.interventions)}
+
+
 def _tested(
     cfg: DictConfig,
     held_out: ResidualEnv,
@@ -96,7 +105,7 @@ def _tested(
     seeds: list[int],
     step: int,
 ) -> dict[str, list[Episode]]:
-    """Run the same episodes in each of `evaluation.tests`; keys are `policy on test`."""
+    """Run the same episodes in each of `evaluation.tests`; keys: `policy on test`."""
     played = {}
     for test, randomization in cfg.evaluation.tests.items():
         test_cfg = cfg.copy()

@@ -19,6 +19,7 @@ class Episode:
     """The result of one episode.
 
     Attributes:
+        solved_after: control steps until it was solved for good; None: it was not.
         numbers: the task's numbers at its end, by name.
         qpos: simulated states (T, nq); None for an arm that is not simulated.
     """
@@ -27,6 +28,7 @@ class Episode:
     is_success: bool
     total_reward: float
     length: int
+    solved_after: int | None
     numbers: Mapping[str, float]
     mean_residual_l2: float
     failure: str
@@ -53,22 +55,23 @@ def run_episodes(
         batch = list(seeds[first : first + env.num_envs])
         # The last batch is filled up with repeated episodes, which are dropped.
         padded = batch + batch[:1] * (env.num_envs - len(batch))
-        episodes += _run_batch(env, policy, padded, judge)[: len(batch)]
+        episodes += _run_batch(env, policy, padded, judge, len(batch))
     return episodes
 
 
 def _run_batch(
-    env: ResidualEnv, policy: Policy, seeds: list[int], referee: Referee
+    env: ResidualEnv, policy: Policy, seeds: list[int], referee: Referee, wanted: int
 ) -> list[Episode]:
+    """Run an episode per environment; return the first `wanted` ones."""
     n, hardware = env.num_envs, env.env.hardware
     env.env.autoreset = False  # so that final states can be recorded
     policy.reset()
     obs, _ = env.reset(seed=seeds)
     episodes: list[Episode | None] = [None] * n
-    total, size = np.zeros(n), np.zeros(n)
+    total, size, unsolved = np.zeros(n), np.zeros(n), np.zeros(n, int)
     states: list[np.ndarray] = []
     track = {name: [value.copy()] for name, value in _states(env).items()}
-    while any(episode is None for episode in episodes):
+    while any(episode is None for episode in episodes[:wanted]):
         obs, reward, terminated, truncated, info = env.step(policy.act(obs))
         if isinstance(hardware, Drawable):
             states.append(hardware.qpos.copy())
@@ -76,8 +79,9 @@ def _run_batch(
             track.setdefault(name, []).append(value.copy())
         total += reward
         size += info["residual_l2"]
+        unsolved[~info["is_success"]] = len(track["clipped"])  # the last such step
         for i in np.flatnonzero(terminated | truncated):
-            if episodes[i] is not None:
+            if episodes[i] is not None or i >= wanted:
                 continue
             length, numbers = int(info["episode_length"][i]), info["numbers"]
             solved, failure = referee.judge(
@@ -88,6 +92,7 @@ def _run_batch(
                 is_success=solved,
                 total_reward=float(total[i]),
                 length=length,
+                solved_after=min(int(unsolved[i]) + 1, length) if solved else None,
                 numbers={name: float(value[i]) for name, value in numbers.items()},
                 mean_residual_l2=float(size[i] / length),
                 failure=failure,
@@ -124,9 +129,13 @@ def episode_rows(
             "return": episode.total_reward,
             "length": episode.length,
             **{f"{FINAL}{name}": value for name, value in episode.numbers.items()},
-            "time_to_success_s": episode.length / hz if episode.is_success else None,
+            "time_to_success_s": _seconds(episode.solved_after, hz),
             "mean_residual_l2": episode.mean_residual_l2,
             "failure": episode.failure,
         }
         for number, episode in enumerate(episodes)
     ]
+
+
+def _seconds(steps: int | None, hz: int) -> float | None:
+    return None if steps is None else steps / hz

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from so101rl.build import build_env
 from so101rl.evaluation.evaluate import (
+    check_conditions,
     check_graphics,
     evaluate_policies,
     held_out_size,
@@ -29,6 +30,7 @@ def evaluate(cfg: DictConfig) -> float:
         The success rate of the residual, or of the base policy if there is no residual.
     """
     runtime = HydraConfig.get().runtime
+    check_conditions(cfg)
     env, step = build_env(cfg, held_out_size(cfg)), 0
     with contextlib.closing(env):
         policies: dict[str, Policy] = {"base": NoResidual(len(env.env.control.names))}

@@ -49,6 +49,9 @@ def reproduce(cfg: DictConfig) -> float:
     OmegaConf.update(cfg, "job", first.config().job, merge=False)
     cfg.run = None
     with closing(Trainer(cfg)) as trainer:
+        before = first.info.get("base_policy")
+        if before not in (None, trainer.identity):
+            print(f"differs here: base policy {before} -> {trainer.identity}")
         source = warm_start(cfg, trainer.model, trainer.identity)
         check_same_source(first.info, source)
         second = RunDir.create(

@@ -93,7 +93,10 @@ def read_trajectories(
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        policies = [key[: -len("/length")] for key in arrays if key.endswith("/length")]
+        lengths = [key for key in arrays if key.rpartition("/")[2] == "length"]
+        policies = [
+            key.removesuffix("/length") for key in lengths if key.count("/") == 1
+        ]
         return {policy: _read_policy(policy, arrays) for policy in policies}
     except (OSError, EOFError, ValueError, LookupError, BadZipFile) as error:
         raise FileError(f"cannot read {path}: {error}") from error

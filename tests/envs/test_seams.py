@@ -13,7 +13,7 @@ from omegaconf import OmegaConf, open_dict
 
 import so101rl
 from so101rl.base_policies import base
-from so101rl.build import build_task
+from so101rl.build import build_env, build_task
 from so101rl.errors import So101Error
 from so101rl.hardware.base import UnsafeCommandError
 from so101rl.hardware.guard import Guard
@@ -23,6 +23,7 @@ from so101rl.training.trainer import Trainer
 REAL = ["packages=[toys]", "hardware._target_=toys.FakeHardware", "tracking=none",
         "+hardware.note=fake", "base_policy=zero", "evaluation.n_episodes=2",
         "evaluation.figure=false", "env.max_episode_steps=20"]  # fmt: skip
+HARD = "+randomization@evaluation.tests.hard=hard"
 GROUPS = {"state": {"qpos": 1.0, "goal": 0.1}, "image": {"camera/front": 1}}
 
 
@@ -99,10 +100,15 @@ def test_a_real_arm_is_evaluated_with_an_operators_marks(tmp_path, monkeypatch, 
         assert toys.EVENTS.count("close") == 1
         status = json.loads((tmp_path / name / "run.json").read_text())["status"]
         assert status == ("killed" if name == "stopped" else "failed")
-    assert run_cli(*REAL, "hydra.run.dir=train") == 2
-    assert (
-        "n_envs=64: expected at most 1: FakeHardware is not" in capsys.readouterr().err
-    )
+    capsys.readouterr()
+    for typed, said in (
+        ([], "hardware=FakeHardware: expected a simulated one to train with"),
+        (["job=evaluate", HARD], "evaluation.tests=hard: expected none: FakeHardware"),
+    ):
+        toys.EVENTS.clear()
+        assert run_cli(*REAL, *typed, "hydra.run.dir=refused") == 2
+        assert said in capsys.readouterr().err
+        assert toys.EVENTS == []
 
 
 class Interrupted(io.StringIO):
@@ -141,6 +147,32 @@ def test_a_guard_limits_ramps_counts_and_watches_the_clock():
         guard.step(np.zeros((1, 2)))
 
 
+def test_cameras_of_the_base_policy_alone_are_drawn_where_it_looks(monkeypatch):
+    cfg = config_of("env.max_episode_steps=4", "randomization=none", "n_threads=1")
+    with open_dict(cfg):
+        cfg.env.cameras = {"front": {"width": 8, "height": 8}}
+        steps_policy(cfg)
+    monkeypatch.setattr(toys.Steps, "needs", frozenset({"qpos", "camera/front"}))
+    odd = {"looks": lambda self, ids: ids % 2 == 1, "act": lambda self, obs, ids: moved}
+    for name, call in odd.items():
+        monkeypatch.setattr(toys.Steps, name, call)
+    moved, drawn, env = np.full((3, 6), 0.5), [], build_env(cfg, 3)
+    hardware = env.env.hardware
+    pictures = hardware.images
+    monkeypatch.setattr(
+        hardware, "images", lambda *a: drawn.append(list(a[1])) or pictures(*a)
+    )
+    env.reset(seed=0)
+    first = env.env.obs["camera/front"].copy()
+    for _ in range(3):
+        env.step(moved)
+    assert drawn == [[0, 1, 2], [1], [1], [1]]
+    now = env.env.obs["camera/front"]
+    assert [(now[i] != first[i]).any() for i in range(3)] == [False, True, False]
+    env.step(moved)  # the episodes end, and new ones begin
+    assert drawn[-1] == [0, 1, 2]
+
+
 def steps_policy(cfg, **keys):
     cfg.base_policy = {"_target_": "toys.Steps", **keys}
 
@@ -149,8 +181,7 @@ def test_one_base_policy_serves_a_whole_run_with_ids_of_their_own(
     trained, monkeypatch, capsys
 ):
     toys.Steps.made.clear()
-    typed = ["evaluation.tests.hard=hard", "randomization=none", *PPO_KEYS]
-    run, trainer = trained(steps_policy, *typed[1:])
+    run, trainer = trained(steps_policy, HARD, "randomization=none", *PPO_KEYS)
     (policy,) = toys.Steps.made
     assert (policy.n, policy.closed) == (4 + 2 + 3, 1)
     used = [set(np.ravel(ids)) for ids in policy.asked]
@@ -170,8 +201,6 @@ def test_one_base_policy_serves_a_whole_run_with_ids_of_their_own(
 def test_a_base_policy_is_asked_once_more_only_where_time_ran_out():
     cfg = config_of("env.max_episode_steps=5", "randomization=none", "n_threads=1")
     steps_policy(cfg)
-    from so101rl.build import build_env
-
     with open_dict(cfg):
         cfg.env.observation["base/phase"] = 1.0
     env = build_env(cfg, 3)
@@ -284,8 +313,6 @@ def test_a_mistake_at_a_seam_is_named(keys, message):
     if "observation" in keys:
         cfg.env.observation = {}
     cfg.env = OmegaConf.unsafe_merge(OmegaConf.to_container(cfg.env), keys)
-    from so101rl.build import build_env
-
     with pytest.raises(Exception, match=message) as error:
         build_env(cfg, 1)
     cause = error.value.__cause__ or error.value

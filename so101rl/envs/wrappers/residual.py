@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from so101rl.arrays import clip, norm
 from so101rl.base_policies.base import BasePolicy, checked_act, close_policy
 from so101rl.envs.base import TaskEnv
-from so101rl.envs.observations import Layout, LearnerObs, take
+from so101rl.envs.observations import CAMERA, Layout, LearnerObs, take
 from so101rl.envs.rewards import residual_size
 from so101rl.errors import ConfigError, DivergedError
 from so101rl.robots.actions import checked_action
@@ -96,6 +96,11 @@ class ResidualEnv(VectorEnv):
         self._told = [name for name in self.layout.names if name.startswith(TOLD)]
         env.sensors.request(base_policy.needs)
         env.sensors.request(n for n in self.layout.names if not n.startswith(TOLD))
+        cameras = {name for name in base_policy.needs if name.startswith(CAMERA)}
+        env.sensors.draw_when(
+            cameras - set(self.layout.names),
+            lambda rows: base_policy.looks(self._ids[rows]),
+        )
         self.base_action = np.zeros((self.num_envs, n_actions))
         # A base policy's seeds follow from an episode's seed and its number.
         self._seeds = np.arange(self.num_envs)
