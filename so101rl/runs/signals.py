@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 PATIENCE_S = 8.0  # a training that reaches no safe point by then stops anyway [s]
-PARENT_PIPE = "SO101RL_LEASH"  # the number of the pipe's reading end
+PARENT_PIPE = "SO101RL_PARENT_PIPE"  # the number of the pipe's reading end
 PARENT_PATIENCE_S = 15.0  # for a job to save before it is killed [s]
 
 
@@ -39,7 +39,7 @@ class Pruned(SystemExit):
 
     def __str__(self) -> str:
         """The message; without it only the exit code would show."""
-        return "pruned: the sweep has seen enough of it"
+        return "pruned by its sweep"
 
 
 REASONS: dict[int, type[BaseException]] = {
