@@ -116,7 +116,7 @@ def test_a_log_goes_on_after_a_torn_line_never_back_and_never_after_rubbish(run)
         (SystemExit(1), "failed", "bug", "1"),
         (signal.SIGINT, "killed", "stopped", "stopped by Ctrl+C"),
         (signal.SIGTERM, "killed", "stopped", "stopped by SIGTERM"),
-        (signal.SIGUSR1, "pruned", "stopped", "pruned: the sweep has seen enough"),
+        (signal.SIGUSR1, "pruned", "stopped", "pruned by its sweep"),
     ],
 )
 def test_lifecycle_records_how_the_run_ended(run, raised, status, kind, message):
