@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from gymnasium.spaces import Dict
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
@@ -17,9 +18,11 @@ from so101rl.config.threads import n_threads
 from so101rl.envs.base import TaskEnv
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
-from so101rl.errors import So101Error
+from so101rl.errors import ConfigError, So101Error
 
 OUR_ALGO_KEYS = ("total_timesteps",)  # keys of conf/algo that the learner does not get
+# SB3's policies of one vector or picture, and those of several groups.
+MULTI_INPUT = (("Mlp", "MultiInput"), ("Cnn", "MultiInput"))
 # Errors of a learner for a wrong setting; for a wrong device, torch's RuntimeError.
 SETTING_ERRORS = (ValueError, AssertionError, RuntimeError, MemoryError)
 
@@ -115,6 +118,7 @@ def build_task(cfg: DictConfig, n_envs: int) -> TaskEnv:
 
 def build_algo(cfg: DictConfig, env: SB3VecEnv) -> BaseAlgorithm:
     """Build the learner of `cfg.algo`, untrained."""
+    _check_policy(cfg.algo, grouped=isinstance(env.observation_space, Dict))
     torch.set_num_threads(cfg.torch_threads)
     keys = {key: value for key, value in cfg.algo.items() if key not in OUR_ALGO_KEYS}
     try:
@@ -129,3 +133,19 @@ def build_algo(cfg: DictConfig, env: SB3VecEnv) -> BaseAlgorithm:
     if cfg.residual.exploration_std is not None:
         set_exploration(model, cfg.residual.exploration_std)
     return model
+
+
+def _check_policy(algo: DictConfig, *, grouped: bool) -> None:
+    """Raise unless a policy that SB3 knows by name fits the observation."""
+    policy = algo.get("policy")
+    if not isinstance(policy, str) or policy.startswith("MultiInput") == grouped:
+        return
+    groups = "has several groups" if grouped else "is one vector"
+    for old, new in MULTI_INPUT if grouped else [("MultiInput", "Mlp")]:
+        if policy.startswith(old):
+            wanted = policy.replace(old, new)
+            expected = f"{wanted}, because env.observation {groups}"
+            aliases = getattr(get_class(algo._target_), "policy_aliases", (wanted,))
+            if wanted not in aliases:
+                expected += f"; {algo._target_} has no such policy"
+            raise ConfigError("algo.policy", got=policy, expected=expected)

@@ -2,14 +2,19 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from so101rl.errors import So101Error
 from so101rl.robots.actions import checked_action
 
 CLOSE_TIMEOUT_S = 5.0  # after this time a policy that does not close is left behind
+
+
+class BadPolicyError(So101Error):
+    """A base policy returns or needs something else than its interface says."""
 
 
 class BasePolicy(ABC):
@@ -64,7 +69,7 @@ class BasePolicy(ABC):
     def identity(self) -> dict[str, Any]:
         """Return what tells this policy from another: sha256 of weights, a version.
 
-        A resumed run and a warm start refuse a policy of another identity.
+        A resumed run refuses a policy of another identity; a warm start prints both.
         """
         return {}
 
@@ -98,6 +103,48 @@ def checked_act(
         raise
     shape = (len(ids), n_actions)
     return checked_action(action, shape, f"action of base policy {name}")
+
+
+def checked_needs(policy: BasePolicy) -> frozenset[str]:
+    """Return the names of the observations that a policy needs.
+
+    Raises:
+        BadPolicyError: they are no collection of names.
+    """
+    needs: Any = policy.needs
+    if not isinstance(needs, str) and isinstance(needs, Iterable):
+        found = frozenset(needs)
+        if all(isinstance(name, str) for name in found):
+            return found
+    name = type(policy).__name__
+    raise BadPolicyError(f"{name}.needs={needs!r}: expected names of observations")
+
+
+def checked_tells(policy: BasePolicy, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what a policy tells of the environments `ids` (k,), each (k, d) float.
+
+    Raises:
+        BadPolicyError: it is no dict of such arrays or lists.
+    """
+    told: Any = policy.tells(ids)
+    what = f"{type(policy).__name__}.tells() returns"
+    if not isinstance(told, Mapping):
+        raise BadPolicyError(
+            f"{what} {type(told).__name__}: expected a dict of arrays (k, d)"
+        )
+    found = {}
+    for name, value in told.items():
+        try:
+            found[name] = array = np.asarray(value, float)
+        except (TypeError, ValueError) as error:  # a ragged list, None, text
+            raise BadPolicyError(
+                f"{what} {name}={value!r}: expected an array of numbers (k, d)"
+            ) from error
+        if array.ndim != 2 or len(array) != len(ids):
+            raise BadPolicyError(
+                f"{what} {name} of shape {array.shape}: expected ({len(ids)}, d)"
+            )
+    return found
 
 
 def close_policy(policy: BasePolicy) -> None:

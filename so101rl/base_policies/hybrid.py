@@ -5,7 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from so101rl.base_policies.base import BasePolicy, checked_act
+from so101rl.base_policies.base import (
+    BasePolicy,
+    checked_act,
+    checked_needs,
+    checked_tells,
+)
 from so101rl.errors import ConfigError
 
 MODES = ("blend", "switch")
@@ -48,7 +53,7 @@ class Hybrid(BasePolicy):
         self._policies = {"first": first(**own), "second": second(**own)}
         self._n_actions = len(action_names)
         self._mode, self._weight, self._distance = mode, weight, distance
-        needs = (policy.needs for policy in self._policies.values())
+        needs = (checked_needs(policy) for policy in self._policies.values())
         self.needs = frozenset({"goal"}).union(*needs)
 
     def reset(self, ids: np.ndarray, seeds: np.ndarray) -> None:
@@ -72,7 +77,7 @@ class Hybrid(BasePolicy):
         return {
             f"{name}/{key}": value
             for name, policy in self._policies.items()
-            for key, value in policy.tells(ids).items()
+            for key, value in checked_tells(policy, ids).items()
         }
 
     def identity(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from so101rl.envs.generators import Generators
 from so101rl.envs.observations import Obs
 from so101rl.envs.resumable import Resumable
 from so101rl.envs.sensors import ALL, Sensors
-from so101rl.envs.task import SUCCESS, Number, TaskError, check_keys
+from so101rl.envs.task import SUCCESS, Number, TaskError, check_task
 from so101rl.errors import ConfigError, check_length, check_positive
 from so101rl.hardware.base import Hardware, Quantity, row_writer
 from so101rl.randomization.base import Randomization
@@ -121,7 +121,7 @@ class TaskEnv(Resumable, VectorEnv, ABC):
             control_hz=control_hz,
             physics_hz=physics_hz,
         )
-        self.hardware.check_count(n_envs)
+        self.hardware.check(n_envs)
         self._connected = False
         self._weights, self.observation = dict(reward), dict(observation)
         # If False, an ended environment stands still until the caller resets it.
@@ -283,16 +283,14 @@ class TaskEnv(Resumable, VectorEnv, ABC):
             raise ConfigError("env.home_qpos", got=self.home_qpos, expected=expected)
 
     def _check_told(self) -> None:
-        """Raise if reward terms or numbers are not those that are configured, told."""
-        terms = self.reward_terms()
+        """Raise if the task returns something else than it tells."""
+        terms = check_task(self)
         if set(terms) != set(self._weights):
             raise ConfigError(
                 "env.reward",
                 got=", ".join(self._weights) or "nothing",
                 expected=f"one weight for each of {', '.join(terms)}",
             )
-        told = {number.name: number for number in self.numbers}
-        check_keys(f"{type(self).__name__}.metrics()", self.metrics(), told)
 
     def quantities(self) -> dict[str, Quantity]:
         """Return everything that a randomization can change, by name."""

@@ -1,6 +1,6 @@
 """Named observations, computed for who asks, and what a learner sees of them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,12 @@ class Obs(Mapping[str, np.ndarray]):
         return part
 
     def replace(self, ids: np.ndarray, other: "Obs") -> None:
-        """Replace the rows `ids` (k,) by the rows of `other`, in place."""
+        """Replace the rows `ids` (k,) by the rows of `other`."""
         for name, value in self._known.items():
-            value[ids] = other[name]
+            # A copy, because a task's or a camera's array may be read-only or its own.
+            self._known[name] = replaced = value.copy()
+            replaced[ids] = other[name]
+        self.measured = {name: self._known[name] for name in self.measured}
 
 
 class Layout:
@@ -85,7 +88,7 @@ class Layout:
         self.names: list[str] = []
         for group, scales in groups.items():
             key = ".".join(filter(None, ("env.observation", group)))
-            _check_names(key, scales, shapes)
+            _check_group(key, group, scales, shapes)
             self.names += scales
             if any(name.startswith(CAMERA) for name in scales):
                 spaces[group] = self._add_picture(key, group, list(scales), shapes)
@@ -145,6 +148,9 @@ class _Vector:
         factors = []
         for name, scale in scales.items():
             size, divisor = shapes[name], np.asarray(scale, float)
+            if len(size) != 1:
+                got = f"an array (n, {', '.join(map(str, size))})"
+                raise ConfigError(f"{key}.{name}", got=got, expected="one (n, d)")
             if divisor.shape not in ((), size) or not np.all(divisor > 0):
                 raise ConfigError(
                     f"{key}.{name}",
@@ -187,15 +193,18 @@ def _is_grouped(observation: Mapping[str, Any]) -> bool:
             got=", ".join(observation),
             expected="either arrays and their scales, or groups of them",
         )
-    if not grouped:
-        expected = "at least one array and its scale"
-        raise ConfigError("env.observation", got="nothing", expected=expected)
-    return all(grouped)
+    return bool(grouped) and all(grouped)
 
 
-def _check_names(
-    key: str, names: Sequence[str] | Mapping[str, Any], shapes: Mapping[str, Any]
+def _check_group(
+    key: str, group: str, names: Mapping[str, Any], shapes: Mapping[str, Any]
 ) -> None:
+    if group == BASE_ACTION:
+        expected = "another name: the base action's own group has this one"
+        raise ConfigError("env.observation", got=group, expected=expected)
+    if not names:
+        expected = "at least one array and its scale"
+        raise ConfigError(key, got="nothing", expected=expected)
     for name in names:
         if name not in shapes:
             expected = f"one of {', '.join(sorted(shapes))}"

@@ -21,5 +21,5 @@ def decrease(before: np.ndarray, now: np.ndarray) -> np.ndarray:
 
 
 def residual_size(residual: np.ndarray) -> np.ndarray:
-    """Return the mean square (n,) of residual actions (n, 6)."""
+    """Return the mean square (n,) of residual actions (n, a)."""
     return np.add.reduce(residual * residual, axis=1) / residual.shape[1]

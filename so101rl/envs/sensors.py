@@ -7,8 +7,9 @@ from gymnasium.spaces import Box, Dict, Space
 
 from so101rl.envs.noise import Noise
 from so101rl.envs.observations import CAMERA, Compute, Obs
+from so101rl.envs.task import TaskError, check_arrays
 from so101rl.errors import ConfigError
-from so101rl.hardware.base import Hardware
+from so101rl.hardware.base import Hardware, HardwareError
 from so101rl.robots.kinematics import Kinematics
 
 Objects = Mapping[str, np.ndarray]  # poses (k, 7) by name
@@ -55,6 +56,7 @@ class Sensors:
         # The last pictures of cameras that are not always needed, and when they are.
         self._kept: dict[str, np.ndarray] = {}
         self._is_needed: Callable[[np.ndarray], np.ndarray] | None = None
+        self._read_before = False  # whether the arms' shapes are known to be right
         self._needs_jac = False  # whether somebody asked for what `tool` adds to `fk`
         self._derived: dict[str, Compute] = {
             "ee_pos": self._ee_pos,
@@ -64,10 +66,10 @@ class Sensors:
         if goal(self.poses) is not None:
             self._derived["goal"] = self._goal
         obs = self.nominal()
-        for name in features(obs):
-            self._derived[name] = features
+        self._add_features(features, obs)
         self.shapes = {name: value.shape[1:] for name, value in obs.items()}
         for name, size in cameras.items():
+            _check_size(f"env.cameras.{name}", size)
             self.shapes[f"{CAMERA}{name}"] = (size["height"], size["width"], 3)
 
     def space(self) -> Dict:
@@ -116,7 +118,11 @@ class Sensors:
 
     def read(self) -> np.ndarray:
         """Read arms and objects; return the joint velocities (n, j) [rad/s]."""
-        self.measured, speeds = self._hardware.arm.read()
+        read = self._hardware.arm.read()
+        if not self._read_before:
+            self._check_read(read)
+            self._read_before = True
+        self.measured, speeds = read
         self.poses = self._hardware.objects.read()
         return speeds
 
@@ -167,6 +173,29 @@ class Sensors:
             found[name] = kept[ids]
         return found
 
+    def _add_features(
+        self, features: Callable[[Obs], Mapping[str, np.ndarray]], obs: Obs
+    ) -> None:
+        what = f"{features.__qualname__}()"
+        values = features(obs)
+        check_arrays(what, values, len(self._ids), rows=True)
+        for name in values:
+            if name in obs or name.startswith(CAMERA):
+                raise TaskError(
+                    f"{what} returns {name}: expected other names than "
+                    f"{', '.join(obs)} and {CAMERA}*"
+                )
+        self._derived |= dict.fromkeys(values, features)
+
+    def _check_read(self, read: tuple[np.ndarray, np.ndarray]) -> None:
+        """Raise unless angles and velocities have the shape (n, j)."""
+        shape, found = self.measured.shape, [np.shape(array) for array in read]
+        if found != [shape, shape]:
+            raise HardwareError(
+                f"{type(self._hardware).__name__}.arm.read() returns arrays of "
+                f"{' and '.join(map(str, found))}: expected two of {shape}"
+            )
+
     def _ee_pos(self, obs: Obs) -> dict[str, np.ndarray]:
         if self._needs_jac:  # one pass gives all three
             return self._tool(obs)
@@ -180,6 +209,17 @@ class Sensors:
         goal = self._goal_of({name: obs[f"{name}_pose"] for name in self.poses})
         assert goal is not None  # else there is no such observation
         return {"goal": goal}
+
+
+def _check_size(key: str, size: Mapping[str, int]) -> None:
+    """Raise unless a camera has a width and a height in whole pixels."""
+    if set(size) != {"width", "height"}:
+        expected = "the keys width and height [px]"
+        raise ConfigError(key, got=", ".join(size), expected=expected)
+    for side, pixels in size.items():
+        if type(pixels) is not int or pixels < 1:
+            expected = "a whole number > 0"
+            raise ConfigError(f"{key}.{side}", got=pixels, expected=expected)
 
 
 def _named(

@@ -74,11 +74,61 @@ def describe(env: "TaskEnv") -> dict[str, Any]:
     }
 
 
-def check_keys(what: str, found: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-    """Raise a TaskError unless a task returns exactly the names that it tells."""
-    wrong = sorted(set(found) ^ set(told))
-    if wrong:
+def check_task(env: "TaskEnv") -> dict[str, Any]:
+    """Raise a TaskError unless a task returns what it tells; return its reward terms.
+
+    Called once, in the nominal state.
+    """
+    name = type(env).__name__
+    numbers: Any = env.numbers
+    if not isinstance(numbers, tuple) or not all(
+        isinstance(number, Number) for number in numbers
+    ):
+        raise TaskError(f"{name}.numbers={numbers}: expected a tuple of Number")
+    if SUCCESS in env.failures:
         raise TaskError(
-            f"{what} returns {', '.join(found) or 'nothing'}: expected "
+            f"{name}.failures={', '.join(env.failures)}: expected no class {SUCCESS}, "
+            "which is that of a solved episode"
+        )
+    terms, metrics = env.reward_terms(), env.metrics()
+    check_arrays(f"{name}.reward_terms()", terms, env.num_envs)
+    if not terms:
+        raise TaskError(f"{name}.reward_terms() returns nothing: expected one or more")
+    check_arrays(f"{name}.metrics()", metrics, env.num_envs)
+    told = [number.name for number in numbers]
+    if set(metrics) != set(told):
+        raise TaskError(
+            f"{name}.metrics() returns {', '.join(metrics) or 'nothing'}: expected "
             f"{', '.join(told) or 'nothing'}"
         )
+    solved: Any = env.success()
+    shape = getattr(solved, "shape", None)
+    if shape != (env.num_envs,) or solved.dtype != bool:
+        found = type(solved).__name__ if shape is None else f"{solved.dtype} {shape}"
+        raise TaskError(
+            f"{name}.success() returns {found}: expected bool ({env.num_envs},)"
+        )
+    return terms
+
+
+def check_arrays(what: str, values: Any, n: int, *, rows: bool = False) -> None:
+    """Raise a TaskError unless `values` maps names to arrays (n,).
+
+    Args:
+        what: which method of which class returns them.
+        values: what it returns.
+        n: number of environments.
+        rows: whether they may have more axes, (n, ...).
+    """
+    if not isinstance(values, Mapping):
+        raise TaskError(
+            f"{what} returns {type(values).__name__}: expected a dict of arrays"
+        )
+    expected = f"({n}, ...)" if rows else f"({n},)"
+    for name, value in values.items():
+        shape = getattr(value, "shape", None)
+        if shape is None or (shape[:1] if rows else shape) != (n,):
+            found = type(value).__name__ if shape is None else f"shape {shape}"
+            raise TaskError(
+                f"{what} returns {name} of {found}: expected an array {expected}"
+            )

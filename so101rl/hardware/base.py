@@ -17,6 +17,10 @@ class UnsafeCommandError(So101Error):
     """A command must not reach an arm."""
 
 
+class HardwareError(So101Error):
+    """Arms or objects are not what their interface promises."""
+
+
 class NotSimulatedError(So101Error):
     """Only a simulation can do what was requested."""
 
@@ -120,12 +124,19 @@ class Hardware(ABC):
     arm: Arm
     objects: ObjectTracker
 
-    def check_count(self, n: int) -> None:
-        """Raise a ConfigError if `n` arms are more than there can be."""
+    def check(self, n: int) -> None:
+        """Raise unless there can be `n` arms and they stand behind a `Guard`."""
+        from so101rl.hardware.guard import Guard  # which imports this module
+
+        kind = type(self).__name__
         if self.max_n is not None and n > self.max_n:
-            kind = type(self).__name__
             expected = f"at most {self.max_n}: {kind} is not simulated"
             raise ConfigError("n_envs", got=n, expected=expected)
+        if not isinstance(self.arm, Guard):
+            raise HardwareError(
+                f"{kind}.arm={type(self.arm).__name__}: expected a Guard, which checks "
+                "every command before an arm gets it"
+            )
 
     def connect(self) -> None:  # noqa: B027  optional
         """Open ports and cameras before the first reset; building moves nothing."""

@@ -11,12 +11,15 @@ from so101rl.arrays import clip
 from so101rl.errors import check_positive
 from so101rl.hardware.base import Arm, UnsafeCommandError
 
+ROUNDING = 1e-9  # [rad] smaller differences of angles do not count
+
 
 class Guard(Arm):
     """Checks and limits every command before an arm gets it.
 
-    A target must be finite. It is limited to `max_step` from the last target that was
-    sent, then to the joint limits.
+    A target must be finite and have the arms' shape. It is limited to `max_step` from
+    the last target that was sent, then to the joint limits. An arm is reset only to
+    angles within the joint limits.
 
     Args:
         arm: the arms behind the guard.
@@ -54,6 +57,20 @@ class Guard(Arm):
         self.interventions: Counter[str] = Counter()
 
     def reset(self, ids: np.ndarray, qpos: np.ndarray) -> None:
+        """Bring arms to rest; see `Arm.reset`.
+
+        Raises:
+            UnsafeCommandError: an angle is not finite or outside the joint limits.
+        """
+        self._check_shape("reset angles", qpos, (len(ids), len(self._lower)))
+        # Written so that a NaN counts as outside.
+        inside = np.abs(qpos - clip(qpos, self._lower, self._upper)) <= ROUNDING
+        if not inside.all():
+            row, joint = np.argwhere(~inside)[0]
+            raise UnsafeCommandError(
+                f"reset angle of arm {ids[row]}, joint {joint} is {qpos[row][joint]}: "
+                f"expected {self._lower[joint]:.4f} to {self._upper[joint]:.4f}"
+            )
         self._arm.reset(ids, qpos)
         self.sent[ids], self._steps[ids] = qpos, 0
         self._last = None
@@ -64,8 +81,11 @@ class Guard(Arm):
         """Follow joint targets for one control step; see `Arm.step`.
 
         Raises:
-            UnsafeCommandError: a target is not finite, or comes too late.
+            UnsafeCommandError: a target is not finite or too late, or the targets have
+                another shape.
         """
+        what = "joint targets, which Control.command() returns,"
+        self._check_shape(what, target_qpos, self.sent.shape)
         self._check(target_qpos)
         limit: float | np.ndarray = self._max_step
         if self._ramp_steps:
@@ -95,6 +115,14 @@ class Guard(Arm):
         self.sent[:], self._steps[:] = state["sent"], state["steps"]
         self._last = None
 
+    def _check_shape(
+        self, what: str, angles: np.ndarray, expected: tuple[int, ...]
+    ) -> None:
+        if np.shape(angles) != expected:
+            raise UnsafeCommandError(
+                f"the {what} have the shape {np.shape(angles)}: expected {expected}"
+            )
+
     def _check(self, target: np.ndarray) -> None:
         if not np.isfinite(target).all():
             row = int(np.argwhere(~np.isfinite(target))[0, 0])
@@ -112,5 +140,5 @@ class Guard(Arm):
 
     def _count(self, target: np.ndarray, near: np.ndarray, sent: np.ndarray) -> None:
         # Beyond rounding: previous + (target - previous) differs in the last bit.
-        self.interventions["step"] += int((np.abs(near - target) > 1e-9).sum())
+        self.interventions["step"] += int((np.abs(near - target) > ROUNDING).sum())
         self.interventions["limits"] += int((near != sent).sum())

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import mujoco
 import numpy as np
 
-from so101rl.errors import ConfigError, check_positive
+from so101rl.errors import ConfigError
 from so101rl.rendering.renderer import SceneRenderer
 
 
@@ -22,12 +22,6 @@ class Cameras:
         model: Callable[[], mujoco.MjModel],
         sizes: Mapping[str, Mapping[str, int]],
     ):
-        for name, size in sizes.items():
-            key = f"env.cameras.{name}"
-            if set(size) != {"width", "height"}:
-                expected = "the keys width and height [px]"
-                raise ConfigError(key, got=", ".join(size), expected=expected)
-            check_positive({f"{key}.{side}": value for side, value in size.items()})
         self._model, self._sizes = model, sizes
         self._renderers: dict[str, SceneRenderer] = {}
 

@@ -46,7 +46,7 @@ class Part(ABC):
 
 @dataclass(kw_only=True)
 class Box(Part):
-    """A box that moves freely: a sheet, a block, a cube.
+    """A box that moves freely.
 
     Attributes:
         size: full edge lengths (3,) [m].

@@ -1,8 +1,8 @@
 """The simulated world: robot, table, and the parts that stand on it.
 
 Only the contact pairs of the configuration collide, each with its own friction. Without
-pairs MuJoCo takes the larger friction of two geoms, so a sheet could not slip on the
-table and stick to the finger.
+pairs MuJoCo takes the larger friction of two geoms, so an object could not slip on the
+table and stick to the robot.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -97,6 +97,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         for name, part in self.parts.items():
+            check_length(f"env.scene.parts.{name}.rgba", part.rgba, 4)
             part.check(f"env.scene.parts.{name}")
         check_positive(
             {
@@ -152,7 +153,7 @@ def build_spec(
     _add_actuators(spec, robot, actuator, delay_samples)
     _add_table(spec)
     for name, part in scene.parts.items():
-        part.add(spec, name)
+        _add_part(spec, part, name)
     _add_pairs(spec, scene)
     poses = [part.rest_pose for part in scene.free.values()]
     spec.add_key(
@@ -196,6 +197,16 @@ def _add_table(spec: mujoco.MjSpec) -> None:
         material=appearance.TABLE,
         **DRAWN,
     )
+
+
+def _add_part(spec: mujoco.MjSpec, part: Part, name: str) -> None:
+    try:
+        part.add(spec, name)
+    except ValueError as error:  # MuJoCo's only way to tell
+        if "repeated name" not in str(error):
+            raise
+        expected = "a name that robot, table and other parts do not use"
+        raise ConfigError("env.scene.parts", got=name, expected=expected) from error
 
 
 def _add_pairs(spec: mujoco.MjSpec, scene: Scene) -> None:

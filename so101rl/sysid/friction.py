@@ -42,7 +42,7 @@ class Coulomb:
         force: pull at which it begins to slide and slides on [N].
         slowing: deceleration of a released object [m/s^2].
         moment: moment about the vertical at which it begins to turn [N m].
-        even_moment: the same for an evenly spread weight, as with paper [N m].
+        even_moment: the same for an evenly spread weight [N m].
         radius: distance of a corner from the middle [m].
     """
 

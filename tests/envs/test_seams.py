@@ -24,6 +24,8 @@ REAL = ["packages=[toys]", "hardware._target_=toys.FakeHardware", "tracking=none
         "+hardware.note=fake", "base_policy=zero", "evaluation.n_episodes=2",
         "evaluation.figure=false", "env.max_episode_steps=20"]  # fmt: skip
 HARD = "+randomization@evaluation.tests.hard=hard"
+SPOT = {"_target_": "so101rl.scene.parts.Spot", "radius": 0.02}
+SPOT |= {"centre": [0.2, 0.2], "rgba": [0, 0, 1, 1]}
 GROUPS = {"state": {"qpos": 1.0, "goal": 0.1}, "image": {"camera/front": 1}}
 
 
@@ -54,9 +56,7 @@ def test_a_two_joint_robot_trains_with_two_actions_through_the_same_core(
         env.robot = {"_target_": "toys.TwoJoints", "model_path": f"{tmp_path}/toy.xml"}
         env.home_qpos, env.start_pose, env.reward = [0.3, 0.3], [0.0], {"gap": 1.0}
         env.observation = {"qpos": 1.0, "ee_pos": 0.2, "height": 1.0}
-        spot = {"_target_": "so101rl.scene.parts.Spot", "radius": 0.02}
-        spot |= {"centre": [0.2, 0.2], "rgba": [0, 0, 1, 1]}
-        env.scene.parts, env.scene.pairs = {"spot": spot}, {}
+        env.scene.parts, env.scene.pairs = {"spot": SPOT}, {}
         for key in ("hold_steps", "rest_speed", "reach_scale", "near", "stuck_steps"):
             env.pop(key)
 
@@ -145,6 +145,15 @@ def test_a_guard_limits_ramps_counts_and_watches_the_clock():
     arm.now += 1.0
     with pytest.raises(UnsafeCommandError, match=r"a command came 1\.0"):
         guard.step(np.zeros((1, 2)))
+    with pytest.raises(
+        UnsafeCommandError, match=r"command\(\).*\(2,\): expected \(1, 2\)"
+    ):
+        guard.step(np.zeros(2))
+    toys.EVENTS[:] = ["open"]
+    for angles in ([[0.0, 1.1]], [[np.nan, 0.0]], [[0.0]]):
+        with pytest.raises(UnsafeCommandError, match=r"reset angle.*: expected"):
+            guard.reset(one, np.array(angles))
+    assert toys.EVENTS == ["open"]
 
 
 def test_cameras_of_the_base_policy_alone_are_drawn_where_it_looks(monkeypatch):
@@ -304,6 +313,15 @@ def test_pictures_train_go_on_exactly_and_are_not_saved_by_the_env(
         ({"act_scale": [0.1, 0.2]}, r"env.act_scale=\[0.1, 0.2\]: expected 6 values"),
         ({"control": {"leash": 0}}, "env.control.leash=0: expected a number > 0"),
         ({"cameras": {"front": {"width": 8}}}, "env.cameras.front=width: expected"),
+        (
+            {"cameras": {"front": {"width": 8.5, "height": 8}}},
+            "width=8.5: expected a w",
+        ),
+        ({"observation": {"state": {}}}, "env.observation.state=nothing: expected"),
+        ({"observation": {"ee_jac": 1}}, r"ee_jac=an array \(n, 6, 6\): expected one"),
+        ({"observation": {"base_action": {"qpos": 1}}}, "=base_action: expected ano"),
+        ({"scene": {"parts": {"table": SPOT}}}, "parts=table: expected a name that"),
+        ({"scene": {"parts": {"object": {"rgba": [0, 1]}}}}, "rgba=.*expected 4 val"),
         ({"scene": {"parts": {"object": {"mass": 0}}}}, "parts.object.mass=0"),
         ({"scene": {"pairs": {"sheet_table": {"condim": 2}}}}, "condim=2: expected"),
     ],

@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import toys
 from conftest import ROOT
 from scipy.spatial.transform import Rotation
 
+from so101rl.errors import ConfigError
 from so101rl.robots import so101, workspace
 from so101rl.robots.kinematics import Kinematics
-from so101rl.robots.robot import DRAWN_GROUP
+from so101rl.robots.robot import DRAWN_GROUP, Robot
 from so101rl.scene import appearance
 
 GOLDEN = json.loads((ROOT / "tests/golden_fk.json").read_text())
@@ -25,6 +27,7 @@ gripper 0.087  0.00021 0.00025 -0.02519  27.5087 43.3657 34.5059 -0.3352 -5.7352
 moving_jaw 0.012  -0.00157 -0.03002 0.01928  6.61427 1.89032 5.28738 -0.3198 -0.0059 -0.1099
 """  # noqa: E501
 LOWER = (-1.91986, -1.74533, -1.69, -1.65806, -2.74385, -0.17453)  # [rad]
+HINGE = 'type="hinge" axis="0 0 1" range="-2 2"'  # of both toy joints
 UPPER = (1.91986, 1.74533, 1.69, 1.65806, 2.84121, 1.74533)
 
 
@@ -88,3 +91,24 @@ def test_reach_at_table_height():
     assert workspace.reach(0.05)[1] < workspace.reach()[1]
     with pytest.raises(workspace.OutOfReachError, match=r"height 0.9 m"):
         workspace.reach(0.9)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("</mujoco>", "", "model_path=.*: expected an MJCF file of toy; XML"),
+        (toys.MJCF, None, "model_path=.*: expected an MJCF file of toy; .*opening"),
+        ('"shoulder"', '"hip"', "=shoulder, elbow: expected all joints.*: hip, elbow"),
+        (HINGE, 'type="ball" range="0 2"', "=shoulder: expected only hinges and"),
+        ('range="-2 2"', "", "=shoulder: expected only hinges and slides with a range"),
+        ('name="hand"', 'name="foot"', "tip of toy=hand: expected a site.*: foot"),
+    ],
+)
+def test_a_robot_unlike_its_model_is_named(old, new, message, tmp_path):
+    path = tmp_path / "toy.xml"
+    if new is not None:
+        path.write_text(toys.MJCF.replace(old, new))
+    joints = ("shoulder", "elbow")
+    robot = Robot(name="toy", model_path=path, joints=joints, tip="hand")
+    with pytest.raises(ConfigError, match=message):
+        Kinematics(robot, n=1)
