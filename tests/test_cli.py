@@ -34,6 +34,17 @@ def test_a_job_gets_what_was_typed_with_its_type_in_struct_mode(command):
     assert len(runs) == len(run_dirs()) == 2  # although of one second
 
 
+def test_a_camera_is_typed_by_its_name_and_a_scale_per_joint_as_a_list(command):
+    whole = ["env.cameras={front:{width:40,height:36}}", "env.act_scale=[1,2]"]
+    keys = ["env.cameras.front.width=40", "env.cameras.front.height=36"]
+    (one,) = command(*whole).cfgs
+    many = command(*BASIC, "seed=1,2", *keys).cfgs
+    assert len(many) == 2
+    for cfg in (one, *many):
+        assert cfg.env.cameras == {"front": {"width": 40, "height": 36}}
+    assert one.env.act_scale == [1, 2]
+
+
 def test_the_environment_never_reaches_a_config(command, monkeypatch):
     monkeypatch.setenv("SECRET", "hunter2")
     answer = command("env.name=${oc.env:SECRET}")

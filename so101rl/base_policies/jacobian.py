@@ -13,7 +13,7 @@ import numpy as np
 
 from so101rl.arrays import clip, norm
 from so101rl.base_policies.base import BasePolicy
-from so101rl.errors import ConfigError, check_positive
+from so101rl.errors import ConfigError, check_length, check_positive
 from so101rl.robots import so101
 from so101rl.robots.kinematics import damped_least_squares
 
@@ -96,7 +96,10 @@ class Jacobian(BasePolicy):
         signed = ("pitch", "jaw", "act_scale")
         positive = {k: v for k, v in vars(self).items() if k not in signed}
         check_positive({f"base_policy.{k}": v for k, v in positive.items()})
-        for scale in np.atleast_1d(self.act_scale).tolist():
+        scales = np.atleast_1d(self.act_scale).tolist()
+        if len(scales) != 1:
+            check_length("base_policy.act_scale", scales, len(so101.JOINTS))
+        for scale in scales:
             check_positive({"base_policy.act_scale": scale})
         self._scale = np.asarray(self.act_scale, float)
 

@@ -24,7 +24,7 @@ from yaml import YAMLError
 from so101rl.config import from_run, groups, messages, schema
 from so101rl.config.errors import UnknownKeyError
 from so101rl.config.hydra_internal import Loader, loader_class, outer_hydra_suspended
-from so101rl.config.overrides import checked
+from so101rl.config.overrides import checked, line_of
 from so101rl.config.targets import check_targets
 from so101rl.errors import ConfigError
 from so101rl.files import PACKAGE, shipped
@@ -120,7 +120,7 @@ class CheckedLoader(Loader):
             chosen |= self._chosen_by_options(config_name, choices, run_mode)
             choices += self._choices_of_run(run, chosen, base)
             base = super().load_configuration(config_name, choices, run_mode)
-        lines = [_line(item) for item in values]
+        lines = [line_of(item) for item in values]
         if run_mode == RunMode.RUN:  # the jobs of a sweep are checked one by one
             lines = [self._checked(item, base) for item in values]
         cfg = base

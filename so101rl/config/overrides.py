@@ -24,6 +24,8 @@ _TYPES = {
     list: "a list",
     dict: "a mapping",
 }
+_NAMED = "env.cameras"  # a mapping whose keys are names
+_PER_ELEMENT = ("env.act_scale", "base_policy.act_scale")  # one number, or a list
 
 
 def checked(override: Override, base: DictConfig) -> str:
@@ -34,7 +36,8 @@ def checked(override: Override, base: DictConfig) -> str:
         base: The config composed from the same groups without any `key=value`.
 
     Returns:
-        What was typed; `key=100000` if it was `key=1e5` for a whole number.
+        What was typed; `key=100000` if it was `key=1e5` for a whole number, and
+        `++key=value` if it adds a name.
 
     Raises:
         UnknownKeyError: The config has no such key.
@@ -58,7 +61,15 @@ def checked(override: Override, base: DictConfig) -> str:
     if isinstance(default, int) and isinstance(value, float) and value.is_integer():
         return f"{key}={int(value)}"
     _check_value(key, value, base)
-    return line
+    return line_of(override)
+
+
+def line_of(override: Override) -> str:
+    """Return an override as it was typed, or `++key=value` if it may add a name."""
+    line = override.input_line
+    assert line is not None
+    is_change = _is_named(override.key_or_group) and line[0] not in "+~"
+    return f"++{line}" if is_change else line
 
 
 def _check_value(key: str, value: Any, base: DictConfig) -> None:
@@ -91,6 +102,8 @@ def _check_type(key: str, value: Any, default: Any) -> None:
         return
     if isinstance(value, float) and math.isnan(value):
         raise ConfigError(key, got=value, expected="a number")
+    if key in _PER_ELEMENT and isinstance(value, list) != isinstance(default, list):
+        default = default[0] if isinstance(default, list) else [default]
     expected = next(kind for kind in _TYPES if isinstance(default, kind))
     if not _fits(value, expected):
         hint = f" like {default}" if expected in (int, float) else ""
@@ -122,6 +135,8 @@ def check_key(key: str, value: Any, base: DictConfig, source: str = "") -> None:
     Raises:
         UnknownKeyError: Beginning with `source`.
     """
+    if _is_named(key):
+        return  # the class that gets the names checks them
     node: Any = base
     names = key.split(".")
     for depth, name in enumerate(names):
@@ -141,6 +156,11 @@ def check_key(key: str, value: Any, base: DictConfig, source: str = "") -> None:
     if isinstance(value, dict) and _is_mapping(node):
         for name, inner in value.items():
             check_key(f"{key}.{name}", inner, base)
+
+
+def _is_named(key: str) -> bool:
+    """Tell whether a key is a mapping of names or below one."""
+    return f"{key}.".startswith(f"{_NAMED}.")
 
 
 def _is_mapping(node: Any) -> bool:

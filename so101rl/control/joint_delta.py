@@ -36,7 +36,7 @@ class JointDelta(Control):
         del n_envs
         one = not isinstance(act_scale, Sequence)
         scales: Any = [act_scale] if one else act_scale
-        if len(scales) > 1:
+        if len(scales) != 1:
             check_length("env.act_scale", scales, robot.n_joints)
         for scale in scales:
             check_positive({"env.act_scale": scale})
