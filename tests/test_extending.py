@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from conftest import OFF_POLICY, PPO_KEYS, ROOT, SHORT
+from finished import outcome
 from test_layers import ORDER, imported_modules
 
 EXAMPLES = sorted(path.parent for path in ROOT.glob("docs/examples/*/conf"))
@@ -31,19 +32,23 @@ TRAININGS = {
     "together": list(CHOICES.values()),
 }
 # What all jobs make of the first run: no word of the task that the package brings.
-JOBS = ["explain", "friction", "resume", "export", "view job.window=false",
+JOBS = ["explain", "friction", "export", "view job.window=false",
         "evaluate", "report runs=[RUN] out=RUN/report"]  # fmt: skip
 FOREIGN = re.compile(r"sheet|square|\btape|yaw|paper", re.I)
 TEXTS = (".csv", ".json", ".jsonl", ".md", ".html", ".tex")
 PROGRAM = """
 import json, sys
+from pathlib import Path
 import numpy as np
+from finished import interrupted
 from so101rl import cli
 from so101rl.build import build_env
 from so101rl.config.compose import compose
 
-commands, options = json.loads(sys.argv[1])
-for argv in commands:
+trainings, whole, killed, jobs, options = json.loads(sys.argv[1])
+for argv in [*trainings, *jobs]:
+    if argv is jobs[0]:
+        interrupted(Path(whole), Path(killed), 96)
     sys.argv = argv
     assert cli.main() == 0, argv
 
@@ -72,24 +77,28 @@ def test_examples_train_are_evaluated_tracked_and_go_on_exactly(tmp_path):
             place = folder / file.relative_to(example)
             assert place.parent.is_dir() and not place.exists(), "only adds files"
             shutil.copy(file, place)
-    commands = []
+    start = ["main.py", "-cp", f"{folder}/conf"]
+    trainings = []
     for name, words in TRAININGS.items():
         keys = [word for word in SHORT if word.partition("=")[0] not in str(words)]
         where = f"hydra.run.dir={folder}/runs/{name}"
-        commands.append(["main.py", "-cp", f"{folder}/conf", *keys, where, *words])
-    run = folder / "runs/env"
+        trainings.append([*start, *keys, where, *words])
+    run, killed = folder / "runs/env", folder / "runs/killed"
+    jobs = [[*start, "job=resume", f"run={killed}"]]
     for job in JOBS:
         typed = f"job={job}".replace("RUN", str(run)).split()
         reads = [] if "report" in job else [f"run={run}"]
-        commands.append(["main.py", "-cp", f"{folder}/conf", *reads, *typed])
+        jobs.append([*start, *reads, *typed])
     options = [*TRAININGS["together"], "env.max_episode_steps=20", "n_threads=1"]
-    words = [sys.executable, "-c", PROGRAM, json.dumps([commands, options])]
-    env = os.environ | {"PYTHONPATH": str(folder)}
+    given = json.dumps([trainings, str(run), str(killed), jobs, options])
+    words = [sys.executable, "-c", PROGRAM, given]
+    env = os.environ | {"PYTHONPATH": f"{folder}:{ROOT / 'tests'}"}
     done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     for name in TRAININGS:
         assert (folder / "runs" / name / "evaluation.json").is_file()
         assert (folder / "runs" / name / "best_model.zip").is_file()
+    assert outcome(killed) == outcome(run)
     made = [path for path in run.rglob("*") if path.suffix in TEXTS]
     assert len(made) > 10
     for path in made:

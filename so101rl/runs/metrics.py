@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,8 @@ def _mean(column: str) -> Callable[[Episodes], float | None]:
     def read(episodes: Episodes) -> float | None:
         import numpy as np
 
-        values = [row[column] for row in episodes if row[column] is not None]
+        found = [row.get(column) for row in episodes]
+        values = [value for value in found if value is not None]
         return float(np.mean(values)) if values else None
 
     return read
@@ -162,6 +163,14 @@ def find_metric(name: str) -> tuple[str, Metric]:
     )
 
 
+def check_number(name: str, numbers: Iterable[str]) -> None:
+    """Raise a ScoreError if a metric is of a number that is none of a task's."""
+    policy, _, key = name.partition("/")
+    known = [f"{policy}/{FINAL_METRIC}{number}" for number in numbers]
+    if key.startswith(FINAL_METRIC) and name not in known:
+        raise ScoreError(f"metric={name}: expected one of {', '.join(known)}")
+
+
 def tested_as(policy: str, test: str) -> str:
     """The name of a policy under one of `evaluation.tests`."""
     return f"{policy}{ON}{test}"
@@ -184,12 +193,14 @@ def checked_score(
     """A metric such as `residual/success_rate`, from the episodes of that policy.
 
     Raises:
-        ScoreError: the run's `evaluation.json` has another value. The message says
-            `where` the run is.
+        ScoreError: the run's `evaluation.json` has no such value, or another one. The
+            message says `where` the run is.
     """
     policy, metric = find_metric(name)
-    value = metric.read(episodes)
-    written = all_scores(evaluation)[policy][name.partition("/")[2]]
+    scores, key = all_scores(evaluation).get(policy, {}), name.partition("/")[2]
+    if key not in scores:
+        raise ScoreError(f"{where}: evaluation.json has no {name}")
+    value, written = metric.read(episodes), scores[key]
     if value != written:
         raise ScoreError(
             f"{where}: evaluation.json has {name} {written}, its episodes give "

@@ -5,10 +5,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hydra.utils import get_class
+
 from so101rl.config.schema import settings
 from so101rl.errors import ConfigError
 from so101rl.runs.arms import SAME_ARM
-from so101rl.runs.metrics import ON, find_metric
+from so101rl.runs.metrics import FINAL_METRIC, ON, check_number, find_metric
 from so101rl.statistics import seeds_needed
 from so101rl.sweeps.job import Job
 
@@ -65,7 +67,9 @@ def study_of(context: "SweepContext") -> StudyPlan:
     arms = {name: [*common, *own] for name, own in study["arms"].items()}
     return StudyPlan(
         promised={**study, "seeds": list(range(study["seeds"]))},
-        settings={name: _settings(context, own) for name, own in arms.items()},
+        settings={
+            name: _settings(context, own, study["metric"]) for name, own in arms.items()
+        },
         jobs=[
             Job(
                 f"{arm}/seed-{seed}",
@@ -117,10 +121,20 @@ def _seeds(typed: Sequence["Override"], registered: int) -> list[int]:
     return list(range(registered))
 
 
-def _settings(context: "SweepContext", words: Sequence[str]) -> dict[str, Any]:
-    """The config values that define an arm: without seed, folders and the like."""
+def _settings(
+    context: "SweepContext", words: Sequence[str], metric: str
+) -> dict[str, Any]:
+    """The config values that define an arm: without seed, folders and the like.
+
+    Raises:
+        So101Error: a value cannot work, or the arm's task does not measure the metric.
+    """
     for item in context.parsed(words):
         if item.is_sweep_override():
             expected = "one value, since an arm is one setting"
             raise ConfigError(item.key_or_group, got=item.input_line, expected=expected)
-    return settings(context.compose(words), without=SAME_ARM)
+    cfg = context.compose(words)
+    if FINAL_METRIC in metric:  # a number of the task; others need no import of it
+        numbers = get_class(cfg.env._target_).numbers  # type: ignore[attr-defined]
+        check_number(metric, [number.name for number in numbers])
+    return settings(cfg, without=SAME_ARM)

@@ -88,6 +88,9 @@ def test_files_that_contradict_each_other_and_edited_registrations_are_refused(s
     edit(sweep / "b/seed-2/evaluation.json", r'ss_rate": 0\.65', 'ss_rate": 1')
     with pytest.raises(ScoreError, match=r"_rate 1(\.0)?, its episodes give 0\.65"):
         load_registered(sweep, None)
+    edit(sweep / "b/seed-2/evaluation.json", "success_rate", "rate")
+    with pytest.raises(ScoreError, match=r"evaluation\.json has no base/success_rate"):
+        load_registered(sweep, None)
     edit(sweep / "registration.json", r"0\.05", "0.5")
     for path, message in ((sweep, "has been edited"), (sweep / "b", "no registration")):
         with pytest.raises(StudyError, match=message):

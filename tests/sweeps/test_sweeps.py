@@ -274,6 +274,7 @@ def test_a_study_registers_then_runs_every_arm_with_the_same_seeds(lab, study):
         ({"sedes": 3}, "sedes"),
         ({"metric": "residual/succes_rate"}, "metric=residual/succes_rate"),
         ({"metric": "residual on hard/success_rate"}, "study.metric=residual on hard"),
+        ({"metric": "residual/mean_final_typo"}, "residual/mean_final_distance_m"),
         ({"reference": "lowest"}, "study.reference=lowest"),
         ({"arms": {f"a{n}": [] for n in range(10)}}, "2 to 9 arms"),
         ({"arms": {"low": [], "../x": []}}, "it becomes a folder"),
