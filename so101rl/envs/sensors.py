@@ -213,9 +213,9 @@ class Sensors:
 
 def _check_size(key: str, size: Mapping[str, int]) -> None:
     """Raise unless a camera has a width and a height in whole pixels."""
-    if set(size) != {"width", "height"}:
+    if not isinstance(size, Mapping) or set(size) != {"width", "height"}:
         expected = "the keys width and height [px]"
-        raise ConfigError(key, got=", ".join(size), expected=expected)
+        raise ConfigError(key, got=size, expected=expected)
     for side, pixels in size.items():
         if type(pixels) is not int or pixels < 1:
             expected = "a whole number > 0"
