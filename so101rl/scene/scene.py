@@ -200,13 +200,19 @@ def _add_table(spec: mujoco.MjSpec) -> None:
 
 
 def _add_part(spec: mujoco.MjSpec, part: Part, name: str) -> None:
+    joints = {
+        joint.name for joint in spec.joints
+    }  # MuJoCo lets a free joint repeat one
     try:
         part.add(spec, name)
+        repeated = part.free and name in joints
     except ValueError as error:  # MuJoCo's only way to tell
-        if "repeated name" not in str(error):
+        repeated = "repeated name" in str(error)
+        if not repeated:
             raise
+    if repeated:
         expected = "a name that robot, table and other parts do not use"
-        raise ConfigError("env.scene.parts", got=name, expected=expected) from error
+        raise ConfigError("env.scene.parts", got=name, expected=expected)
 
 
 def _add_pairs(spec: mujoco.MjSpec, scene: Scene) -> None:

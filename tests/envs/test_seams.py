@@ -26,6 +26,8 @@ REAL = ["packages=[toys]", "hardware._target_=toys.FakeHardware", "tracking=none
 HARD = "+randomization@evaluation.tests.hard=hard"
 SPOT = {"_target_": "so101rl.scene.parts.Spot", "radius": 0.02}
 SPOT |= {"centre": [0.2, 0.2], "rgba": [0, 0, 1, 1]}
+BOX = {"_target_": "so101rl.scene.parts.Box", "size": [0.1, 0.1, 0.1], "mass": 0.1}
+BOX |= {"rgba": [0, 0, 1, 1]}
 GROUPS = {"state": {"qpos": 1.0, "goal": 0.1}, "image": {"camera/front": 1}}
 
 
@@ -321,6 +323,7 @@ def test_pictures_train_go_on_exactly_and_are_not_saved_by_the_env(
         ({"observation": {"ee_jac": 1}}, r"ee_jac=an array \(n, 6, 6\): expected one"),
         ({"observation": {"base_action": {"qpos": 1}}}, "=base_action: expected ano"),
         ({"scene": {"parts": {"table": SPOT}}}, "parts=table: expected a name that"),
+        ({"scene": {"parts": {"shoulder_pan": BOX}}}, "parts=shoulder_pan: expected a"),
         ({"scene": {"parts": {"object": {"rgba": [0, 1]}}}}, "rgba=.*expected 4 val"),
         ({"scene": {"parts": {"object": {"mass": 0}}}}, "parts.object.mass=0"),
         ({"scene": {"pairs": {"sheet_table": {"condim": 2}}}}, "condim=2: expected"),
