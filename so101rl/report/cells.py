@@ -11,7 +11,7 @@ from so101rl.report.footnotes import Note, notes
 from so101rl.report.record import StudyRecord
 from so101rl.report.table import BASE, WILSON, Row
 from so101rl.report.verdict import ArmComparison
-from so101rl.runs.metrics import ON, Metric, find_metric
+from so101rl.runs.metrics import ON, Metric
 
 NO_NUMBER = "-"
 CONDITIONS_TITLE = "The same held-out episodes under each condition, without verdicts:"
@@ -43,7 +43,7 @@ def content_of(
     conditions: Sequence[ConditionResult],
 ) -> Content:
     """Format the numbers of a report."""
-    policy, metric = find_metric(study.metric)
+    policy, metric = study.policy_and_metric
     last_row = {row.arm: row.name for row in rows}  # the last row of an arm is tested
     by_row = {last_row[one.arm]: one for one in comparisons}
     found = [by_row.get(row.name) for row in rows]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from so101rl.report.record import EpisodesByRun, StudyRecord
 from so101rl.report.table import across_seeds
-from so101rl.runs.metrics import ON, find_metric, tested_as
+from so101rl.runs.metrics import ON, tested_as
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ def condition_results(
     study: StudyRecord, episodes: EpisodesByRun
 ) -> list[ConditionResult]:
     """Return the results of all arms under all tests; empty if no run was tested."""
-    policy, metric = find_metric(study.metric)
+    policy, metric = study.policy_and_metric
     own_policy = policy.partition(ON)[0]
     names = {name for own in episodes.values() for name in own if ON in name}
     tests = sorted({name.partition(ON)[2] for name in names})

@@ -11,7 +11,7 @@ from so101rl.report.raw import csv_text
 from so101rl.report.record import EpisodesByRun, RunRecord, StudyRecord
 from so101rl.report.table import Row, read_values, rows
 from so101rl.report.verdict import ArmComparison, compare_with_reference
-from so101rl.runs.metrics import base_of, find_metric
+from so101rl.runs.metrics import base_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Report:
             "rows": [asdict(row) for row in self.rows],
             "comparisons": [asdict(one) for one in self.comparisons],
         }
+        if not self.study.number:
+            del content["study"]["number"]
         if self.conditions:
             content["tests"] = [asdict(one) for one in self.conditions]
         return to_json(content)
@@ -57,7 +59,7 @@ def make_report(study: StudyRecord, episodes: EpisodesByRun) -> Report:
 
 def results_csv(report: Report, episodes: EpisodesByRun) -> str:
     """Return the text of `results.csv`: a row per run with its facts and results."""
-    policy, metric = find_metric(report.study.metric)
+    policy, metric = report.study.policy_and_metric
     key = report.study.metric.partition("/")[2]
     policies = list(dict.fromkeys((base_of(policy), policy)))
     names = [field.name for field in fields(RunRecord)]

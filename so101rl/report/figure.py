@@ -7,12 +7,11 @@ from so101rl.report.cells import CLAIMS
 from so101rl.report.document import Report
 from so101rl.report.raw import Curves
 from so101rl.report.table import DEVIATES, INCOMPLETE, PRELIMINARY, WORST, Row
-from so101rl.runs.metrics import find_metric
 
 
 def draw(folder: Path, report: Report, curves: Curves) -> Path | None:
     """Write `figure.png` and `figure.svg`; return None if no run gave a result."""
-    _, metric = find_metric(report.study.metric)
+    _, metric = report.study.policy_and_metric
     rows = [row for row in report.rows if row.kind != WORST and row.mean is not None]
     if not any(row.arm for row in rows):
         return None
@@ -33,7 +32,7 @@ def draw(folder: Path, report: Report, curves: Curves) -> Path | None:
 def _arm(row: Row, report: Report, curves: Curves) -> ArmResult:
     """Return what the figure shows of a row, in the unit of the axis."""
     assert row.mean is not None
-    _, metric = find_metric(report.study.metric)
+    _, metric = report.study.policy_and_metric
     one = next((one for one in report.comparisons if one.arm == row.arm), None)
     remark = one.verdict if one else ""
     if row.arm and row.arm == report.study.reference:

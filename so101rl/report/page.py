@@ -7,7 +7,6 @@ from html import escape
 from so101rl.report.cells import CLAIMS, CONDITIONS_TITLE, Table, interval
 from so101rl.report.document import Report
 from so101rl.report.footnotes import Note
-from so101rl.runs.metrics import find_metric
 
 STYLE = """
 :root { color-scheme: light }
@@ -71,7 +70,7 @@ def _verdicts(report: Report) -> Iterator[str]:
     """List each arm's verdict against the reference."""
     if not report.comparisons:
         return
-    _, metric = find_metric(report.study.metric)
+    _, metric = report.study.policy_and_metric
     marks = {row.arm: row.marks for row in report.rows}  # the last row of an arm counts
     yield f"<p>Against {escape(report.study.reference)}:</p><ul>"
     for one in report.comparisons:
@@ -109,7 +108,7 @@ def _note(note: Note) -> str:
 
 def _runs(report: Report) -> str:
     """Return a table of all runs that a click unfolds."""
-    _, metric = find_metric(report.study.metric)
+    _, metric = report.study.policy_and_metric
     values = {
         uid: row.values[seed]
         for row in report.rows

@@ -3,18 +3,21 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from so101rl.runs.arms import evaluates_base_only
 from so101rl.runs.failures import format_error
 from so101rl.runs.metrics import (
     Episodes,
+    Metric,
     all_scores,
     base_of,
     checked_score,
     find_metric,
 )
 from so101rl.runs.run_dir import RunDir
+from so101rl.runs.task import NumberInfo
 from so101rl.sweeps.outcome import RESUMABLE
 
 MISSING = "missing"  # status of a planned run that does not exist
@@ -70,6 +73,7 @@ class StudyRecord:
         significance: allowed probability of any false claim.
         registration: its hash, time, commit and command.
         remarks: further notes below the table.
+        number: what the task tells about the number in the metric, if it has one.
     """
 
     name: str
@@ -82,6 +86,14 @@ class StudyRecord:
     registration: dict[str, Any] = field(default_factory=dict)
     deviations: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    number: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def policy_and_metric(self) -> tuple[str, Metric]:
+        """The policy and the metric that the study compares."""
+        return find_metric(
+            self.metric, NumberInfo(**self.number) if self.number else None
+        )
 
     @property
     def results(self) -> list[RunRecord]:

@@ -9,7 +9,7 @@ from so101rl.files import read_json
 from so101rl.report.record import LoadedStudy, RunRecord, StudyRecord, read_record
 from so101rl.runs.arms import StudyError, arm_settings, arm_values
 from so101rl.runs.differences import differences
-from so101rl.runs.metrics import find_metric
+from so101rl.runs.metrics import find_metric, number_of
 from so101rl.runs.preregistration import FILE, sha256
 from so101rl.runs.run_dir import RunDir, find_runs
 
@@ -45,7 +45,9 @@ def load_registered(sweep: Path, study_now: Mapping[str, Any] | None) -> LoadedS
         f"{arm}, seed {', '.join(map(str, sorted(own)))}: {deviation}"
         for (arm, deviation), own in sorted(seeds.items())
     ]
+    told = (number_of(run, plan["metric"]) for run, _ in members)
     study = StudyRecord(
+        number=next(filter(None, told), {}),
         records=with_missing(plan["arms"], records),
         deviations=[*_study_changes(registration, study_now), *by_runs, *outsiders],
         **plan,

@@ -8,7 +8,7 @@ from typing import Any
 from so101rl.files import FileError
 from so101rl.report.held_out import check_episodes, check_root, check_same_number
 from so101rl.report.record import EpisodesByRun, RunRecord, StudyRecord
-from so101rl.runs.metrics import Metric, ScoreError, base_of, find_metric
+from so101rl.runs.metrics import Metric, ScoreError, base_of
 from so101rl.statistics import (
     BASE,
     MIN_SEEDS,
@@ -71,7 +71,7 @@ def read_values(study: StudyRecord, episodes: EpisodesByRun) -> ValuesByArm:
     Raises:
         So101Error: the episodes are not those that a report may use.
     """
-    policy, metric = find_metric(study.metric)
+    policy, metric = study.policy_and_metric
     for record in study.records:
         check_root(record)
     values: dict[str, dict[int, float]] = {arm: {} for arm in study.arms}
@@ -94,7 +94,7 @@ def with_worst(
     study: StudyRecord, arm: str, values: Mapping[int, float]
 ) -> dict[int, float]:
     """Return an arm's values, with the worst possible one for every failed seed."""
-    worst = find_metric(study.metric)[1].worst
+    worst = study.policy_and_metric[1].worst
     if worst is None:
         return dict(values)
     failed = dict.fromkeys(study.failed_seeds(arm), worst)
@@ -103,7 +103,7 @@ def with_worst(
 
 def rows(study: StudyRecord, episodes: EpisodesByRun, values: ValuesByArm) -> list[Row]:
     """Return the rows of the table: bases, then the arms in their order."""
-    policy, metric = find_metric(study.metric)
+    policy, metric = study.policy_and_metric
     found = list(_base_rows(study, episodes, metric, base_of(policy)))
     for arm, own in values.items():
         records, planned = study.results_of(arm), len(study.arms[arm])

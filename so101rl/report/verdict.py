@@ -6,7 +6,6 @@ from typing import Any
 
 from so101rl.report.record import StudyRecord
 from so101rl.report.table import ValuesByArm, odd_shape, with_worst
-from so101rl.runs.metrics import find_metric
 from so101rl.statistics import (
     Comparison,
     Verdict,
@@ -101,7 +100,7 @@ def _comparison(
     comparisons, seeds = len(study.arms) - 1, list(pairs)
     decision, text = WITHHELD, "no claim: runs are missing"
     if verdict is not None:
-        _, metric = find_metric(study.metric)
+        _, metric = study.policy_and_metric
         text = verdict.describe(study.reference, metric.above, metric.below)
         decision = verdict.decision
     elif len(seeds) == len(study.arms[arm]):

@@ -1,14 +1,19 @@
 """The metrics of a policy: how each is computed from its episodes, named and shown."""
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from so101rl.errors import So101Error
 from so101rl.runs.episodes_csv import FINAL
+from so101rl.runs.task import NumberInfo, TaskFileError
 from so101rl.statistics import BASE, RESIDUAL, wilson
+
+if TYPE_CHECKING:
+    from so101rl.runs.run_dir import RunDir
 
 # Units as shown, and factors, of numbers whose names end in them.
 UNITS = {"m": ("mm", 1000.0), "rad": ("degrees", math.degrees(1)), "s": ("s", 1.0)}
@@ -103,19 +108,27 @@ POLICY_METRICS = {
 FINAL_METRIC = f"mean_{FINAL}"  # begins the mean of a task's number at the end
 
 
-def _final_metric(name: str) -> Metric:
-    """Return the metric of a task's number, such as `mean_final_distance_m`."""
+def _final_metric(name: str, told: NumberInfo | None = None) -> Metric:
+    """Return the metric of a task's number, such as `mean_final_distance_m`.
+
+    Without what the task has `told` about it, its name says title and unit.
+    """
     number = name.removeprefix(FINAL_METRIC)
     title, _, suffix = number.rpartition("_")
     unit, factor = UNITS.get(suffix, ("", 1.0))
     words = (title if unit else number).replace("_", " ")
+    above, below = "larger", "smaller"
+    if told is not None:
+        words, unit, factor = told.title, told.unit, told.factor
+        higher = told.better == "higher"
+        above, below = ("better", "worse") if higher else ("worse", "better")
     return Metric(
         title=f"final {words}",
         unit=unit,
         factor=factor,
         digits=1,
-        above="larger",
-        below="smaller",
+        above=above,
+        below=below,
         read=_mean(f"{FINAL}{number}"),
     )
 
@@ -145,7 +158,7 @@ def policy_scores(episodes: Episodes, *, root: int, role: str) -> dict[str, Any]
     }
 
 
-def find_metric(name: str) -> tuple[str, Metric]:
+def find_metric(name: str, told: NumberInfo | None = None) -> tuple[str, Metric]:
     """Policy and metric of a name such as `residual/success_rate`.
 
     Raises:
@@ -156,11 +169,20 @@ def find_metric(name: str) -> tuple[str, Metric]:
     if known and key in POLICY_METRICS:
         return policy, POLICY_METRICS[key]
     if known and key.startswith(FINAL_METRIC):
-        return policy, _final_metric(key)
+        return policy, _final_metric(key, told)
     raise ScoreError(
         f"metric={name}: expected base/ or residual/ and one of "
         f"{', '.join(POLICY_METRICS)} or {FINAL_METRIC}NUMBER"
     )
+
+
+def number_of(run: "RunDir", name: str) -> dict[str, Any]:
+    """Return what a run's task tells about the number in a metric; empty if nothing."""
+    with contextlib.suppress(TaskFileError):
+        for number in run.task().numbers:
+            if name.endswith(f"/{FINAL_METRIC}{number.name}"):
+                return asdict(number)
+    return {}
 
 
 def check_number(name: str, numbers: Iterable[str]) -> None:

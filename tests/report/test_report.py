@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT
 from made_up import edit_info, episodes, make_run, make_study, write_episodes
 from omegaconf import OmegaConf
+from tasks import CUBE, content
 
 from so101rl.errors import So101Error
 from so101rl.files import to_json
@@ -26,6 +27,7 @@ from so101rl.report.verify import VerifyError, verify
 from so101rl.runs.arms import SAME_ARM, StudyError
 from so101rl.runs.metrics import ScoreError
 from so101rl.runs.run_dir import RunDir, find_runs
+from so101rl.runs.task import NumberInfo
 
 METRIC = "residual/success_rate"
 GZ = "episodes.csv.gz"
@@ -166,6 +168,23 @@ def test_same_runs_same_bytes_wherever_they_lie(tmp_path):
     rest = written["report.html"].replace(b'src="data:image/png;base64,' + picture, b"")
     for foreign in ("http", "<script", "src=", "<link", "@import", "url(", tmp_path):
         assert str(foreign).encode() not in rest
+
+
+def test_a_number_of_a_task_is_shown_as_the_task_tells(tmp_path):
+    sweep, out = tmp_path / "alpha", tmp_path / "out"
+    distance = "residual/mean_final_distance_m"
+    make_study(sweep, {"a": [8] * 6, "b": [9] * 6}, metric=distance)
+    report_on(sweep)  # of runs without a task.json
+    assert "final distance [mm]" in (out / "table.md").read_text()
+    shown = {"title": "height", "unit": "cm", "factor": 100.0, "better": "higher"}
+    task = replace(CUBE, numbers=(NumberInfo(name="distance_m", **shown),))
+    (sweep / "b/seed-0/task.json").write_text(to_json(content(task)))
+    report_on(sweep)
+    assert "final height [cm]" in (out / "table.md").read_text()
+    loaded = load_registered(sweep, None)
+    assert "12 of 12 run directories" in verify(out, loaded)[1]
+    _, metric = loaded.study.policy_and_metric
+    assert (metric.above, metric.below) == ("better", "worse")
 
 
 def test_foreign_text_is_escaped_everywhere(tmp_path):
