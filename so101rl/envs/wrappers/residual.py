@@ -12,7 +12,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from so101rl.arrays import clip, norm
-from so101rl.base_policies.base import BasePolicy, checked_act, close_policy
+from so101rl.base_policies.base import (
+    BasePolicy,
+    checked_act,
+    checked_needs,
+    checked_tells,
+    close_policy,
+)
 from so101rl.envs.base import TaskEnv
 from so101rl.envs.observations import CAMERA, Layout, LearnerObs, take
 from so101rl.envs.rewards import residual_size
@@ -80,23 +86,23 @@ class ResidualEnv(VectorEnv):
         self.env, self.base_policy = env, base_policy
         self.num_envs, self._owns_base = env.num_envs, owns_base
         self._n_actions = n_actions = len(env.control.names)
-        _check_needs(base_policy, env)
+        self._needs = _available_needs(base_policy, env)
         self._schedule = Alpha(alpha, n_actions)
         self.alpha = self._schedule.at(0)
         self._penalty = penalty
         self.first_id = first_id
         self._ids = first_id + np.arange(self.num_envs)
         self._all = np.arange(self.num_envs)
-        told = base_policy.tells(self._ids[:1])
+        told = checked_tells(base_policy, self._ids[:1])
         shapes = env.sensors.shapes | {
             f"{TOLD}{name}": value.shape[1:] for name, value in told.items()
         }
         observed = n_actions if observe_base_action else None
         self.layout = Layout(env.observation, shapes, observed)
         self._told = [name for name in self.layout.names if name.startswith(TOLD)]
-        env.sensors.request(base_policy.needs)
+        env.sensors.request(self._needs)
         env.sensors.request(n for n in self.layout.names if not n.startswith(TOLD))
-        cameras = {name for name in base_policy.needs if name.startswith(CAMERA)}
+        cameras = {name for name in self._needs if name.startswith(CAMERA)}
         env.sensors.draw_when(
             cameras - set(self.layout.names),
             lambda rows: base_policy.looks(self._ids[rows]),
@@ -206,7 +212,7 @@ class ResidualEnv(VectorEnv):
 
     def _propose(self, obs: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
         """Return the base actions (k, a) for the rows `rows` of `obs` (n, ...)."""
-        needed = {name: obs[name] for name in self.base_policy.needs}
+        needed = {name: obs[name] for name in self._needs}
         if rows is not self._all:
             needed = take(needed, rows)
         return self._ask(needed, rows)
@@ -231,7 +237,7 @@ class ResidualEnv(VectorEnv):
         action = np.zeros((len(rows), self._n_actions))
         over = np.flatnonzero(~terminated[rows])
         if len(over):
-            needed = {name: final[name][over] for name in self.base_policy.needs}
+            needed = {name: final[name][over] for name in self._needs}
             action[over] = self._ask(needed, rows[over])
         encoded = self._encode(final, action, rows)
         info["final_info"], info["_final_info"] = _masked(info, done), done
@@ -245,7 +251,7 @@ class ResidualEnv(VectorEnv):
     ) -> LearnerObs:
         """Return what a learner sees of the environments `rows` (k,)."""
         if self._told:
-            told = self.base_policy.tells(self._ids[rows])
+            told = checked_tells(self.base_policy, self._ids[rows])
             named = {f"{TOLD}{name}": value for name, value in told.items()}
             own = [name for name in self.layout.names if name not in named]
             obs = {name: obs[name] for name in own} | named
@@ -256,8 +262,10 @@ class ResidualEnv(VectorEnv):
             raise DivergedError(error.point, error.detail, env=row) from error
 
 
-def _check_needs(base_policy: BasePolicy, env: TaskEnv) -> None:
-    missing = base_policy.needs - set(env.sensors.shapes)
+def _available_needs(base_policy: BasePolicy, env: TaskEnv) -> frozenset[str]:
+    """Return what a base policy needs; refuse what the task does not have."""
+    needs = checked_needs(base_policy)
+    missing = needs - set(env.sensors.shapes)
     if missing:
         raise ConfigError(
             "base_policy",
@@ -265,6 +273,7 @@ def _check_needs(base_policy: BasePolicy, env: TaskEnv) -> None:
             expected="a policy that needs only "
             f"{', '.join(sorted(env.sensors.shapes))}",
         )
+    return needs
 
 
 def _check_finite(obs: Mapping[str, np.ndarray], rows: np.ndarray) -> None:
