@@ -30,9 +30,11 @@ class Obs(Mapping[str, np.ndarray]):
         self._known, self._derived = dict(measured), derived
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._known:
+        try:
+            return self._known[name]
+        except KeyError:
             self._known |= self._derived[name](self)
-        return self._known[name]
+            return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter({**self.measured, **self._derived})
@@ -51,9 +53,10 @@ class Obs(Mapping[str, np.ndarray]):
     def replace(self, ids: np.ndarray, other: "Obs") -> None:
         """Replace the rows `ids` (k,) by the rows of `other`."""
         for name, value in self._known.items():
-            # A copy, because a task's or a camera's array may be read-only or its own.
-            self._known[name] = replaced = value.copy()
-            replaced[ids] = other[name]
+            if name not in self.measured or not value.flags.writeable:
+                # A task's array may be read-only, or part of its own state.
+                self._known[name] = value = value.copy()
+            value[ids] = other[name]
         self.measured = {name: self._known[name] for name in self.measured}
 
 

@@ -93,11 +93,17 @@ class Guard(Arm):
             limit = self._max_step * share[:, None]
         near = self.sent + clip(target_qpos - self.sent, -limit, limit)
         allowed = clip(near, self._lower, self._upper)
-        moving = slice(None) if ids is None else ids
-        self._count(target_qpos[moving], near[moving], allowed[moving])
-        self.sent[moving] = allowed[moving]
-        self._steps[moving] += 1
-        self.sent[:] = self._arm.step(self.sent.copy(), ids)
+        if ids is None:
+            self._count(target_qpos, near, allowed)
+            self.sent = allowed
+            self._steps += 1
+        else:
+            self._count(target_qpos[ids], near[ids], allowed[ids])
+            self.sent[ids] = allowed[ids]
+            self._steps[ids] += 1
+        sent = self._arm.step(self.sent, ids)
+        if sent is not self.sent:
+            self.sent = np.array(sent)
         return self.sent.copy()
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +118,7 @@ class Guard(Arm):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.sent[:], self._steps[:] = state["sent"], state["steps"]
+        self.sent, self._steps = np.array(state["sent"]), np.array(state["steps"])
         self._last = None
 
     def _check_shape(
@@ -140,5 +146,6 @@ class Guard(Arm):
 
     def _count(self, target: np.ndarray, near: np.ndarray, sent: np.ndarray) -> None:
         # Beyond rounding: previous + (target - previous) differs in the last bit.
-        self.interventions["step"] += int((np.abs(near - target) > ROUNDING).sum())
-        self.interventions["limits"] += int((near != sent).sum())
+        changed = np.count_nonzero(np.abs(near - target) > ROUNDING)
+        self.interventions["step"] += int(changed)
+        self.interventions["limits"] += int(np.count_nonzero(near != sent))

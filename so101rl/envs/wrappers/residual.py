@@ -151,7 +151,7 @@ class ResidualEnv(VectorEnv):
         correction = self.alpha * residual
         unclipped = self.base_action + correction
         total = clip(unclipped, -1.0, 1.0)
-        stood = self.env.ended.copy()
+        stood = None if self.env.autoreset else self.env.ended.copy()
         obs, reward, terminated, truncated, info = self.env.step(total)
         cost = -self._penalty * residual_size(residual)
         info["reward_terms"]["residual"] = cost
@@ -159,14 +159,13 @@ class ResidualEnv(VectorEnv):
         info["clipped"] = np.add.reduce(unclipped != total, axis=1) / self._n_actions
         if "final_obs" in info:
             self._end(terminated, info)
-        idle = stood | (terminated & self.env.ended)
-        if idle.any():  # nobody needs an action of those that stand still
-            running = np.flatnonzero(~idle)
+        if stood is None:
+            self.base_action = self._propose(obs, self._all)
+        else:  # nobody needs an action of those that stand still
+            running = np.flatnonzero(~(stood | (terminated & self.env.ended)))
             self.base_action = np.zeros_like(self.base_action)
             if len(running):
                 self.base_action[running] = self._propose(obs, running)
-        else:
-            self.base_action = self._propose(obs, self._all)
         encoded = self._encode(obs, self.base_action, self._all)
         reward = reward + cost
         if not np.isfinite(np.add.reduce(reward)):

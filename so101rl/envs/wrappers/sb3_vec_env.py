@@ -37,7 +37,7 @@ class EpisodeStatistics:
         for name, key in LOGGED_INFOS.items():
             named[name] = info[key]
         for name, value in named.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value.sum())
+            self._sums[name] = self._sums.get(name, 0.0) + float(np.add.reduce(value))
         ended = [
             {
                 "r": float(self._return[i]),
