@@ -87,12 +87,11 @@ def strip_of_frames(run: Path, path: Path) -> None:
 
 
 def task_pictures() -> None:
-    """Draw the task from above and take a picture of it, without a run."""
+    """Draw the task from above, without a run."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["job=view", "job.window=false", f"job.directory={folder}"]
         subprocess.run([sys.executable, ROOT / "main.py", *words], check=True)
-        for name in ("schematic", "front"):
-            shutil.copy(Path(folder) / f"{name}.png", IMAGES / f"{name}.png")
+        shutil.copy(Path(folder) / "schematic.png", IMAGES / "schematic.png")
 
 
 def main() -> None:
