@@ -1,6 +1,8 @@
-"""`np.clip` and `np.linalg.norm` without their overhead, five times faster.
+"""Small functions of arrays.
 
-A control step of 64 environments calls them hundreds of times on a few hundred numbers.
+`clip` and `norm` are `np.clip` and `np.linalg.norm` without their overhead, five times
+faster: a control step of 64 environments calls them hundreds of times on a few hundred
+numbers.
 """
 
 import numpy as np
@@ -16,3 +18,9 @@ def clip(
 def norm(x: np.ndarray) -> np.ndarray:
     """Return the Euclidean lengths (...,) of the vectors `x` (..., k)."""
     return np.sqrt(np.add.reduce(x * x, axis=-1))
+
+
+def yaw_of(quat: np.ndarray) -> np.ndarray:
+    """Return the yaw (n,) [rad] of quaternions (n, 4) wxyz."""
+    w, x, y, z = quat.T
+    return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))

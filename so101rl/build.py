@@ -19,6 +19,7 @@ from so101rl.envs.base import TaskEnv
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.errors import ConfigError, So101Error
+from so101rl.hardware.base import Hardware
 
 OUR_ALGO_KEYS = ("total_timesteps",)  # keys of conf/algo that the learner does not get
 # SB3's policies of one vector or picture, and those of several groups.
@@ -102,6 +103,11 @@ def _with_residual(
     keys = ("alpha", "penalty", "observe_base_action")
     own = {key: residual[key] for key in keys}
     return ResidualEnv(task, base_policy, **own, first_id=first_id, owns_base=owns)
+
+
+def hardware_class(cfg: DictConfig) -> type[Hardware]:
+    """Return the class of `cfg.hardware`, which tells what there can be of it."""
+    return get_class(cfg.hardware._target_)
 
 
 def build_task(cfg: DictConfig, n_envs: int) -> TaskEnv:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from so101rl.arrays import norm
+from so101rl.arrays import norm, yaw_of
 from so101rl.envs import rewards
 from so101rl.envs.base import TaskEnv
 from so101rl.envs.observations import Obs
@@ -249,12 +249,6 @@ class PaperPush(TaskEnv):
             "yaw": np.abs(yaw_error(yaw)),
             "distance": norm(offset),
         }
-
-
-def yaw_of(quat: np.ndarray) -> np.ndarray:
-    """Return the yaw (n,) [rad] of quaternions (n, 4) wxyz."""
-    w, x, y, z = quat.T
-    return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
 
 
 def yaw_error(yaw: np.ndarray) -> np.ndarray:

@@ -4,11 +4,9 @@ import contextlib
 from typing import Any
 
 import mujoco
-from hydra.utils import get_class
 from omegaconf import DictConfig
 
-from so101rl.build import build_env
-from so101rl.envs.task import describe
+from so101rl.build import build_env, hardware_class
 from so101rl.envs.wrappers.residual import ResidualEnv
 from so101rl.errors import ConfigError
 from so101rl.evaluation.referee import Referee
@@ -38,7 +36,8 @@ def evaluate_policies(
 
     Args:
         cfg: the run's config.
-        run: where `evaluation.json`, `episodes.csv`, figures and videos are written.
+        run: where `evaluation.json`, `episodes.csv`, figures and videos are written; it
+            has a `task.json` already.
         env: the environments; of any number, see `held_out_size`.
         policies: policies by name.
         step: env steps that the policies trained for; sets alpha if it is scheduled.
@@ -51,7 +50,6 @@ def evaluate_policies(
     env.progress(step)
     seeds = episode_seeds(cfg.seed, cfg.evaluation.role, n)
     hz = env.env.control_hz
-    run.write_task(describe(env.env))
     played = {
         name: run_episodes(env, p, seeds, referee) for name, p in policies.items()
     }
@@ -134,8 +132,7 @@ def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
 
 def held_out_size(cfg: DictConfig) -> int:
     """Return how many environments play the held-out episodes at once."""
-    hardware: Any = get_class(cfg.hardware._target_)
-    most = hardware.max_n or MAX_BATCH
+    most = hardware_class(cfg).max_n or MAX_BATCH
     return min(cfg.evaluation.n_episodes, MAX_BATCH, most)
 
 
@@ -145,7 +142,7 @@ def check_conditions(cfg: DictConfig) -> None:
     Raises:
         ConfigError: a real arm cannot be given other conditions.
     """
-    hardware: Any = get_class(cfg.hardware._target_)
+    hardware = hardware_class(cfg)
     if cfg.evaluation.tests and not hardware.simulated:
         names = ", ".join(cfg.evaluation.tests)
         expected = f"none: {hardware.__name__} is not simulated"

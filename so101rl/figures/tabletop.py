@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from so101rl.arrays import yaw_of
 from so101rl.figures.style import area_key
 from so101rl.runs.task import PartInfo
 
@@ -42,9 +43,7 @@ def placed(outline: np.ndarray, pose: Point) -> np.ndarray:
 
 def flat(pose: np.ndarray) -> np.ndarray:
     """Poses (k, 7) as seen from above (k, 3): x [m], y [m], yaw [rad]."""
-    w, x, y, z = pose[:, 3:].T
-    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-    return np.column_stack([pose[:, :2], yaw])
+    return np.column_stack([pose[:, :2], yaw_of(pose[:, 3:])])
 
 
 def extent(points: np.ndarray, *, margin: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from so101rl.build import build_env
+from so101rl.envs.task import describe
 from so101rl.evaluation.evaluate import (
     check_conditions,
     check_graphics,
@@ -50,6 +51,7 @@ def evaluate(cfg: DictConfig) -> float:
             base_policy=env.base_policy.identity(),
         )
         with mirror.follow(run), run.lifecycle():
+            run.write_task(describe(env.env))
             success = evaluate_policies(
                 cfg, run, env, policies, step=step, referee=referee
             )

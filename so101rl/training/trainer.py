@@ -5,12 +5,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from so101rl.base_policies.base import close_policy
-from so101rl.build import build_algo, build_envs
+from so101rl.build import build_algo, build_envs, hardware_class
 from so101rl.envs.task import describe
 from so101rl.envs.wrappers.sb3_vec_env import SB3VecEnv
 from so101rl.errors import ConfigError
@@ -153,7 +152,7 @@ class Trainer:
 
 def _check_simulated(cfg: DictConfig) -> None:
     """Refuse to train on an arm that is not simulated."""
-    hardware: Any = get_class(cfg.hardware._target_)
+    hardware = hardware_class(cfg)
     if not hardware.simulated:
         expected = "a simulated one to train with; job=evaluate takes a real arm"
         raise ConfigError("hardware", got=hardware.__name__, expected=expected)
