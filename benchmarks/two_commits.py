@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
@@ -22,6 +23,7 @@ sys.path.insert(0, str(ROOT))  # this folder is no part of the installed package
 from benchmarks.first_step import MARK  # noqa: E402
 from benchmarks.measure import interleave, machine, ratios  # noqa: E402
 from benchmarks.planted_faults import environment, git, worktree  # noqa: E402
+from so101rl.files import to_json  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 STEPPING = """
@@ -63,7 +65,7 @@ FIRST_STEP = ("packages=[benchmarks]", "algo._target_=benchmarks.first_step.Firs
 
 
 def main() -> None:
-    """Measure both commits, print and write `results/two_commits.md`."""
+    """Measure both commits, print and write `results/two_commits.*`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--old", required=True)
     parser.add_argument("--new", default="HEAD")
@@ -78,9 +80,19 @@ def main() -> None:
             for side, tree in {"old": old, "new": new}.items()
         }
         values = interleave(cases, options.rounds)
+    content = {"commits": names, "machine": machine(), "values": values}
+    (RESULTS / "two_commits.json").write_text(to_json(content))
+    (RESULTS / "two_commits.md").write_text(table(content))
+    print(table(content))
+
+
+def table(content: dict[str, Any]) -> str:
+    """The recorded values as Markdown."""
+    (old, new), values, where = (content[k] for k in ("commits", "values", "machine"))
+    rounds = len(next(iter(values.values())))
     lines = [
         "<!-- written by benchmarks/two_commits.py; do not edit -->\n",
-        f"| median of {options.rounds} | {names[0]} | {names[1]} | new / old |",
+        f"| median of {rounds} | {old} | {new} | new / old |",
         "|---|---|---|---|",
     ]
     for what in MEASURES:
@@ -88,9 +100,8 @@ def main() -> None:
         cells = [f"{median(before):,.2f}", f"{median(after):,.2f}"]
         cells.append(f"{median(ratios(after, before)):.3f}")
         lines.append(f"| {what} | {' | '.join(cells)} |")
-    lines.append(f"\n{machine()['usable_cpus']} cores ({machine()['cpu']}).")
-    (RESULTS / "two_commits.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    lines.append(f"\n{where['usable_cpus']} cores ({where['cpu']}).")
+    return "\n".join(lines) + "\n"
 
 
 def _program(code: str, tree: Path) -> float:
